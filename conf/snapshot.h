@@ -1,0 +1,161 @@
+/* snapshot - one complete configuration with its compiled rules; const after load, counted by its users. */
+#ifndef CONF_SNAPSHOT_H
+#define CONF_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "acl/verdict.h"
+#include "proxy/base/addr.h"
+#include "proxy/base/findings.h"
+#include "proxy/base/log.h"
+
+enum { CONF_IFNAME_MAX = 16 };
+
+/* One entry of listen-network: an interface by name, or an address. */
+struct conf_network {
+    char ifname[CONF_IFNAME_MAX]; /* empty: by address */
+    struct addr addr;             /* ifname empty */
+};
+
+/* bypass-network and bypass-mark: how outgoing traffic leaves. All empty: by route. */
+struct conf_egress {
+    char ifname[CONF_IFNAME_MAX];
+    bool has_ipv4_source;
+    bool has_ipv6_source;
+    struct addr ipv4_source;
+    struct addr ipv6_source;
+    bool has_mark;
+    uint32_t mark;
+};
+
+struct conf_name_server {
+    struct endpoint endpoint;
+    bool is_tls;
+    char *tls_name; /* owned; NULL without TLS */
+};
+
+struct conf_name_servers {
+    struct conf_name_server *items;
+    size_t n_items;
+};
+
+/* What [web-proxy] and [dns] have in common. */
+struct conf_listener {
+    char *name;        /* owned: "lan" of [web-proxy lan]; the section's own word when it has none */
+    unsigned line;     /* of the section */
+    struct conf_network *networks;
+    size_t n_networks;
+    uint16_t port;
+    struct conf_egress egress;
+    struct conf_name_servers name_servers; /* resolved default filled in: never empty after load, see resolv_conf */
+    bool uses_resolv_conf;                 /* they came from /etc/resolv.conf */
+    char *description;
+};
+
+struct conf_web_proxy {
+    struct conf_listener base;
+    struct ports connect_ports;
+    struct ports http_ports;
+    const struct in_table *table; /* (tcp, port); owned by the snapshot */
+};
+
+struct conf_dns {
+    struct conf_listener base;
+    uint64_t cache_size_bytes;
+    uint32_t min_ttl_s, max_ttl_s, negative_max_ttl_s;
+    uint32_t serve_stale_s; /* 0: off */
+    bool prefetch;
+    bool apply_out;
+    bool any_minimal;
+    bool special_forward; /* special-names = forward */
+    bool randomise_case;
+    char *version_answer; /* NULL: refuse */
+    const struct in_table *udp_table;
+    const struct in_table *tcp_table;
+};
+
+enum conf_on_reload { CONF_RELOAD_REVOKE, CONF_RELOAD_KEEP, CONF_RELOAD_GRACE };
+enum conf_access_target { CONF_ACCESS_OFF, CONF_ACCESS_STDERR, CONF_ACCESS_SYSLOG, CONF_ACCESS_JOURNALD, CONF_ACCESS_FILE };
+enum conf_access_format { CONF_FORMAT_SQUID, CONF_FORMAT_JSON, CONF_FORMAT_LOGFMT, CONF_FORMAT_CUSTOM };
+
+struct conf_limits {
+    uint32_t max_clients;        /* 0: sized to the fd limit */
+    uint32_t max_tunnels;        /* 0: sized to the fd limit */
+    uint32_t per_source_tunnels; /* 0: off */
+    uint32_t per_source_rate;
+    uint64_t per_source_bandwidth;
+    uint32_t request_line_bytes;
+    uint32_t head_bytes;
+};
+
+struct conf_timeouts {
+    uint64_t head_ms, dns_ms, connect_ms, tunnel_idle_ms, half_closed_ms;
+    uint64_t tunnel_life_ms; /* 0: off */
+    uint64_t http_idle_ms, http_response_ms, drain_ms;
+};
+
+struct conf_log {
+    enum log_level level;
+    enum conf_access_target access;
+    char *access_path; /* CONF_ACCESS_FILE */
+    enum conf_access_format format;
+    char *format_text; /* CONF_FORMAT_CUSTOM */
+    uint64_t periodic_ms; /* 0: off */
+    bool log_queries;
+    bool log_query_strings;
+};
+
+struct conf_process {
+    unsigned workers; /* 0: auto */
+    char *user;       /* NULL: default */
+    char *group;
+    bool sandbox;
+    uint64_t nofile; /* 0: auto */
+    bool last_good;
+};
+
+struct conf {
+    char *file; /* NULL: the embedded default */
+    struct conf_web_proxy *web_proxies;
+    size_t n_web_proxies;
+    struct conf_dns *dns;
+    size_t n_dns;
+    char *acl_file;        /* absolute or relative to the working directory */
+    bool acl_deny_403;     /* deny-answer = 403 */
+    bool acl_dns_refused;  /* deny-answer-dns = refused */
+    bool acl_observe;
+    enum conf_on_reload on_reload;
+    uint64_t on_reload_grace_ms;
+    struct conf_limits limits;
+    struct conf_timeouts timeouts;
+    struct conf_log log;
+    char *control_socket;
+    bool has_admin_listen;
+    struct endpoint admin_listen;
+    struct conf_process process;
+};
+
+struct snapshot {
+    struct conf conf;
+    struct acl *acl;
+    struct in_table **tables; /* owned; conf points into it */
+    size_t n_tables;
+    uint64_t generation;      /* set by the daemon: 1, 2, 3 ... */
+    int n_refs;               /* atomic: only through snapshot_ref/unref */
+};
+
+/**
+ * snapshot_load - read, check and compile everything that `run` would use
+ * @file: ukai.conf, or NULL for the embedded default (listeners on loopback, contract section 1)
+ * @findings: gets all of it, warnings too
+ *
+ * Reads ukai.conf, the ACL file, /etc/resolv.conf where it is the source of name servers. Nothing global changes.
+ * Returns: 0 (one reference is the caller's) · -EINVAL findings has errors · -ENOMEM.
+ */
+int snapshot_load(const char *file, struct findings *findings, struct snapshot **ret_snapshot);
+struct snapshot *snapshot_ref(struct snapshot *s);
+struct snapshot *snapshot_unref(struct snapshot *s); /* always NULL; frees with the last one; any thread */
+
+#endif
