@@ -11,8 +11,6 @@
 #include "proxy/base/list.h"
 #include "proxy/loop/timers.h"
 
-struct loop;
-typedef void (*loop_task_fn)(struct list *task);
 
 /* Work for the end of this round of events: embed, init with loop_task_init(). */
 struct loop_task {
@@ -22,7 +20,8 @@ struct loop_task {
 
 struct loop {
     struct event_base *base;
-    uint64_t now_ms;          /* monotonic, refreshed after every poll */
+    uint64_t now_ms;          /* private: read loop_now_ms() */
+    bool is_now_stale;        /* a poll may have waited since now_ms was read */
     struct timers timers;
     struct event timer_event; /* one kernel deadline for the whole wheel */
     uint64_t timer_event_due_ms;
@@ -42,9 +41,14 @@ void loop_stop(struct loop *l);
 void loop_task_init(struct loop_task *t, void (*run)(struct loop_task *));
 /* Runs once at the end of this round, after all callbacks of the round; queued twice is queued once. */
 void loop_task_add(struct loop *l, struct loop_task *t);
-/* Runs between two polls, one task a round in turn. */
+/* Runs between two polls: the first task of the queue, once a round; it may add itself again (at the end) or
+ * call loop_bulk_keep() to stay first. */
 void loop_bulk_add(struct loop *l, struct loop_task *t);
+void loop_bulk_keep(struct loop *l, struct loop_task *t);
 void loop_task_remove(struct loop_task *t);
+
+/* Monotonic milliseconds, read from the kernel at most once a round of events. */
+uint64_t loop_now_ms(struct loop *l);
 
 /* Arms on this loop's clock; contract as timers_start(). */
 void loop_timer_start(struct loop *l, struct timer *t, uint64_t delay_ms, timer_fn fire);

@@ -1,0 +1,41 @@
+/* io - one socket registered once, edge-triggered, with its readiness remembered. */
+#ifndef PROXY_LOOP_IO_H
+#define PROXY_LOOP_IO_H
+
+#include <stdbool.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include "proxy/loop/loop.h"
+
+struct io;
+/* Something became ready; the bits say what. The socket may be closed in it. */
+typedef void (*io_ready_fn)(struct io *io);
+
+struct io {
+    struct event event;
+    io_ready_fn on_ready; /* whoever owns the socket now; may be replaced at any time */
+    int fd;               /* owned; -1: closed */
+    /* Set by events, cleared by the owner on EAGAIN, or on a short read while !is_peer_done. */
+    bool is_readable;
+    bool is_writable;
+    bool is_peer_done; /* FIN or error seen: read on until the end shows */
+};
+
+/* @fd is taken (also on failure). Returns 0 · -ENOMEM. */
+int io_open(struct io *io, struct loop *loop, int fd, io_ready_fn on_ready)
+    __attribute__((warn_unused_result));
+/* Safe on a closed or zero-initialised-with-fd--1 one. */
+void io_close(struct io *io);
+/* Closes so that the peer gets a RST: what was not sent is not taken for complete. */
+void io_reset(struct io *io);
+/* Moves a registered socket to another object: the fd is re-registered. Returns as io_open(); @from is closed. */
+int io_move(struct io *from, struct io *to, struct loop *loop, io_ready_fn on_ready)
+    __attribute__((warn_unused_result));
+static inline bool io_is_open(const struct io *io)
+{
+    return io->fd >= 0;
+}
+
+#endif
