@@ -23,9 +23,9 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     io->on_ready(io);
 }
 
-int io_open(struct io *io, struct loop *loop, int fd, io_ready_fn on_ready)
+int io_open(struct io *io, struct loop *loop, int fd, io_ready_fn on_ready, void *owner)
 {
-    *io = (struct io){.fd = fd, .on_ready = on_ready};
+    *io = (struct io){.fd = fd, .on_ready = on_ready, .owner = owner};
     event_assign(&io->event, loop->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
                  on_event, io);
     if (event_add(&io->event, NULL) == 0)
@@ -53,10 +53,10 @@ void io_reset(struct io *io)
     io_close(io);
 }
 
-int io_move(struct io *from, struct io *to, struct loop *loop, io_ready_fn on_ready)
+int io_move(struct io *from, struct io *to, struct loop *loop, io_ready_fn on_ready, void *owner)
 {
     int fd = from->fd;
     event_del(&from->event);
     from->fd = -1;
-    return io_open(to, loop, fd, on_ready);
+    return io_open(to, loop, fd, on_ready, owner);
 }

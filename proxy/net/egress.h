@@ -28,4 +28,7 @@ bool egress_permits(const struct egress *e, bool is_ipv4);
 int egress_socket(const struct egress *e, const struct endpoint *to, int type)
     __attribute__((warn_unused_result));
 
+/* TCP_NODELAY, keepalive, TCP_USER_TIMEOUT: for both legs; accepted sockets inherit them. 0 · -errno. */
+int egress_stream_options(int fd) __attribute__((warn_unused_result));
+
 #endif

@@ -1,0 +1,372 @@
+/*
+ * The data path. Each direction reads into the worker's scratch buffer and writes at once; only when the destination
+ * blocks do bytes get a heap block of their own, and the source is not read until it is gone. So an idle tunnel holds
+ * no buffer, and memory a tunnel is bounded by one chunk a direction.
+ *
+ * Small traffic is served from the event. Whoever fills a whole chunk is a bulk transfer: its events only put it in
+ * the loop's bulk queue, from which one tunnel at a time is served between polls.
+ *
+ * Ends. A FIN is passed on once everything before it is written; the other direction lives on, bounded by half-closed. An
+ * error on one side resets the other. A write that fails may precede data we have not read yet (an origin that answers
+ * and closes early), so the broken side is read to its end before the other is reset.
+ *
+ * The settling look: libevent reports EPOLLERR as plain read and write readiness, so a reset that arrives in one
+ * edge with data cannot be told from data. After a short read both sockets are asked once more when the tunnel has
+ * been quiet for a moment, at most about once a second.
+ */
+#include "proxy/net/relay.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { SETTLE_MS = 800 };
+
+static void on_side_ready(struct io *io);
+static void on_bulk_turn(struct loop_task *t);
+static void on_timer(struct timer *t);
+
+void relay_init(struct relay *r)
+{
+    *r = (struct relay){0};
+    r->sides[RELAY_CLIENT].io.fd = r->sides[RELAY_ORIGIN].io.fd = -1;
+}
+
+static void drop_residue(struct side *s)
+{
+    free(s->residue);
+    s->residue = NULL;
+}
+
+static void quiesce(struct relay *r)
+{
+    if (r->is_running) {
+        loop_timer_stop(r->loop, &r->timer);
+        loop_task_remove(&r->bulk);
+    }
+    r->is_running = false;
+    drop_residue(&r->sides[RELAY_CLIENT]);
+    drop_residue(&r->sides[RELAY_ORIGIN]);
+}
+
+void relay_stop(struct relay *r)
+{
+    quiesce(r);
+    io_close(&r->sides[RELAY_CLIENT].io);
+    io_close(&r->sides[RELAY_ORIGIN].io);
+}
+
+static void finish(struct relay *r, enum reason reason)
+{
+    relay_stop(r);
+    r->done(r, reason);
+}
+
+static void finish_reset(struct relay *r, enum relay_side who)
+{
+    quiesce(r);
+    io_reset(&r->sides[RELAY_CLIENT].io);
+    io_reset(&r->sides[RELAY_ORIGIN].io);
+    r->done(r, who == RELAY_CLIENT ? REASON_CLIENT_RESET : REASON_ORIGIN_RESET);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t idle_limit_ms(const struct relay *r)
+{
+    bool is_half = r->sides[RELAY_CLIENT].is_eof || r->sides[RELAY_ORIGIN].is_eof;
+    return is_half ? earlier(r->idle_ms, r->half_closed_ms) : r->idle_ms;
+}
+
+static void arm_idle(struct relay *r)
+{
+    uint64_t due = earlier(r->last_active_ms + idle_limit_ms(r), r->end_ms);
+    uint64_t now = loop_now_ms(r->loop);
+    r->is_settling = false;
+    loop_timer_start(r->loop, &r->timer, due > now ? due - now : 1, on_timer);
+}
+
+static void arm_settle(struct relay *r)
+{
+    if (r->is_settling || idle_limit_ms(r) <= SETTLE_MS)
+        return;
+    r->is_settling = true;
+    loop_timer_start(r->loop, &r->timer, SETTLE_MS, on_timer);
+}
+
+/* Writes what it can. Returns bytes taken, or -1 when the side is broken. */
+static ssize_t write_some(struct side *to, const char *bytes, size_t len)
+{
+    size_t done = 0;
+    while (done < len && to->io.is_writable) {
+        ssize_t n = send(to->io.fd, bytes + done, len - done, MSG_NOSIGNAL);
+        if (n >= 0)
+            done += (size_t)n;
+        else if (errno == EAGAIN)
+            to->io.is_writable = false;
+        else if (errno != EINTR)
+            return -1;
+    }
+    return (ssize_t)done;
+}
+
+/* Its reset is learnt by reading it to the end. */
+static void mark_broken(struct side *s)
+{
+    s->is_broken = true;
+    s->io.is_readable = s->io.is_peer_done = true;
+    drop_residue(s);
+}
+
+/* Returns whether the way is free: nothing waits any more. */
+static bool flush_residue(struct side *to)
+{
+    struct residue *w = to->residue;
+    if (!w)
+        return true;
+    ssize_t n = write_some(to, w->bytes + w->sent, w->len - w->sent);
+    if (n < 0) {
+        mark_broken(to);
+        return true;
+    }
+    w->sent += (uint32_t)n;
+    if (w->sent < w->len)
+        return false;
+    drop_residue(to);
+    return true;
+}
+
+static int keep_residue(struct side *to, const char *bytes, size_t len)
+{
+    struct residue *w = malloc(sizeof(*w) + len);
+    if (!w)
+        return -ENOMEM;
+    w->sent = 0;
+    w->len = (uint32_t)len;
+    memcpy(w->bytes, bytes, len);
+    to->residue = w;
+    return 0;
+}
+
+/* To the other side, or into a block of its own. 0 · -ENOMEM. */
+static int pass_on(struct side *to, const char *bytes, size_t len)
+{
+    if (to->is_broken)
+        return 0;
+    ssize_t n = write_some(to, bytes, len);
+    if (n < 0) {
+        mark_broken(to);
+        return 0;
+    }
+    return (size_t)n < len ? keep_residue(to, bytes + n, len - (size_t)n) : 0;
+}
+
+enum pump_result { PUMP_IDLE, PUMP_MORE, PUMP_RESET, PUMP_NO_MEMORY };
+
+/* One direction, at most about @budget bytes. PUMP_MORE: the budget ended it, not the sockets. */
+static enum pump_result pump(struct relay *r, enum relay_side who, size_t budget)
+{
+    struct side *from = &r->sides[who];
+    struct side *to = &r->sides[!who];
+    if (!flush_residue(to))
+        return PUMP_IDLE;
+    while (from->io.is_readable && !from->is_eof) {
+        if (budget == 0)
+            return PUMP_MORE;
+        ssize_t n = recv(from->io.fd, r->scratch, RELAY_CHUNK_BYTES, 0);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            if (errno != EAGAIN)
+                return PUMP_RESET;
+            from->io.is_readable = false;
+            break;
+        }
+        if (n == 0) {
+            from->is_eof = true;
+            break;
+        }
+        from->bytes_in += (uint64_t)n;
+        r->last_active_ms = loop_now_ms(r->loop);
+        if (n < RELAY_CHUNK_BYTES && !from->io.is_peer_done)
+            from->io.is_readable = false;
+        if (pass_on(to, r->scratch, (size_t)n) < 0)
+            return PUMP_NO_MEMORY;
+        if (to->residue)
+            return PUMP_IDLE;
+        budget -= (size_t)n < budget ? (size_t)n : budget;
+    }
+    return PUMP_IDLE;
+}
+
+/* Passes a FIN on once all before it is written. */
+static void pass_fin(struct relay *r, enum relay_side who)
+{
+    struct side *from = &r->sides[who];
+    struct side *to = &r->sides[!who];
+    if (!from->is_eof || to->residue || to->is_shut || to->is_broken)
+        return;
+    shutdown(to->io.fd, SHUT_WR);
+    to->is_shut = true;
+}
+
+/* What the two pumps left behind. Returns whether the relay is over (and may be gone). */
+static bool conclude(struct relay *r, bool had_eof)
+{
+    struct side *c = &r->sides[RELAY_CLIENT], *o = &r->sides[RELAY_ORIGIN];
+    if ((c->is_broken && c->is_eof) || (o->is_broken && o->is_eof)) {
+        finish_reset(r, c->is_broken && c->is_eof ? RELAY_CLIENT : RELAY_ORIGIN);
+        return true;
+    }
+    pass_fin(r, RELAY_CLIENT);
+    pass_fin(r, RELAY_ORIGIN);
+    if (c->is_shut && o->is_shut) {
+        finish(r, r->first_eof == RELAY_CLIENT ? REASON_CLIENT_CLOSED : REASON_ORIGIN_CLOSED);
+        return true;
+    }
+    if (!had_eof && (c->is_eof || o->is_eof)) {
+        r->first_eof = c->is_eof ? RELAY_CLIENT : RELAY_ORIGIN;
+        r->last_active_ms = loop_now_ms(r->loop);
+        arm_idle(r);
+    }
+    return false;
+}
+
+/* Both directions. Returns whether more waits than the budget allowed; false too when it is over. */
+static bool run(struct relay *r, size_t budget, bool *ret_is_over)
+{
+    *ret_is_over = true;
+    bool wants_more = false;
+    bool had_eof = r->sides[RELAY_CLIENT].is_eof || r->sides[RELAY_ORIGIN].is_eof;
+    for (unsigned turn = 0; turn < 2; turn++) {
+        for (enum relay_side who = RELAY_CLIENT; who <= RELAY_ORIGIN; who++) {
+            if (turn == 1 && !r->sides[who].is_broken)
+                continue; /* the second turn reads a side that broke while the other was pumped */
+            switch (pump(r, who, budget)) {
+            case PUMP_IDLE:
+                break;
+            case PUMP_MORE:
+                wants_more = true;
+                break;
+            case PUMP_RESET:
+                finish_reset(r, who);
+                return false;
+            case PUMP_NO_MEMORY:
+                quiesce(r);
+                io_reset(&r->sides[RELAY_CLIENT].io);
+                io_reset(&r->sides[RELAY_ORIGIN].io);
+                r->done(r, REASON_INTERNAL);
+                return false;
+            }
+        }
+    }
+    if (conclude(r, had_eof))
+        return false;
+    *ret_is_over = false;
+    return wants_more;
+}
+
+static void on_side_ready(struct io *io)
+{
+    struct relay *r = io->owner;
+    if (r->is_bulk) {
+        loop_bulk_add(r->loop, &r->bulk);
+        return;
+    }
+    bool is_over;
+    bool wants_more = run(r, RELAY_CHUNK_BYTES, &is_over);
+    if (is_over)
+        return;
+    if (wants_more) {
+        r->is_bulk = true;
+        r->quantum_left = RELAY_QUANTUM_BYTES;
+        loop_bulk_add(r->loop, &r->bulk);
+    } else {
+        arm_settle(r);
+    }
+}
+
+static void on_bulk_turn(struct loop_task *t)
+{
+    struct relay *r = list_entry(t, struct relay, bulk);
+    bool is_over;
+    uint64_t before = r->sides[0].bytes_in + r->sides[1].bytes_in;
+    bool wants_more = run(r, RELAY_TURN_BYTES, &is_over);
+    if (is_over)
+        return;
+    uint64_t moved = r->sides[0].bytes_in + r->sides[1].bytes_in - before;
+    if (!wants_more) {
+        r->is_bulk = moved >= RELAY_CHUNK_BYTES;
+        r->quantum_left = RELAY_QUANTUM_BYTES;
+        arm_settle(r);
+        return;
+    }
+    if (moved < r->quantum_left) {
+        r->quantum_left -= (uint32_t)moved;
+        loop_bulk_keep(r->loop, t);
+    } else {
+        r->quantum_left = RELAY_QUANTUM_BYTES;
+        loop_bulk_add(r->loop, t);
+    }
+}
+
+static void on_timer(struct timer *t)
+{
+    struct relay *r = list_entry(t, struct relay, timer);
+    uint64_t now = loop_now_ms(r->loop);
+    if (now >= r->end_ms) {
+        finish(r, REASON_LIFE);
+        return;
+    }
+    if (now >= r->last_active_ms + idle_limit_ms(r)) {
+        bool is_half = r->sides[RELAY_CLIENT].is_eof || r->sides[RELAY_ORIGIN].is_eof;
+        finish(r, is_half && r->half_closed_ms < r->idle_ms ? REASON_HALF_CLOSED : REASON_IDLE);
+        return;
+    }
+    bool was_settling = r->is_settling;
+    arm_idle(r);
+    if (!was_settling || r->is_bulk)
+        return;
+    r->sides[RELAY_CLIENT].io.is_readable = r->sides[RELAY_ORIGIN].io.is_readable = true;
+    bool is_over;
+    if (run(r, RELAY_CHUNK_BYTES, &is_over) && !is_over) {
+        r->is_bulk = true;
+        loop_bulk_add(r->loop, &r->bulk);
+    }
+}
+
+void relay_set_limits(struct relay *r, const struct relay_limits *limits)
+{
+    uint64_t cap = UINT32_MAX;
+    r->idle_ms = (uint32_t)earlier(limits->idle_ms, cap);
+    r->half_closed_ms = (uint32_t)earlier(limits->half_closed_ms, cap);
+    if (r->is_running)
+        arm_idle(r);
+}
+
+int relay_start(struct relay *r, struct loop *loop, char *scratch, const struct relay_limits *limits,
+                const char *early, size_t n_early, relay_done_fn done)
+{
+    if (n_early > 0 && keep_residue(&r->sides[RELAY_ORIGIN], early, n_early) < 0)
+        return -ENOMEM;
+    r->loop = loop;
+    r->scratch = scratch;
+    r->done = done;
+    r->sides[RELAY_CLIENT].bytes_in = n_early;
+    r->quantum_left = RELAY_QUANTUM_BYTES;
+    r->last_active_ms = loop_now_ms(loop);
+    r->end_ms = limits->life_ms ? r->last_active_ms + limits->life_ms : UINT64_MAX;
+    relay_set_limits(r, limits);
+    loop_task_init(&r->bulk, on_bulk_turn);
+    io_own(&r->sides[RELAY_CLIENT].io, on_side_ready, r);
+    io_own(&r->sides[RELAY_ORIGIN].io, on_side_ready, r);
+    r->is_running = true;
+    arm_idle(r);
+    /* What is ready already raised its edge before we owned it: the first turn comes from the loop. */
+    loop_bulk_add(loop, &r->bulk);
+    return 0;
+}
