@@ -1,0 +1,278 @@
+"""One ukai daemon under test: its files, its life, its logs and what it holds.
+
+The configuration is a dict of sections, each a list of (key, value) pairs or a dict; None takes a key away. Standard
+error is read by a thread, so waiting for a log line is waiting for an event. The access log is JSON in a file.
+"""
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unicodedata
+
+from scene import NSD, wait_until
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("UKAI_BIN", str(REPOSITORY / "build" / "ukai"))
+SANITIZER_DIR = os.environ.get("UKAI_ASAN_LOG_DIR")
+
+ACL = """[in]
+tcp 8080 = 192.168.1.10     ; Webプロキシ利用でのDSaaS通信用
+udp 53   = 192.168.1.10     ; DNS用
+tcp 8080 = 192.168.1.20     ; Webプロキシ利用でのDSaaS通信用
+udp 53   = 192.168.1.20     ; DNS用
+tcp 53   = 192.168.1.10
+tcp 8080 = 2001:db8:1::10
+udp 53   = 2001:db8:1::10
+"""
+
+
+def sections(name_server=NSD, dns=True, **changes):
+    """The contract's smallest useful configuration; changes are section="…" dicts with _ for blank and dash in names."""
+    out = {
+        "web-proxy lan": {"listen-network": "lan0", "bypass-network": "out0", "name-server": name_server},
+        "dns lan": {"listen-network": "lan0", "bypass-network": "out0", "name-server": name_server},
+        "acl": {"file": "acl.conf"},
+        "log": {"access": "access.json", "access-format": "json"},
+        "process": {"user": "root", "workers": "2", "sandbox": "off"},
+        "admin": {"control-socket": "control.sock"},
+    }
+    if not dns:
+        del out["dns lan"]
+    for section, keys in changes.items():
+        target = out.setdefault({"web": "web-proxy lan", "dns_": "dns lan"}.get(section, section.replace("_", "-")), {})
+        target.update({key.replace("_", "-"): value for key, value in keys.items()})
+    return out
+
+
+def render(config, directory):
+    """Text of a configuration; paths of files that the daemon writes are put below directory."""
+    lines = []
+    for section, keys in config.items():
+        lines.append(f"[{section}]")
+        for key, value in (keys.items() if isinstance(keys, dict) else keys):
+            if value is None:
+                continue
+            if (section, key) in (("log", "access"), ("admin", "control-socket")) and value in ("access.json",
+                                                                                               "control.sock"):
+                value = f"{directory}/{value}"
+            lines.append(f"{key} = {value}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def sanitizer_env(env, name):
+    """Point ASan and UBSan of a child at a file of its own, if a directory for them is given."""
+    if SANITIZER_DIR:
+        for variable in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+            env[variable] = ":".join(filter(None, [os.environ.get(variable), f"log_path={SANITIZER_DIR}/{name}",
+                                                   "print_stacktrace=1"]))
+    return env
+
+
+def run_tool(*args, cwd=None, timeout=30, netns=None, env=None):
+    """Run a subcommand of the binary to its end; out holds both streams."""
+    command = [BINARY, *map(str, args)]
+    if netns:
+        command = netns.command(command)
+    done = subprocess.run(command, cwd=cwd, timeout=timeout, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=sanitizer_env(dict(os.environ, **(env or {})), "tool"))
+    done.out = done.stdout.decode("utf-8", "replace")
+    return done
+
+
+def is_printable(text):
+    """No control characters, no bidi controls: what the contract promises of a log line."""
+    return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")
+                   or c in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069" for c in text)
+
+
+class Ukai:
+    """Starts with start() or the with statement; stop() must see exit status 0."""
+
+    def __init__(self, scene, config=None, acl=ACL, space=None, name="ukai", env=None, args=()):
+        self.scene, self.space, self.name = scene, space or scene.router, name
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=name + "-", dir=scene.dir))
+        self.dir.chmod(0o755)
+        self.conf_path, self.acl_path = self.dir / "ukai.conf", self.dir / "acl.conf"
+        self.access_path = self.dir / "access.json"
+        self.config = config or sections()
+        self.env, self.args = env or {}, args
+        self.process = None
+        self.lines = []
+        self._news = threading.Condition()
+        self._ended = False
+        self.n_records_seen = 0
+        self.write(acl=acl)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, *_):
+        self.stop(check=kind is None)
+
+    # files
+
+    def write(self, acl=None, config=None, conf_text=None):
+        """Replace files by rename, as an editor would."""
+        if config is not None:
+            self.config = config
+        self._replace(self.conf_path, conf_text if conf_text is not None else render(self.config, self.dir))
+        if acl is not None:
+            self._replace(self.acl_path, acl)
+
+    @staticmethod
+    def _replace(path, text):
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_bytes(text if isinstance(text, bytes) else text.encode())
+        fresh.chmod(0o644)
+        os.rename(fresh, path)
+
+    # life
+
+    def start(self, wait=True):
+        """Run in the router namespace; wait for the line that says ready."""
+        env = sanitizer_env(dict(os.environ, **self.env), self.dir.name)
+        self.process = self.space.popen([BINARY, "run", "-c", self.conf_path, *self.args], env=env,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.pid = self.process.pid
+        self._reader = threading.Thread(target=self._read_stderr, daemon=True)
+        self._reader.start()
+        if wait:
+            self.wait_log(r"\bmsg=ready\b")
+            self.fd_baseline = self.n_fds()
+        return self
+
+    def _read_stderr(self):
+        for raw in self.process.stderr:
+            with self._news:
+                self.lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def wait_log(self, pattern, since=0, deadline_s=15):
+        """The first line after position since that matches; an early end of the daemon is an AssertionError."""
+        found = []
+
+        def look():
+            found[:] = [line for line in self.lines[since:] if re.search(pattern, line)]
+            return found or self._ended
+
+        with self._news:
+            self._news.wait_for(look, deadline_s)
+        assert found, f"no line matching {pattern!r} on stderr:\n" + "\n".join(self.lines[-20:])
+        return found[0]
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def reload(self, acl=None, config=None, conf_text=None, expect="reloaded"):
+        """HUP after writing files; returns the log lines of this reload."""
+        self.write(acl, config, conf_text)
+        mark = len(self.lines)
+        self.signal(signal.SIGHUP)
+        line = self.wait_log(r'msg="?(reloaded|reload refused)', mark)
+        said = "reloaded" if "reloaded" in line else "refused"
+        assert said == expect, f"reload was {said}:\n" + "\n".join(self.lines[mark:])
+        return self.lines[mark:]
+
+    def is_alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def wait_exit(self, deadline_s=10):
+        """Exit status; raises when the daemon does not end."""
+        try:
+            code = self.process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {deadline_s} s") from None
+        self._reader.join(5)
+        return code
+
+    def stop(self, check=True):
+        """TERM twice (drain, then at once), KILL as the last resort."""
+        if self.process is None:
+            return
+        code, how = self.process.poll(), "had ended on its own"
+        if code is None:
+            how = "TERM"
+            for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+                self.signal(number)
+                try:
+                    code = self.process.wait(3 if number == signal.SIGTERM else 10)
+                    break
+                except subprocess.TimeoutExpired:
+                    how = "needed more than one TERM"
+        self._reader.join(5)
+        self.process.stderr.close()
+        reports = self.sanitizer_reports()
+        self.process = None
+        assert not reports, reports
+        if check:
+            assert code == 0, f"exit status {code} ({how}):\n" + "\n".join(self.lines[-20:])
+
+    # what it holds
+
+    def n_fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def rss_bytes(self):
+        text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def wait_fds(self, slack=4, deadline_s=8):
+        """Descriptors back at the number after start; slack covers ones kept on purpose (pipes, a DNS stream)."""
+        limit = time.monotonic() + deadline_s
+        while self.n_fds() > self.fd_baseline + slack:
+            if time.monotonic() > limit:
+                links = []
+                for fd in os.listdir(f"/proc/{self.pid}/fd"):
+                    try:
+                        links.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
+                    except OSError:
+                        pass
+                raise AssertionError(f"{self.n_fds()} descriptors, {self.fd_baseline} at the start: {sorted(links)}")
+            time.sleep(0.01)
+
+    def sanitizer_reports(self):
+        if not SANITIZER_DIR:
+            return []
+        return [path.read_text(errors="replace")
+                for path in pathlib.Path(SANITIZER_DIR).glob(f"{self.dir.name}.*")]
+
+    # access log
+
+    def records(self):
+        """Every record so far; a line that is not printable UTF-8 and JSON is an AssertionError."""
+        if not self.access_path.exists():
+            return []
+        lines = self.access_path.read_bytes().split(b"\n")[:-1]
+        out = []
+        for raw in lines:
+            line = raw.decode("utf-8")
+            assert is_printable(line), f"unprintable access line {raw!r}"
+            out.append(json.loads(line))
+        return out
+
+    def mark(self):
+        """A position in the access log, for record() and records_since()."""
+        return len(self.records())
+
+    def records_since(self, mark):
+        return self.records()[mark:]
+
+    def record(self, mark, claim, deadline_s=5, what="record"):
+        """The first record after mark for which claim(record) holds."""
+        def look():
+            return next((r for r in self.records_since(mark) if claim(r)), None)
+
+        return wait_until(look, deadline_s, lambda: f"access {what} among {self.records_since(mark)}")

@@ -1,0 +1,58 @@
+"""Shared fixtures: a scene a module, a time limit and the oracle around every test."""
+import os
+import pathlib
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+
+import daemon as daemon_module  # noqa: E402
+import oracle as oracle_module  # noqa: E402
+from scene import Scene  # noqa: E402
+
+TEST_LIMIT_S = 60
+
+
+def pytest_sessionstart(session):
+    if os.geteuid() != 0:
+        raise pytest.UsageError("the scenario tests build network namespaces: run them as root")
+    if not os.access(daemon_module.BINARY, os.X_OK):
+        raise pytest.UsageError(f"no binary at {daemon_module.BINARY}: build it, or set UKAI_BIN")
+
+
+@pytest.fixture(scope="module")
+def scene():
+    with Scene() as built:
+        yield built
+
+
+@pytest.fixture(autouse=True)
+def time_limit(request):
+    """A test that hangs fails by itself."""
+    def late(*_):
+        raise AssertionError(f"the test took over {TEST_LIMIT_S} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(TEST_LIMIT_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def oracle(request, time_limit):
+    """After each test that uses a scene: see oracle.check(). A test may put addresses into .allowed."""
+    class Exempt:
+        allowed = set()
+
+    exempt = Exempt()
+    exempt.allowed = set()
+    if "scene" not in request.fixturenames:
+        yield exempt
+        return
+    scene = request.getfixturevalue("scene")
+    ukai = request.getfixturevalue("ukai") if "ukai" in request.fixturenames else None
+    yield exempt
+    oracle_module.check(scene, ukai, exempt.allowed)
