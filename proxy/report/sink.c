@@ -1,0 +1,250 @@
+/*
+ * Workers append under a mutex that is never held across a write; the thread swaps the buffer and writes it out, and
+ * may block as long as it likes. What does not fit is dropped and counted, and the count is told in the daemon's log
+ * when writing goes on. SIGPIPE is ignored by the daemon; a target that fails is tried again with the next batch.
+ */
+#include "proxy/report/sink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proxy/base/log.h"
+
+struct batch {
+    char *bytes; /* SINK_QUEUE_BYTES, touched only as far as it is used */
+    size_t len;
+};
+
+struct sink {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, idle;
+    struct batch queue; /* filled by the workers */
+    struct batch out;   /* being written by the thread */
+    uint64_t n_dropped, n_dropped_told;
+    enum conf_access_target target;
+    int fd;      /* owned unless it is stderr */
+    int next_fd; /* set by sink_reopen(), taken by the thread; -1: none */
+    enum conf_access_target next_target;
+    bool has_next, is_writing, is_ending;
+};
+
+static int open_target(const struct conf_log *conf, int *ret_fd)
+{
+    *ret_fd = -1;
+    if (conf->access == CONF_ACCESS_STDERR)
+        *ret_fd = STDERR_FILENO;
+    if (conf->access != CONF_ACCESS_FILE)
+        return 0;
+    int fd = open(conf->access_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    if (fd < 0)
+        return -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+static void write_lines_to_syslog(const char *bytes, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        const char *end = memchr(bytes + at, '\n', len - at);
+        size_t n = end ? (size_t)(end - bytes) - at : len - at;
+        syslog(LOG_INFO, "%.*s", (int)n, bytes + at);
+        at += n + 1;
+    }
+}
+
+/* A pipe nobody reads and a full disk end the batch; the thread alone waits, at most a second a step. */
+static bool write_all(struct sink *s, int fd, const char *bytes, size_t len)
+{
+    size_t done = 0;
+    unsigned n_waits = 0;
+    while (done < len) {
+        ssize_t n = write(fd, bytes + done, len - done);
+        if (n > 0) {
+            done += (size_t)n;
+            n_waits = 0;
+        } else if (n < 0 && errno == EAGAIN && n_waits < 5 && !s->is_ending) {
+            struct pollfd p = {.fd = fd, .events = POLLOUT};
+            poll(&p, 1, 1000);
+            n_waits++;
+        } else if (n < 0 && errno == EINTR) {
+            continue;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t count_lines(const char *bytes, size_t len)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < len; i++)
+        n += bytes[i] == '\n';
+    return n;
+}
+
+static void write_batch(struct sink *s)
+{
+    bool is_written = true;
+    if (s->target == CONF_ACCESS_SYSLOG)
+        write_lines_to_syslog(s->out.bytes, s->out.len);
+    else if (s->fd >= 0)
+        is_written = write_all(s, s->fd, s->out.bytes, s->out.len);
+    uint64_t n_lost = is_written ? 0 : count_lines(s->out.bytes, s->out.len);
+    pthread_mutex_lock(&s->lock);
+    s->n_dropped += n_lost;
+    uint64_t n_untold = s->n_dropped - s->n_dropped_told;
+    if (is_written)
+        s->n_dropped_told = s->n_dropped;
+    pthread_mutex_unlock(&s->lock);
+    if (is_written && n_untold > 0)
+        log_warning("msg=\"access records were dropped\" n=%llu", (unsigned long long)n_untold);
+}
+
+static void take_next_target(struct sink *s)
+{
+    if (s->fd > STDERR_FILENO)
+        close(s->fd);
+    s->fd = s->next_fd;
+    s->target = s->next_target;
+    s->has_next = false;
+}
+
+static void *sink_thread(void *arg)
+{
+    struct sink *s = arg;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (s->queue.len == 0 && !s->has_next && !s->is_ending)
+            pthread_cond_wait(&s->wake, &s->lock);
+        struct batch full = s->queue;
+        s->queue = s->out;
+        s->queue.len = 0;
+        s->out = full;
+        s->is_writing = true;
+        pthread_mutex_unlock(&s->lock);
+        if (s->out.len > 0)
+            write_batch(s);
+        s->out.len = 0;
+        pthread_mutex_lock(&s->lock);
+        s->is_writing = false;
+        if (s->has_next)
+            take_next_target(s);
+        pthread_cond_broadcast(&s->idle);
+        if (s->is_ending && s->queue.len == 0)
+            break;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+struct sink *sink_new(const struct conf_log *conf, int *ret_error)
+{
+    struct sink *s = calloc(1, sizeof(*s));
+    if (!s) {
+        *ret_error = -ENOMEM;
+        return NULL;
+    }
+    s->fd = s->next_fd = -1;
+    s->target = conf->access;
+    s->queue.bytes = malloc(SINK_QUEUE_BYTES);
+    s->out.bytes = malloc(SINK_QUEUE_BYTES);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->wake, NULL);
+    pthread_cond_init(&s->idle, NULL);
+    int rc = s->queue.bytes && s->out.bytes ? open_target(conf, &s->fd) : -ENOMEM;
+    if (rc == 0)
+        rc = -pthread_create(&s->thread, NULL, sink_thread, s);
+    if (rc == 0)
+        return s;
+    *ret_error = rc;
+    if (s->fd > STDERR_FILENO)
+        close(s->fd);
+    free(s->queue.bytes);
+    free(s->out.bytes);
+    free(s);
+    return NULL;
+}
+
+struct sink *sink_free(struct sink *s)
+{
+    if (!s)
+        return NULL;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 2;
+    pthread_mutex_lock(&s->lock);
+    while (s->queue.len > 0 || s->is_writing) {
+        if (pthread_cond_timedwait(&s->idle, &s->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    bool is_stuck = s->queue.len > 0 || s->is_writing;
+    if (is_stuck)
+        s->queue.len = 0;
+    s->is_ending = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    if (is_stuck) {
+        pthread_detach(s->thread); /* it sits in a write that may never return; the process ends anyway */
+        return NULL;
+    }
+    pthread_join(s->thread, NULL);
+    if (s->fd > STDERR_FILENO)
+        close(s->fd);
+    free(s->queue.bytes);
+    free(s->out.bytes);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->wake);
+    pthread_cond_destroy(&s->idle);
+    free(s);
+    return NULL;
+}
+
+void sink_put(struct sink *s, const char *line, size_t len)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->queue.len + len > SINK_QUEUE_BYTES) {
+        s->n_dropped++;
+    } else {
+        memcpy(s->queue.bytes + s->queue.len, line, len);
+        bool was_empty = s->queue.len == 0;
+        s->queue.len += len;
+        if (was_empty)
+            pthread_cond_signal(&s->wake);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+int sink_reopen(struct sink *s, const struct conf_log *conf)
+{
+    int fd;
+    int rc = open_target(conf, &fd);
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&s->lock);
+    if (s->has_next && s->next_fd > STDERR_FILENO)
+        close(s->next_fd);
+    s->next_fd = fd;
+    s->next_target = conf->access;
+    s->has_next = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    return 0;
+}
+
+uint64_t sink_n_dropped(struct sink *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t n = s->n_dropped;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
