@@ -49,7 +49,7 @@ struct conf_listener {
     size_t n_networks;
     uint16_t port;
     struct conf_egress egress;
-    struct conf_name_servers name_servers; /* resolved default filled in: never empty after load, see resolv_conf */
+    struct conf_name_servers name_servers; /* default filled in; without tls:// ones; empty only with uses_resolv_conf */
     bool uses_resolv_conf;                 /* they came from /etc/resolv.conf */
     char *description;
 };
@@ -116,6 +116,9 @@ struct conf_process {
     bool last_good;
 };
 
+/* What findings and rules name as their file when the embedded default is used. */
+#define SNAPSHOT_BUILTIN "(built-in)"
+
 struct conf {
     char *file; /* NULL: the embedded default */
     struct conf_web_proxy *web_proxies;
@@ -155,6 +158,9 @@ struct snapshot {
  * Returns: 0 (one reference is the caller's) · -EINVAL findings has errors · -ENOMEM.
  */
 int snapshot_load(const char *file, struct findings *findings, struct snapshot **ret_snapshot);
+/* The same with another resolv.conf(5). */
+int snapshot_load_from(const char *file, const char *resolv_conf, struct findings *findings,
+                       struct snapshot **ret_snapshot);
 struct snapshot *snapshot_ref(struct snapshot *s);
 struct snapshot *snapshot_unref(struct snapshot *s); /* always NULL; frees with the last one; any thread */
 
