@@ -9,6 +9,7 @@ enum escape_style {
     ESCAPE_LOG,  /* \xNN; quotes, backslash and blanks kept apart: for values inside "..." */
     ESCAPE_JSON, /* a JSON string body: \" \\ \u00NN; invalid UTF-8 bytes as \ufffd */
     ESCAPE_URL,  /* %NN for the squid format: blanks and quotes too, so that a field is one word */
+    ESCAPE_TEXT, /* \xNN; quotes and backslash stay: for a whole line meant for a person */
 };
 
 /**
