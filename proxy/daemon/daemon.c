@@ -1,0 +1,439 @@
+/*
+ * The main thread: it reads signals and files, opens sockets and tells the workers; it serves nobody itself. A reload
+ * builds everything anew, opens what is missing, and only then hands it over; whatever fails before that leaves all as
+ * it was. Signals come through a signalfd, so that their work is done on the loop and never inside a handler.
+ */
+#include "proxy/daemon/daemon.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "proxy/base/escape.h"
+#include "proxy/base/log.h"
+#include "proxy/daemon/links.h"
+#include "proxy/daemon/privs.h"
+#include "proxy/daemon/sockets.h"
+#include "proxy/flow/worker.h"
+
+enum { REBIND_RETRY_MS = 1000, RESERVED_FDS = 64, FDS_PER_WORKER = 64 };
+
+struct daemon {
+    struct daemon_options options;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct shared shared;
+    struct sockets sockets;
+    struct links links;
+    struct snapshot *snapshot;
+    struct own_set *own;
+    struct worker *workers;
+    unsigned n_workers, n_drained;
+    int signal_fd;
+    struct event signal_event;
+    uint64_t n_generations;
+    unsigned n_waiting; /* interfaces that are not there */
+    bool is_draining;
+};
+
+static void log_findings(const struct findings *f)
+{
+    for (size_t i = 0; i < f->n_items; i++) {
+        const struct finding *item = &f->items[i];
+        if (item->level == FINDING_NOTE)
+            continue;
+        log_emit(item->level == FINDING_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
+                 "msg=\"%s\" file=%s line=%u", item->text, item->file ? item->file : "-", item->line);
+    }
+}
+
+static void size_limits(struct daemon *d, const struct conf *conf, unsigned long n_files)
+{
+    unsigned long reserve = RESERVED_FDS + FDS_PER_WORKER * d->n_workers;
+    unsigned long fits = n_files > reserve + 64 ? (n_files - reserve) / 2 : 32;
+    unsigned clients = conf->limits.max_clients ? conf->limits.max_clients : (unsigned)fits;
+    unsigned tunnels = conf->limits.max_tunnels ? conf->limits.max_tunnels : (unsigned)fits;
+    atomic_store(&d->shared.max_clients, clients);
+    atomic_store(&d->shared.max_tunnels, tunnels);
+    if (clients > fits)
+        log_warning("msg=\"max-clients needs more open files than there may be\" max_clients=%u fits=%lu "
+                    "nofile=%lu",
+                    clients, fits, n_files);
+}
+
+/* ---- handing over to the workers ---- */
+
+static int post_all(struct daemon *d, struct snapshot *snapshot, struct own_set *own)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < d->n_workers && rc == 0; i++) {
+        unsigned n;
+        struct socket_order *orders = sockets_orders(&d->sockets, i, &n);
+        rc = orders ? worker_post_update(&d->workers[i], snapshot, own, orders, n) : -ENOMEM;
+        free(orders);
+    }
+    return rc;
+}
+
+static bool same_own(const struct own_set *a, const struct own_set *b)
+{
+    return a && b && a->own.n_listeners == b->own.n_listeners &&
+           (a->own.n_listeners == 0 || memcmp(a->own.listeners, b->own.listeners,
+                                              a->own.n_listeners * sizeof(struct endpoint)) == 0);
+}
+
+static void name_missing(struct daemon *d, const struct conf_listener *l, unsigned *n_missing)
+{
+    for (size_t i = 0; i < l->n_networks; i++) {
+        const char *ifname = l->networks[i].ifname;
+        if (!ifname[0] || sockets_has_interface(ifname))
+            continue;
+        if (++*n_missing > d->n_waiting)
+            log_warning("msg=\"interface is not there yet, waiting for it\" interface=%s listener=%s", ifname,
+                        l->name);
+    }
+}
+
+static void name_all_missing(struct daemon *d, const struct conf *conf)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < conf->n_web_proxies; i++)
+        name_missing(d, &conf->web_proxies[i].base, &n);
+    for (size_t i = 0; i < conf->n_dns; i++)
+        name_missing(d, &conf->dns[i].base, &n);
+    d->n_waiting = n;
+}
+
+/* Makes @snapshot the one in force, or changes nothing. */
+static int apply(struct daemon *d, struct snapshot *snapshot, char *ret_text, size_t text_size)
+{
+    int rc = sockets_prepare(&d->sockets, &snapshot->conf, ret_text, text_size);
+    if (rc < 0)
+        return rc;
+    struct own_set *own = sockets_own(&snapshot->conf);
+    if (!own) {
+        sockets_rollback(&d->sockets);
+        snprintf(ret_text, text_size, "the local addresses could not be read");
+        return -ENOMEM;
+    }
+    bool is_new = snapshot != d->snapshot || sockets_has_changes(&d->sockets) || !same_own(own, d->own);
+    if (is_new && post_all(d, snapshot, own) < 0)
+        log_error("msg=\"out of memory while telling the workers\"");
+    sockets_commit(&d->sockets);
+    own_set_unref(d->own);
+    d->own = own;
+    name_all_missing(d, &snapshot->conf);
+    return 0;
+}
+
+static void on_links_changed(void *arg)
+{
+    struct daemon *d = arg;
+    if (d->is_draining)
+        return;
+    char text[256] = "";
+    int rc = apply(d, d->snapshot, text, sizeof(text));
+    if (rc < 0) {
+        log_warning("msg=\"listeners could not follow the interfaces, trying again\" error=\"%s\"", text);
+        links_retry(&d->links, REBIND_RETRY_MS);
+    }
+}
+
+/* ---- reload ---- */
+
+static void warn_of_restart(const struct conf *old, const struct conf *new)
+{
+    if (old->process.workers != new->process.workers)
+        log_warning("msg=\"needs a restart\" section=process key=workers");
+    if ((old->n_dns ? old->dns[0].cache_size_bytes : 0) != (new->n_dns ? new->dns[0].cache_size_bytes : 0))
+        log_warning("msg=\"needs a restart\" section=dns key=cache-size");
+}
+
+static bool same_target(const struct conf_log *a, const struct conf_log *b)
+{
+    if (a->access != b->access)
+        return false;
+    return a->access != CONF_ACCESS_FILE || strcmp(a->access_path, b->access_path) == 0;
+}
+
+static void refuse_reload(const char *why)
+{
+    char safe[512];
+    escape_write(ESCAPE_LOG, why, strlen(why), safe, sizeof(safe));
+    log_error("msg=\"reload refused\" error=\"%s\" effect=\"the old configuration stays in force\"", safe);
+}
+
+static void reload(struct daemon *d)
+{
+    if (!d->options.file) {
+        log_notice("msg=\"nothing to reload: running on the embedded default\"");
+        return;
+    }
+    struct findings findings = {0};
+    struct snapshot *s = NULL;
+    char text[512] = "out of memory";
+    int rc = snapshot_load(d->options.file, &findings, &s);
+    log_findings(&findings);
+    if (rc < 0) {
+        if (findings.n_errors > 0)
+            findings_first_error(&findings, text, sizeof(text));
+        refuse_reload(text);
+        findings_fini(&findings);
+        return;
+    }
+    findings_fini(&findings);
+    if (!same_target(&d->snapshot->conf.log, &s->conf.log)) {
+        rc = sink_reopen(d->shared.sink, &s->conf.log);
+        if (rc < 0)
+            snprintf(text, sizeof(text), "the access log cannot be opened: %s", strerror(-rc));
+    }
+    if (rc == 0)
+        rc = apply(d, s, text, sizeof(text));
+    if (rc < 0) {
+        refuse_reload(text);
+        snapshot_unref(s);
+        return;
+    }
+    warn_of_restart(&d->snapshot->conf, &s->conf);
+    s->generation = ++d->n_generations;
+    log_set_level(s->conf.log.level);
+    size_limits(d, &s->conf, privs_raise_nofile(s->conf.process.nofile));
+    snapshot_unref(d->snapshot);
+    d->snapshot = s;
+    log_notice("msg=reloaded generation=%llu rules=%zu", (unsigned long long)s->generation, s->acl->n_in);
+}
+
+static void reopen_logs(struct daemon *d)
+{
+    int rc = sink_reopen(d->shared.sink, &d->snapshot->conf.log);
+    if (rc < 0)
+        log_error("msg=\"the access log cannot be reopened, writing to the old one\" error=\"%s\"",
+                  strerror(-rc));
+    else
+        log_notice("msg=\"log files reopened\"");
+}
+
+/* ---- the end ---- */
+
+static void drain(struct daemon *d, bool at_once)
+{
+    uint64_t limit_ms = at_once ? 0 : d->snapshot->conf.timeouts.drain_ms;
+    log_notice("msg=%s limit_ms=%llu clients=%u", at_once ? "stopping" : "draining",
+               (unsigned long long)limit_ms, atomic_load(&d->shared.n_clients));
+    d->is_draining = true;
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        if (worker_post_drain(&d->workers[i], limit_ms) < 0)
+            loop_stop(&d->loop);
+    }
+}
+
+static void on_drained(struct shared *s)
+{
+    struct daemon *d = list_entry(s, struct daemon, shared);
+    if (++d->n_drained == d->n_workers)
+        loop_stop(&d->loop);
+}
+
+static void on_signal(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct daemon *d = arg;
+    struct signalfd_siginfo info;
+    while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        switch (info.ssi_signo) {
+        case SIGHUP:
+            if (!d->is_draining)
+                reload(d);
+            break;
+        case SIGUSR1:
+            reopen_logs(d);
+            break;
+        case SIGTERM:
+        case SIGINT:
+            drain(d, d->is_draining);
+            break;
+        case SIGQUIT:
+            drain(d, true);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+/* ---- start ---- */
+
+static int watch_signals(struct daemon *d)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGQUIT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    d->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (d->signal_fd < 0)
+        return -errno;
+    event_assign(&d->signal_event, d->loop.base, d->signal_fd, EV_READ | EV_PERSIST, on_signal, d);
+    event_add(&d->signal_event, NULL);
+    return 0;
+}
+
+static unsigned count_workers(const struct daemon *d)
+{
+    unsigned wanted = d->options.workers ? d->options.workers : d->snapshot->conf.process.workers;
+    if (wanted)
+        return wanted;
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
+}
+
+static uint64_t cache_share(const struct daemon *d)
+{
+    const struct conf *conf = &d->snapshot->conf;
+    uint64_t total = conf->n_dns ? conf->dns[0].cache_size_bytes : 4 * 1024 * 1024;
+    return total / d->n_workers;
+}
+
+static int start_workers(struct daemon *d)
+{
+    d->workers = calloc(d->n_workers, sizeof(*d->workers));
+    if (!d->workers)
+        return -ENOMEM;
+    unsigned n = d->n_workers;
+    d->n_workers = 0;
+    for (unsigned i = 0; i < n; i++) {
+        int rc = worker_init(&d->workers[i], i, &d->shared, cache_share(d) ? cache_share(d) : 0);
+        d->n_workers++;
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static void say_default(void)
+{
+    fputs("ukai: no configuration file; running on the embedded default:\n"
+          "ukai:   web proxy on 127.0.0.1:8080 and [::1]:8080, DNS on UDP and TCP 127.0.0.1:5353\n"
+          "ukai:   loopback sources only; name servers from /etc/resolv.conf; as the user that started it\n",
+          stderr);
+}
+
+static void say_ready(const struct daemon *d, unsigned long n_files)
+{
+    const struct conf *conf = &d->snapshot->conf;
+    log_notice("msg=ready workers=%u web_proxies=%zu dns=%zu rules=%zu max_clients=%u max_tunnels=%u nofile=%lu",
+               d->n_workers, conf->n_web_proxies, conf->n_dns, d->snapshot->acl->n_in,
+               atomic_load(&d->shared.max_clients), atomic_load(&d->shared.max_tunnels), n_files);
+}
+
+/* Everything up to the running threads. */
+static enum exit_code start(struct daemon *d)
+{
+    char text[512] = "out of memory";
+    int rc = 0;
+    d->shared.sink = sink_new(&d->snapshot->conf.log, &rc);
+    if (!d->shared.sink) {
+        log_error("msg=\"the access log cannot be opened\" path=\"%s\" error=\"%s\"",
+                  d->snapshot->conf.log.access_path ? d->snapshot->conf.log.access_path : "-", strerror(-rc));
+        return EXIT_FAILED;
+    }
+    if (loop_init(&d->loop) < 0 || mailbox_init(&d->mailbox, &d->loop) < 0 || watch_signals(d) < 0) {
+        log_error("msg=\"the event loop could not be made\"");
+        return EXIT_FAILED;
+    }
+    if (links_open(&d->links, &d->loop, on_links_changed, d) < 0)
+        log_warning("msg=\"interfaces cannot be watched; listeners bind only at start and reload\"");
+    d->shared.main_mailbox = &d->mailbox;
+    d->shared.on_drained = on_drained;
+    d->n_workers = count_workers(d);
+    sockets_init(&d->sockets, d->n_workers);
+    unsigned long n_files = privs_raise_nofile(d->snapshot->conf.process.nofile);
+    size_limits(d, &d->snapshot->conf, n_files);
+    if (start_workers(d) < 0) {
+        log_error("msg=\"the workers could not be made\" error=\"out of memory or files\"");
+        return EXIT_FAILED;
+    }
+    struct snapshot *s = d->snapshot;
+    d->snapshot = NULL; /* so that apply() sees a new one */
+    rc = apply(d, s, text, sizeof(text));
+    d->snapshot = s;
+    if (rc == 0)
+        rc = privs_drop(&s->conf, text, sizeof(text));
+    if (rc < 0) {
+        log_error("msg=\"cannot start\" error=\"%s\"", text);
+        return EXIT_FAILED;
+    }
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        if (worker_start(&d->workers[i]) < 0) {
+            log_error("msg=\"cannot start\" error=\"a thread could not be made\"");
+            _exit(EXIT_FAILED);
+        }
+    }
+    s->generation = d->n_generations = 1;
+    say_ready(d, n_files);
+    return EXIT_DONE;
+}
+
+static void stop_workers(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        if (worker_post_stop(&d->workers[i]) < 0)
+            _exit(EXIT_FAILED);
+        pthread_join(d->workers[i].thread, NULL);
+    }
+}
+
+static void daemon_fini(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->n_workers && d->workers; i++)
+        worker_fini(&d->workers[i]);
+    free(d->workers);
+    if (d->sockets.all.next)
+        sockets_fini(&d->sockets);
+    links_close(&d->links);
+    if (d->signal_fd >= 0) {
+        event_del(&d->signal_event);
+        close(d->signal_fd);
+    }
+    mailbox_fini(&d->mailbox);
+    loop_fini(&d->loop);
+    own_set_unref(d->own);
+    snapshot_unref(d->snapshot);
+    d->shared.sink = sink_free(d->shared.sink);
+}
+
+enum exit_code daemon_run(const struct daemon_options *options)
+{
+    struct daemon d = {
+        .options = *options, .signal_fd = -1, .mailbox = {.fd = -1}, .links = {.fd = -1}};
+    struct findings findings = {0};
+    privs_reserve_stdio();
+    int rc = snapshot_load(options->file, &findings, &d.snapshot);
+    findings_print(&findings, stderr);
+    bool is_config = findings.n_errors > 0;
+    findings_fini(&findings);
+    if (rc < 0) {
+        fprintf(stderr, "ukai: not started: %s\n", is_config ? "see the errors above" : strerror(-rc));
+        return is_config ? EXIT_CONFIG : EXIT_FAILED;
+    }
+    if (!options->file)
+        say_default();
+    log_set_level(d.snapshot->conf.log.level);
+    enum exit_code code = start(&d);
+    if (code == EXIT_DONE) {
+        loop_run(&d.loop);
+        stop_workers(&d);
+        log_notice("msg=stopped");
+    }
+    daemon_fini(&d);
+    return code;
+}

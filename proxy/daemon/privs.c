@@ -1,0 +1,126 @@
+/*
+ * Sockets are opened before, but an interface may come back later and be bound again, so three capabilities may stay,
+ * each only when the configuration needs it. The kernel's capset is called through libcap-free raw syscalls: two words.
+ */
+#include "proxy/daemon/privs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static uint32_t needed_capabilities(const struct conf *conf)
+{
+    uint32_t caps = 0;
+    const struct conf_listener *all[2] = {0};
+    for (size_t i = 0; i < conf->n_web_proxies + conf->n_dns; i++) {
+        all[0] = i < conf->n_web_proxies ? &conf->web_proxies[i].base
+                                         : &conf->dns[i - conf->n_web_proxies].base;
+        if (all[0]->port < 1024)
+            caps |= 1u << CAP_NET_BIND_SERVICE;
+        if (all[0]->egress.has_mark)
+            caps |= 1u << CAP_NET_ADMIN;
+        if (all[0]->egress.ifname[0])
+            caps |= 1u << CAP_NET_RAW;
+        for (size_t k = 0; k < all[0]->n_networks; k++) {
+            if (all[0]->networks[k].ifname[0])
+                caps |= 1u << CAP_NET_RAW;
+        }
+    }
+    return caps;
+}
+
+static int set_capabilities(uint32_t caps)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{.effective = caps, .permitted = caps}};
+    return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
+}
+
+static int become(const struct passwd *pw, gid_t gid, uint32_t caps)
+{
+    if (caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return -errno;
+    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
+        setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
+        return -errno;
+    return set_capabilities(caps);
+}
+
+static int find_ids(const struct conf_process *p, struct passwd **ret_pw, gid_t *ret_gid, char *ret_text,
+                    size_t text_size)
+{
+    const char *user = p->user ? p->user : "ukai";
+    struct passwd *pw = getpwnam(user);
+    if (!pw) {
+        snprintf(ret_text, text_size,
+                 "there is no user '%s' to run as: make it with `useradd --system --shell /usr/sbin/nologin "
+                 "%s`, or name another one with user in [process]",
+                 user, user);
+        return -ENOENT;
+    }
+    *ret_pw = pw;
+    *ret_gid = pw->pw_gid;
+    struct group *gr = p->group ? getgrnam(p->group) : NULL;
+    if (p->group && !gr) {
+        snprintf(ret_text, text_size, "there is no group '%s' (group in [process])", p->group);
+        return -ENOENT;
+    }
+    if (gr)
+        *ret_gid = gr->gr_gid;
+    return 0;
+}
+
+int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -errno;
+    bool stays_root = conf->process.user && strcmp(conf->process.user, "root") == 0;
+    if (geteuid() != 0 || !conf->file || stays_root)
+        return 0;
+    struct passwd *pw;
+    gid_t gid;
+    int rc = find_ids(&conf->process, &pw, &gid, ret_text, text_size);
+    if (rc == 0) {
+        rc = become(pw, gid, needed_capabilities(conf));
+        if (rc < 0)
+            snprintf(ret_text, text_size, "cannot become user '%s': %s", pw->pw_name, strerror(-rc));
+    }
+    return rc;
+}
+
+unsigned long privs_raise_nofile(uint64_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 1024;
+    struct rlimit raised = limit;
+    if (wanted > limit.rlim_max)
+        raised.rlim_max = wanted; /* only root may; else the hard limit is what there is */
+    raised.rlim_cur = wanted && wanted < raised.rlim_max ? wanted : raised.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &raised) < 0) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            getrlimit(RLIMIT_NOFILE, &limit);
+        return limit.rlim_cur;
+    }
+    return raised.rlim_cur;
+}
+
+void privs_reserve_stdio(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}

@@ -1,0 +1,358 @@
+/*
+ * The main thread's list of listening sockets. A socket's key is what it is bound to; the same key is the same socket,
+ * whatever section of the configuration it serves after a reload. An interface is keyed by its index too: one that was
+ * removed and made again is another interface, and a socket bound to the old one would stay deaf forever.
+ */
+#include "proxy/daemon/sockets.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/net/listener.h"
+
+struct key {
+    enum socket_kind kind;
+    bool is_ipv6;
+    uint16_t port;
+    unsigned ifindex; /* 0: by address */
+    char ifname[CONF_IFNAME_MAX];
+    struct addr addr;
+};
+
+struct bound {
+    struct list node;
+    struct key key;
+    uint64_t id;
+    unsigned conf_index;
+    bool is_wanted;
+    bool is_fresh; /* opened by this prepare: fds are still ours */
+    int *fds;      /* owned: one a worker */
+};
+
+struct plan {
+    struct sockets *sockets;
+    char *text;
+    size_t text_size;
+};
+
+void sockets_init(struct sockets *s, unsigned n_workers)
+{
+    *s = (struct sockets){.n_workers = n_workers};
+    list_init(&s->all);
+}
+
+static void bound_free(struct bound *b, unsigned n_workers)
+{
+    for (unsigned i = 0; b->fds && i < n_workers; i++) {
+        if (b->fds[i] >= 0)
+            close(b->fds[i]);
+    }
+    list_remove(&b->node);
+    free(b->fds);
+    free(b);
+}
+
+void sockets_fini(struct sockets *s)
+{
+    list_for_each_safe(pos, tmp, &s->all)
+        bound_free(list_entry(pos, struct bound, node), s->n_workers);
+}
+
+static bool key_equal(const struct key *a, const struct key *b)
+{
+    return a->kind == b->kind && a->is_ipv6 == b->is_ipv6 && a->port == b->port &&
+           a->ifindex == b->ifindex && strcmp(a->ifname, b->ifname) == 0 &&
+           addr_compare(&a->addr, &b->addr) == 0;
+}
+
+static int open_one(const struct key *k)
+{
+    return listener_socket(k->kind == SOCKET_DNS_UDP ? SOCK_DGRAM : SOCK_STREAM, k->ifname, k->is_ipv6,
+                           &k->addr, k->port);
+}
+
+/*
+ * SO_REUSEPORT lets a second daemon of the same user share our port without a word. So each new key is first bound
+ * without it: that fails when somebody is there.
+ */
+static int probe(const struct key *k)
+{
+    int type = k->kind == SOCKET_DNS_UDP ? SOCK_DGRAM : SOCK_STREAM;
+    int fd = socket(k->is_ipv6 ? AF_INET6 : AF_INET, type | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int on = 1;
+    struct sockaddr_storage ss;
+    struct endpoint ep = {.addr = k->addr, .port = k->port};
+    if (k->ifindex)
+        ep.addr = k->is_ipv6 ? (struct addr){{0}} : addr_from_ipv4(0);
+    socklen_t len = endpoint_to_sockaddr(&ep, &ss);
+    setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
+    if (k->is_ipv6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+    if (type == SOCK_STREAM)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (k->ifindex)
+        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, k->ifname, (socklen_t)strlen(k->ifname));
+    int rc = bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+static void explain_failure(const struct plan *p, const struct key *k, int error)
+{
+    char where[ENDPOINT_TEXT_MAX + CONF_IFNAME_MAX];
+    struct endpoint ep = {.addr = k->addr, .port = k->port};
+    if (k->ifindex)
+        snprintf(where, sizeof(where), "%s port %u", k->ifname, k->port);
+    else
+        endpoint_text(&ep, where);
+    const char *hint = "";
+    if (error == -EADDRINUSE)
+        hint = ": another program listens there, see `ss -lntup`";
+    else if (error == -EACCES || error == -EPERM)
+        hint = ": start as root, or give the process CAP_NET_BIND_SERVICE";
+    else if (error == -EMFILE)
+        hint = ": raise the limit of open files";
+    snprintf(p->text, p->text_size, "cannot listen on %s %s: %s%s",
+             k->kind == SOCKET_DNS_UDP ? "UDP" : "TCP", where, strerror(-error), hint);
+}
+
+static int open_all(const struct plan *p, struct bound *b)
+{
+    unsigned n = p->sockets->n_workers;
+    b->fds = malloc(n * sizeof(*b->fds));
+    if (!b->fds)
+        return -ENOMEM;
+    for (unsigned i = 0; i < n; i++)
+        b->fds[i] = -1;
+    int rc = probe(&b->key);
+    for (unsigned i = 0; rc == 0 && i < n; i++) {
+        b->fds[i] = open_one(&b->key);
+        if (b->fds[i] < 0)
+            rc = b->fds[i];
+    }
+    return rc;
+}
+
+/* The key is wanted by section @conf_index: there already, or opened now. */
+static int want(const struct plan *p, const struct key *k, unsigned conf_index)
+{
+    struct sockets *s = p->sockets;
+    list_for_each(pos, &s->all) {
+        struct bound *b = list_entry(pos, struct bound, node);
+        if (key_equal(&b->key, k)) {
+            b->is_wanted = true;
+            b->conf_index = conf_index;
+            return 0;
+        }
+    }
+    struct bound *b = calloc(1, sizeof(*b));
+    if (!b)
+        return -ENOMEM;
+    b->key = *k;
+    b->conf_index = conf_index;
+    b->is_wanted = b->is_fresh = true;
+    int rc = open_all(p, b);
+    if (rc == -EAFNOSUPPORT || rc == -ENODEV) { /* no IPv6 here, or the interface went away meanwhile */
+        bound_free(b, s->n_workers);
+        return 0;
+    }
+    if (rc < 0) {
+        explain_failure(p, k, rc);
+        bound_free(b, s->n_workers);
+        return rc;
+    }
+    b->id = ++s->last_id;
+    list_append(&s->all, &b->node);
+    return 0;
+}
+
+static int want_network(const struct plan *p, const struct conf_network *net, enum socket_kind kind,
+                        uint16_t port, unsigned conf_index)
+{
+    struct key k = {.kind = kind, .port = port};
+    if (!net->ifname[0]) {
+        k.addr = net->addr;
+        k.is_ipv6 = !addr_is_ipv4(&net->addr);
+        return want(p, &k, conf_index);
+    }
+    k.ifindex = if_nametoindex(net->ifname);
+    if (!k.ifindex)
+        return 0; /* waited for; the daemon says so */
+    memcpy(k.ifname, net->ifname, sizeof(k.ifname));
+    int rc = want(p, &k, conf_index);
+    k.is_ipv6 = true;
+    return rc < 0 ? rc : want(p, &k, conf_index);
+}
+
+static int want_listener(const struct plan *p, const struct conf_listener *l, bool is_dns, unsigned conf_index)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < l->n_networks; i++) {
+        rc = want_network(p, &l->networks[i], is_dns ? SOCKET_DNS_UDP : SOCKET_WEB, l->port, conf_index);
+        if (rc == 0 && is_dns)
+            rc = want_network(p, &l->networks[i], SOCKET_DNS_TCP, l->port, conf_index);
+    }
+    return rc;
+}
+
+void sockets_rollback(struct sockets *s)
+{
+    list_for_each_safe(pos, tmp, &s->all) {
+        struct bound *b = list_entry(pos, struct bound, node);
+        if (b->is_fresh)
+            bound_free(b, s->n_workers);
+        else
+            b->is_wanted = true;
+    }
+}
+
+int sockets_prepare(struct sockets *s, const struct conf *conf, char *ret_text, size_t text_size)
+{
+    struct plan p = {s, ret_text, text_size};
+    list_for_each(pos, &s->all)
+        list_entry(pos, struct bound, node)->is_wanted = false;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < conf->n_web_proxies; i++)
+        rc = want_listener(&p, &conf->web_proxies[i].base, false, (unsigned)i);
+    for (size_t i = 0; rc == 0 && i < conf->n_dns; i++)
+        rc = want_listener(&p, &conf->dns[i].base, true, (unsigned)i);
+    if (rc < 0)
+        sockets_rollback(s);
+    return rc;
+}
+
+bool sockets_has_changes(const struct sockets *s)
+{
+    list_for_each(pos, &s->all) {
+        const struct bound *b = list_entry(pos, struct bound, node);
+        if (b->is_fresh || !b->is_wanted)
+            return true;
+    }
+    return false;
+}
+
+struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned *ret_n)
+{
+    unsigned n = 0;
+    list_for_each(pos, &s->all)
+        n += list_entry(pos, struct bound, node)->is_wanted;
+    struct socket_order *orders = calloc(n + 1, sizeof(*orders));
+    if (!orders)
+        return NULL;
+    unsigned at = 0;
+    list_for_each(pos, &s->all) {
+        struct bound *b = list_entry(pos, struct bound, node);
+        if (!b->is_wanted)
+            continue;
+        orders[at++] = (struct socket_order){b->id, b->key.kind, b->conf_index, b->fds[index]};
+        b->fds[index] = -1;
+    }
+    *ret_n = n;
+    return orders;
+}
+
+void sockets_commit(struct sockets *s)
+{
+    list_for_each_safe(pos, tmp, &s->all) {
+        struct bound *b = list_entry(pos, struct bound, node);
+        if (b->is_wanted)
+            b->is_fresh = false;
+        else
+            bound_free(b, s->n_workers);
+    }
+}
+
+bool sockets_has_interface(const char *ifname)
+{
+    return if_nametoindex(ifname) != 0;
+}
+
+/* ---- our own addresses ---- */
+
+static size_t collect_ports(const struct conf *conf, uint16_t *ports, size_t max)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < conf->n_web_proxies && n < max; i++)
+        ports[n++] = conf->web_proxies[i].base.port;
+    for (size_t i = 0; i < conf->n_dns && n < max; i++)
+        ports[n++] = conf->dns[i].base.port;
+    if (conf->has_admin_listen && n < max)
+        ports[n++] = conf->admin_listen.port;
+    return n;
+}
+
+static int compare_endpoints(const void *a, const void *b)
+{
+    const struct endpoint *x = a, *y = b;
+    int order = addr_compare(&x->addr, &y->addr);
+    return order ? order : (int)x->port - (int)y->port;
+}
+
+static int add_own(struct guard_own *own, size_t *capacity, const struct addr *a, const uint16_t *ports,
+                   size_t n_ports)
+{
+    if (own->n_listeners + n_ports > *capacity) {
+        size_t bigger = (*capacity + n_ports) * 2;
+        struct endpoint *moved = realloc(own->listeners, bigger * sizeof(*moved));
+        if (!moved)
+            return -ENOMEM;
+        own->listeners = moved;
+        *capacity = bigger;
+    }
+    for (size_t i = 0; i < n_ports; i++)
+        own->listeners[own->n_listeners++] = (struct endpoint){.addr = *a, .port = ports[i]};
+    return 0;
+}
+
+static int add_configured(struct guard_own *own, size_t *capacity, const struct conf_listener *l)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < l->n_networks; i++) {
+        if (!l->networks[i].ifname[0])
+            rc = add_own(own, capacity, &l->networks[i].addr, &l->port, 1);
+    }
+    return rc;
+}
+
+struct own_set *sockets_own(const struct conf *conf)
+{
+    uint16_t ports[256];
+    size_t n_ports = collect_ports(conf, ports, sizeof(ports) / sizeof(ports[0]));
+    struct own_set *o = calloc(1, sizeof(*o));
+    struct ifaddrs *all = NULL;
+    if (!o || getifaddrs(&all) < 0) {
+        free(o);
+        return NULL;
+    }
+    atomic_init(&o->n_refs, 1);
+    size_t capacity = 0;
+    int rc = 0;
+    for (struct ifaddrs *i = all; rc == 0 && i; i = i->ifa_next) {
+        struct sockaddr_storage ss = {0};
+        struct endpoint ep;
+        if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
+            continue;
+        memcpy(&ss, i->ifa_addr,
+               i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+        if (endpoint_from_sockaddr(&ss, &ep) == 0)
+            rc = add_own(&o->own, &capacity, &ep.addr, ports, n_ports);
+    }
+    freeifaddrs(all);
+    for (size_t i = 0; rc == 0 && i < conf->n_web_proxies; i++)
+        rc = add_configured(&o->own, &capacity, &conf->web_proxies[i].base);
+    for (size_t i = 0; rc == 0 && i < conf->n_dns; i++)
+        rc = add_configured(&o->own, &capacity, &conf->dns[i].base);
+    if (rc < 0)
+        return own_set_unref(o);
+    if (o->own.n_listeners > 0)
+        qsort(o->own.listeners, o->own.n_listeners, sizeof(struct endpoint), compare_endpoints);
+    return o;
+}

@@ -1,0 +1,521 @@
+/*
+ * A connection's life. States change only in conn_set_state(), which knows the legal ones; everything ends in
+ * conn_finish() or, where the client is owed an answer, conn_refuse(), each of which writes the one access record.
+ * Nothing is freed inside a callback: the reap task does it at the end of the round. A connection belongs to its worker.
+ *
+ * Before the relay the client's socket is read only as far as a head needs; bytes behind it stay in the set-up buffer or
+ * in the kernel until the destination accepts (domain: early tunnel bytes are held, bounded).
+ */
+#include "proxy/flow/conn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "proxy/flow/tunnel.h"
+#include "proxy/flow/worker.h"
+#include "proxy/http/reply.h"
+
+enum {
+    BUF_FIRST_BYTES = 2048,
+    EARLY_MAX_BYTES = 64 * 1024,
+    LINGER_MS = 2000,
+    LINGER_MAX_BYTES = 1024 * 1024,
+    USER_AGENT_MAX = 160,
+};
+
+static void on_client_ready(struct io *io);
+static void on_head_late(struct timer *t);
+static void on_linger_over(struct timer *t);
+
+static struct side *client_side(struct conn *c)
+{
+    return &c->relay.sides[RELAY_CLIENT];
+}
+
+void conn_set_state(struct conn *c, enum conn_state state)
+{
+    static const uint8_t legal[] = {
+        [CONN_STATE_HEAD] = 1 << CONN_STATE_RESOLVE | 1 << CONN_STATE_DIAL | 1 << CONN_STATE_LINGER |
+                            1 << CONN_STATE_CLOSED,
+        [CONN_STATE_RESOLVE] = 1 << CONN_STATE_DIAL | 1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
+        [CONN_STATE_DIAL] = 1 << CONN_STATE_RELAY | 1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
+        [CONN_STATE_RELAY] = 1 << CONN_STATE_CLOSED,
+        [CONN_STATE_LINGER] = 1 << CONN_STATE_CLOSED,
+        [CONN_STATE_CLOSED] = 0,
+    };
+    if (!(legal[c->state] & 1 << state)) {
+        log_error("msg=\"illegal state\" conn=%u.%llu from=%u to=%u", c->worker->index,
+                  (unsigned long long)c->serial, c->state, state);
+        state = CONN_STATE_CLOSED;
+    }
+    log_debug("msg=state conn=%u.%llu from=%u to=%u", c->worker->index, (unsigned long long)c->serial,
+              c->state, state);
+    c->state = (uint8_t)state;
+    loop_timer_stop(&c->worker->loop, &c->timer);
+    if (state == CONN_STATE_LINGER)
+        loop_timer_start(&c->worker->loop, &c->timer, LINGER_MS, on_linger_over);
+}
+
+static void setup_free(struct conn *c)
+{
+    if (!c->setup)
+        return;
+    tunnel_cancel(c);
+    free(c->setup->buf);
+    free(c->setup);
+    c->setup = NULL;
+}
+
+static void on_reap(struct loop_task *t)
+{
+    struct conn *c = list_entry(t, struct conn, reap);
+    struct worker *w = c->worker;
+    list_remove(&c->node);
+    view_unref(c->view);
+    free(c->host);
+    free(c->user_agent);
+    free(c);
+    worker_conn_gone(w);
+}
+
+/* The last step from any state; no record here. */
+static void close_now(struct conn *c)
+{
+    struct worker *w = c->worker;
+    setup_free(c);
+    relay_stop(&c->relay);
+    conn_set_state(c, CONN_STATE_CLOSED);
+    if (c->is_tunnel)
+        atomic_fetch_sub_explicit(&w->shared->n_tunnels, 1, memory_order_relaxed);
+    c->is_tunnel = false;
+    atomic_fetch_sub_explicit(&w->shared->n_clients, 1, memory_order_relaxed);
+    loop_task_add(&w->loop, &c->reap);
+}
+
+static uint64_t wall_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void record(struct conn *c, enum access_event event, enum reason reason, const struct out_rule *out)
+{
+    struct worker *w = c->worker;
+    if (w->view->snapshot->conf.log.access == CONF_ACCESS_OFF)
+        return;
+    const struct rule_place *place = out ? &out->place : c->rule ? &c->rule->place : NULL;
+    uint64_t now = loop_now_ms(&w->loop);
+    struct access_record r = {
+        .event = event,
+        .wall_ms = wall_ms(),
+        .worker = w->index,
+        .serial = c->serial,
+        .source = c->client,
+        .listener = c->proxy->base.name,
+        .method = c->is_connect ? "CONNECT" : NULL,
+        .host = c->host,
+        .host_len = c->host ? strlen(c->host) : 0,
+        .port = c->port,
+        .addr = c->has_origin ? &c->origin : NULL,
+        .rule_file = place ? place->file : NULL,
+        .rule_line = place ? place->line : 0,
+        .memo = place ? place->memo : NULL,
+        .user_agent = c->user_agent,
+        .user_agent_len = c->user_agent ? strlen(c->user_agent) : 0,
+        .status = c->status,
+        .reason = reason,
+        .bytes_up = c->is_tunnel ? client_side(c)->bytes_in : 0,
+        .bytes_down = c->is_tunnel ? c->relay.sides[RELAY_ORIGIN].bytes_in : 0,
+        .dns_ms = c->times.dns_ms == UINT32_MAX ? -1 : c->times.dns_ms,
+        .connect_ms = c->times.connect_ms == UINT32_MAX ? -1 : c->times.connect_ms,
+        .first_byte_ms = -1,
+        .duration_ms = (int64_t)(now - c->times.start_ms),
+    };
+    worker_record(w, &r);
+}
+
+static void add_relaxed(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+void conn_finish(struct conn *c, enum reason reason)
+{
+    struct counters *n = &c->worker->counters;
+    switch ((enum conn_state)c->state) {
+    case CONN_STATE_RELAY:
+        add_relaxed(&n->n_closed, 1);
+        add_relaxed(&n->bytes_up, client_side(c)->bytes_in);
+        add_relaxed(&n->bytes_down, c->relay.sides[RELAY_ORIGIN].bytes_in);
+        record(c, ACCESS_CLOSE, reason, NULL);
+        break;
+    case CONN_STATE_HEAD:
+        if (!c->setup) /* it came and went without a byte: no transaction */
+            break;
+        /* fall through */
+    case CONN_STATE_RESOLVE:
+    case CONN_STATE_DIAL:
+        record(c, ACCESS_REFUSED, reason, NULL);
+        break;
+    case CONN_STATE_LINGER: /* its record is written */
+        break;
+    case CONN_STATE_CLOSED:
+        return;
+    }
+    close_now(c);
+}
+
+static size_t build_answer(struct conn *c, const struct conn_refusal *why, char *buf, size_t size)
+{
+    const struct reason_info *info = reason_info(why->reason);
+    char id[48];
+    snprintf(id, sizeof(id), "%u.%llu", c->worker->index, (unsigned long long)c->serial);
+    struct reply reply = {
+        .status = c->status,
+        .phrase = why->phrase,
+        .proxy_status = why->proxy_status ? why->proxy_status : info->proxy_status,
+        .request_id = id,
+        .body = why->body,
+        .retry_after_s = why->reason == REASON_LIMIT || why->reason == REASON_SOURCE_LIMIT ? 10 : 0,
+        .allow = c->status == 405 ? "CONNECT" : NULL,
+    };
+    return reply_build(&reply, buf, size);
+}
+
+void conn_refuse(struct conn *c, const struct conn_refusal *why)
+{
+    struct io *io = &client_side(c)->io;
+    c->status = (uint16_t)(why->status ? why->status : reason_info(why->reason)->status);
+    add_relaxed(&c->worker->counters.n_refused, 1);
+    record(c, ACCESS_REFUSED, why->reason, why->rule);
+    char buf[REPLY_MAX];
+    size_t len = build_answer(c, why, buf, sizeof(buf));
+    setup_free(c);
+    io_close(&c->relay.sides[RELAY_ORIGIN].io);
+    conn_set_state(c, CONN_STATE_LINGER);
+    /* The first bytes on this socket: its send buffer takes them whole, or the client is gone. */
+    if (send(io->fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len || shutdown(io->fd, SHUT_WR) < 0) {
+        close_now(c);
+        return;
+    }
+    io->is_readable = true;
+    on_client_ready(io);
+}
+
+static void on_head_late(struct timer *t)
+{
+    struct conn *c = list_entry(t, struct conn, timer);
+    conn_refuse(c, &(struct conn_refusal){.reason = REASON_HEAD_LATE});
+}
+
+static void on_linger_over(struct timer *t)
+{
+    close_now(list_entry(t, struct conn, timer));
+}
+
+/* Discards so that the close is no reset that would take the answer from the client's hands; bounded in time and bytes. */
+static void linger_read(struct conn *c)
+{
+    struct io *io = &client_side(c)->io;
+    while (io->is_readable) {
+        ssize_t n = recv(io->fd, c->worker->scratch, RELAY_CHUNK_BYTES, 0);
+        if (n < 0 && errno == EAGAIN) {
+            io->is_readable = false;
+            return;
+        }
+        if (n < 0 && errno == EINTR)
+            continue;
+        c->discarded_bytes += n > 0 ? (uint64_t)n : 0;
+        if (n <= 0 || c->discarded_bytes > LINGER_MAX_BYTES) {
+            close_now(c);
+            return;
+        }
+    }
+}
+
+static char *copy_text(const char *text, size_t len)
+{
+    char *copy = malloc(len + 1);
+    if (!copy)
+        return NULL;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+static void keep_user_agent(struct conn *c)
+{
+    struct conn_setup *s = c->setup;
+    const struct head_field *f = head_find(&s->head, s->buf, "User-Agent");
+    if (f)
+        c->user_agent = copy_text(s->buf + f->value.at,
+                                  f->value.len < USER_AGENT_MAX ? f->value.len : USER_AGENT_MAX);
+}
+
+static enum reason reason_of_bad_head(unsigned status)
+{
+    switch (status) {
+    case 414:
+        return REASON_LINE_TOO_LONG;
+    case 431:
+        return REASON_HEAD_TOO_LONG;
+    case 501:
+        return REASON_METHOD;
+    case 505:
+        return REASON_VERSION;
+    default:
+        return REASON_BAD_REQUEST;
+    }
+}
+
+static void dispatch(struct conn *c)
+{
+    struct conn_setup *s = c->setup;
+    loop_timer_stop(&c->worker->loop, &c->timer);
+    keep_user_agent(c);
+    if (head_span_is(s->buf, s->head.method, "CONNECT")) {
+        c->is_connect = true;
+        tunnel_start(c);
+        return;
+    }
+    const char *why = NULL;
+    size_t path;
+    const char *target = s->buf + s->head.target.at;
+    unsigned status = 501;
+    if (head_span_is(s->buf, s->head.method, "TRACE"))
+        status = 405;
+    else if (authority_parse_absolute(target, s->head.target.len, &s->target, &path, &why) == AUTHORITY_BAD)
+        status = 400;
+    else if (target[0] == '/' || (target[0] == '*' && !head_span_is(s->buf, s->head.method, "OPTIONS")))
+        status = 400;
+    conn_refuse(c, &(struct conn_refusal){
+                       .reason = status == 400 ? REASON_BAD_REQUEST : REASON_METHOD, .status = status, .body = why});
+}
+
+/* Room for at least one more read; never beyond what a head of the permitted size needs. */
+static int make_room(struct conn *c)
+{
+    struct conn_setup *s = c->setup;
+    const struct conf_limits *limits = &c->view->snapshot->conf.limits;
+    uint32_t max = limits->request_line_bytes + limits->head_bytes + BUF_FIRST_BYTES;
+    if (s->n_buf < s->buf_size)
+        return 0;
+    uint32_t size = s->buf_size ? s->buf_size * 2 : BUF_FIRST_BYTES;
+    if (size > max)
+        size = max;
+    if (size <= s->buf_size)
+        return -ENOBUFS;
+    char *bigger = realloc(s->buf, size);
+    if (!bigger)
+        return -ENOMEM;
+    s->buf = bigger;
+    s->buf_size = size;
+    return 0;
+}
+
+static int make_setup(struct conn *c)
+{
+    const struct conf_limits *limits = &c->view->snapshot->conf.limits;
+    c->setup = calloc(1, sizeof(*c->setup));
+    if (!c->setup)
+        return -ENOMEM;
+    head_init(&c->setup->head, HEAD_REQUEST, limits->request_line_bytes, limits->head_bytes);
+    return 0;
+}
+
+/* One recv into the set-up buffer. >0 bytes · 0 nothing now · -1 it left or failed (conn finished). */
+static ssize_t read_some(struct conn *c, bool is_eof_fine)
+{
+    struct conn_setup *s = c->setup;
+    struct io *io = &client_side(c)->io;
+    size_t room = s->buf_size - s->n_buf;
+    ssize_t n;
+    do {
+        n = recv(io->fd, s->buf + s->n_buf, room, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN) {
+        io->is_readable = false;
+        return 0;
+    }
+    if (n == 0 && is_eof_fine) {
+        client_side(c)->is_eof = true;
+        io->is_readable = false;
+        return 0;
+    }
+    if (n <= 0) {
+        conn_finish(c, REASON_CLIENT_GONE);
+        return -1;
+    }
+    s->n_buf += (uint32_t)n;
+    if ((size_t)n < room && !io->is_peer_done)
+        io->is_readable = false;
+    return n;
+}
+
+static void head_read(struct conn *c)
+{
+    struct io *io = &client_side(c)->io;
+    while (io->is_readable) {
+        if (!c->setup && make_setup(c) < 0) {
+            conn_finish(c, REASON_INTERNAL);
+            return;
+        }
+        int rc = make_room(c);
+        if (rc < 0) {
+            conn_refuse(c, &(struct conn_refusal){
+                               .reason = rc == -ENOMEM ? REASON_INTERNAL : REASON_HEAD_TOO_LONG});
+            return;
+        }
+        if (read_some(c, false) <= 0)
+            return;
+        struct conn_setup *s = c->setup;
+        switch (head_feed(&s->head, s->buf, s->n_buf)) {
+        case HEAD_MORE:
+            break;
+        case HEAD_DONE:
+            dispatch(c);
+            return;
+        case HEAD_BAD:
+            conn_refuse(c, &(struct conn_refusal){.reason = reason_of_bad_head(s->head.bad_status),
+                                                  .status = s->head.bad_status,
+                                                  .body = s->head.bad_why});
+            return;
+        }
+    }
+}
+
+bool conn_read_early(struct conn *c)
+{
+    struct io *io = &client_side(c)->io;
+    struct conn_setup *s = c->setup;
+    while (io->is_readable && !client_side(c)->is_eof) {
+        if (s->n_buf == s->buf_size) {
+            if (s->buf_size >= EARLY_MAX_BYTES)
+                return true; /* enough is held; the rest waits in the kernel */
+            char *bigger = realloc(s->buf, s->buf_size * 2);
+            if (!bigger)
+                return true;
+            s->buf = bigger;
+            s->buf_size *= 2;
+        }
+        if (read_some(c, true) < 0)
+            return false;
+    }
+    return true;
+}
+
+static void on_client_ready(struct io *io)
+{
+    struct conn *c = io->owner;
+    switch ((enum conn_state)c->state) {
+    case CONN_STATE_HEAD:
+        head_read(c);
+        break;
+    case CONN_STATE_RESOLVE:
+    case CONN_STATE_DIAL:
+        conn_read_early(c);
+        break;
+    case CONN_STATE_LINGER:
+        linger_read(c);
+        break;
+    case CONN_STATE_RELAY:
+    case CONN_STATE_CLOSED:
+        break;
+    }
+}
+
+struct conn *conn_accept(struct worker *w, struct view *view, const struct conf_web_proxy *proxy,
+                         const struct in_rule *rule, int fd, const struct endpoint *client)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    if (!c) {
+        close(fd);
+        return NULL;
+    }
+    relay_init(&c->relay);
+    if (io_open(&client_side(c)->io, &w->loop, fd, on_client_ready, c) < 0) {
+        free(c);
+        return NULL;
+    }
+    c->worker = w;
+    c->view = view_ref(view);
+    c->proxy = proxy;
+    c->rule = rule;
+    c->client = *client;
+    c->serial = ++w->n_serial;
+    c->times = (struct conn_times){loop_now_ms(&w->loop), UINT32_MAX, UINT32_MAX};
+    c->state = CONN_STATE_HEAD;
+    loop_task_init(&c->reap, on_reap);
+    list_append(&w->conns, &c->node);
+    w->n_conns++;
+    atomic_fetch_add_explicit(&w->shared->n_clients, 1, memory_order_relaxed);
+    loop_timer_start(&w->loop, &c->timer, view->snapshot->conf.timeouts.head_ms, on_head_late);
+    return c;
+}
+
+static void on_relay_done(struct relay *r, enum reason reason)
+{
+    conn_finish(list_entry(r, struct conn, relay), reason);
+}
+
+static struct relay_limits limits_of(const struct conf *conf)
+{
+    return (struct relay_limits){
+        .idle_ms = conf->timeouts.tunnel_idle_ms,
+        .half_closed_ms = conf->timeouts.half_closed_ms,
+        .life_ms = conf->timeouts.tunnel_life_ms,
+    };
+}
+
+void conn_open_tunnel(struct conn *c)
+{
+    struct worker *w = c->worker;
+    struct conn_setup *s = c->setup;
+    size_t len = reply_tunnel_open_bytes();
+    if (send(client_side(c)->io.fd, REPLY_TUNNEL_OPEN, len, MSG_NOSIGNAL) != (ssize_t)len) {
+        conn_finish(c, REASON_CLIENT_GONE);
+        return;
+    }
+    c->status = 200;
+    c->is_tunnel = true;
+    atomic_fetch_add_explicit(&w->shared->n_tunnels, 1, memory_order_relaxed);
+    add_relaxed(&w->counters.n_opened, 1);
+    struct relay_limits limits = limits_of(&c->view->snapshot->conf);
+    int rc = relay_start(&c->relay, &w->loop, w->scratch, &limits, s->buf + s->head.head_bytes,
+                         s->n_buf - s->head.head_bytes, on_relay_done);
+    conn_set_state(c, CONN_STATE_RELAY);
+    if (rc < 0) {
+        conn_finish(c, REASON_INTERNAL);
+        return;
+    }
+    setup_free(c);
+    if (log_wants(LOG_LEVEL_DEBUG) || c->view->snapshot->conf.log.format == CONF_FORMAT_JSON)
+        record(c, ACCESS_OPEN, REASON_NONE, NULL);
+}
+
+void conn_set_view(struct conn *c, struct view *view)
+{
+    if (c->state != CONN_STATE_RELAY)
+        return; /* one snapshot decides a set-up from its first byte to its last */
+    const struct conf *conf = &view->snapshot->conf;
+    const struct conf_web_proxy *proxy = NULL;
+    for (size_t i = 0; i < conf->n_web_proxies; i++) {
+        if (strcmp(conf->web_proxies[i].base.name, c->proxy->base.name) == 0)
+            proxy = &conf->web_proxies[i];
+    }
+    if (!proxy)
+        return; /* its listener is gone: it ends under the view it began with */
+    c->proxy = proxy;
+    c->rule = in_table_ask(proxy->table, &c->client.addr);
+    view_ref(view);
+    view_unref(c->view);
+    c->view = view;
+    struct relay_limits limits = limits_of(conf);
+    relay_set_limits(&c->relay, &limits);
+}

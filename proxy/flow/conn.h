@@ -1,0 +1,101 @@
+/* conn - one client connection from accept to its end: states, answers, the one exit. */
+#ifndef PROXY_FLOW_CONN_H
+#define PROXY_FLOW_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "acl/verdict.h"
+#include "proxy/dns/lookup.h"
+#include "proxy/http/authority.h"
+#include "proxy/http/head.h"
+#include "proxy/net/dial.h"
+#include "proxy/net/relay.h"
+#include "proxy/report/reason.h"
+
+struct conn;
+struct view;
+struct worker;
+
+enum conn_state {
+    CONN_STATE_HEAD,    /* the request head is being read */
+    CONN_STATE_RESOLVE, /* the target's name is asked for */
+    CONN_STATE_DIAL,    /* the permitted addresses are dialled */
+    CONN_STATE_RELAY,   /* the tunnel is open */
+    CONN_STATE_LINGER,  /* an answer was written; the client reads it while we discard what it still sends */
+    CONN_STATE_CLOSED,  /* freed at the end of the round */
+};
+
+/* What only the way to an open tunnel needs; given back before the relay. */
+struct conn_setup {
+    struct conn *conn;
+    struct head head;
+    struct authority target;
+    struct lookup lookup;
+    struct dial dial;
+    struct endpoint to[DIAL_ADDRS_MAX];
+    char *buf; /* owned: the head and what came behind it */
+    uint32_t n_buf;
+    uint32_t buf_size;
+};
+
+/* Times since the accept, milliseconds; UINT32_MAX: did not happen. */
+struct conn_times {
+    uint64_t start_ms;
+    uint32_t dns_ms, connect_ms;
+};
+
+struct conn {
+    struct list node; /* of the worker */
+    struct loop_task reap;
+    struct timer timer; /* head, linger */
+    struct worker *worker;
+    struct view *view; /* counted */
+    const struct conf_web_proxy *proxy; /* in the view */
+    const struct in_rule *rule;         /* admits the source; in the view; NULL after a reload that dropped it */
+    struct relay relay;                 /* its sides hold both sockets in every state */
+    struct conn_setup *setup;           /* owned; NULL until a byte came and after the set-up */
+    char *host;                         /* owned: target as asked, for the record; NULL before */
+    char *user_agent;                   /* owned; NULL: none */
+    struct endpoint client;
+    struct endpoint origin;
+    uint64_t serial;
+    struct conn_times times;
+    uint64_t discarded_bytes;
+    uint16_t port;
+    uint16_t status;
+    uint8_t state; /* enum conn_state; only conn_set_state() writes it */
+    bool is_tunnel; /* counted as an open tunnel */
+    bool is_connect;
+    bool has_origin;
+};
+
+/* Why a request is refused, for the answer and the record. */
+struct conn_refusal {
+    enum reason reason;
+    unsigned status;             /* 0: the reason's own */
+    const char *phrase;          /* NULL: standard */
+    const char *body;            /* NULL: standard */
+    const struct out_rule *rule; /* the line that decided, for the record */
+    const char *proxy_status;    /* NULL: the reason's own */
+};
+
+/**
+ * conn_accept - a client that the source rules admit
+ * @fd is taken (also on failure). Returns the connection · NULL: out of memory.
+ */
+struct conn *conn_accept(struct worker *w, struct view *view, const struct conf_web_proxy *proxy,
+                         const struct in_rule *rule, int fd, const struct endpoint *client);
+/* Answers, records and lingers. The caller returns at once. */
+void conn_refuse(struct conn *c, const struct conn_refusal *why);
+/* The one exit of everything that needs no answer: closes, counts, records once. The caller returns at once. */
+void conn_finish(struct conn *c, enum reason reason);
+void conn_set_state(struct conn *c, enum conn_state state);
+/* The set-up is over and both sockets are connected: writes the 200 and relays. */
+void conn_open_tunnel(struct conn *c);
+/* The rules changed: the connection moves to the new view; what is not admitted any more keeps running unnamed. */
+void conn_set_view(struct conn *c, struct view *view);
+/* What a client sent while it waits; called when it is readable before the relay. False: it left, the conn is finished. */
+bool conn_read_early(struct conn *c);
+
+#endif

@@ -1,0 +1,484 @@
+/*
+ * A worker owns all that happens on its thread; nothing here takes a lock. The main thread speaks to it by mail only: an
+ * update carries the snapshot, our own addresses and the complete list of sockets, so a reload is applied as a whole or
+ * (out of memory) not at all. Sockets that the new list names by the same id are never touched.
+ */
+#include "proxy/flow/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/http/reply.h"
+#include "proxy/net/egress.h"
+
+enum { LOGGED_A_SECOND = 50, HARD_CLIENT_MARGIN = 64 };
+
+struct worker_socket {
+    struct list node;
+    struct worker *worker;
+    uint64_t id;
+    enum socket_kind kind;
+    unsigned conf_index;
+    int fd;                   /* DNS: owned by the DNS server */
+    struct listener listener; /* SOCKET_WEB */
+};
+
+struct own_set *own_set_ref(struct own_set *o)
+{
+    atomic_fetch_add(&o->n_refs, 1);
+    return o;
+}
+
+struct own_set *own_set_unref(struct own_set *o)
+{
+    if (o && atomic_fetch_sub(&o->n_refs, 1) == 1) {
+        free(o->own.listeners);
+        free(o);
+    }
+    return NULL;
+}
+
+/* ---- view ---- */
+
+static struct view *view_free(struct view *v)
+{
+    for (size_t i = 0; v->groups && i < v->snapshot->conf.n_web_proxies; i++)
+        resolver_group_unref(v->groups[i]);
+    free(v->groups);
+    snapshot_unref(v->snapshot);
+    free(v);
+    return NULL;
+}
+
+/* Takes the reference on @s also on failure. */
+static struct view *view_new(struct worker *w, struct snapshot *s)
+{
+    struct view *v = calloc(1, sizeof(*v));
+    if (!v) {
+        snapshot_unref(s);
+        return NULL;
+    }
+    v->worker = w;
+    v->snapshot = s;
+    v->n_users = 1;
+    v->groups = calloc(s->conf.n_web_proxies + 1, sizeof(*v->groups));
+    if (!v->groups)
+        return view_free(v);
+    for (size_t i = 0; i < s->conf.n_web_proxies; i++) {
+        const struct conf_listener *base = &s->conf.web_proxies[i].base;
+        struct egress egress = egress_from_conf(&base->egress);
+        v->groups[i] = resolver_group_new(&w->resolver, &base->name_servers, &egress);
+        if (!v->groups[i])
+            return view_free(v);
+    }
+    return v;
+}
+
+struct view *view_ref(struct view *v)
+{
+    v->n_users++;
+    return v;
+}
+
+void view_unref(struct view *v)
+{
+    if (v && --v->n_users == 0)
+        view_free(v);
+}
+
+/* ---- records ---- */
+
+void worker_record(struct worker *w, const struct access_record *r)
+{
+    const struct conf_log *conf = &w->view->snapshot->conf.log;
+    if (conf->access == CONF_ACCESS_OFF || !w->shared->sink)
+        return;
+    char line[ACCESS_LINE_MAX];
+    sink_put(w->shared->sink, line, access_format(conf->format, r, line, sizeof(line)));
+}
+
+static void on_sample_over(struct timer *t)
+{
+    struct worker *w = list_entry(t, struct worker, log_sample);
+    if (w->n_unlogged > 0)
+        log_warning("msg=\"refusals not recorded one by one\" worker=%u n=%u", w->index, w->n_unlogged);
+    w->n_logged = w->n_unlogged = 0;
+}
+
+bool worker_may_log_refusal(struct worker *w)
+{
+    if (!timer_is_running(&w->log_sample))
+        loop_timer_start(&w->loop, &w->log_sample, 1000, on_sample_over);
+    if (w->n_logged < LOGGED_A_SECOND) {
+        w->n_logged++;
+        return true;
+    }
+    w->n_unlogged++;
+    return false;
+}
+
+/* ---- accepting ---- */
+
+static uint64_t wall_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void add_relaxed(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, int fd,
+                          const struct endpoint *peer)
+{
+    add_relaxed(&w->counters.n_source_denied, 1);
+    if (w->view->snapshot->conf.acl_deny_403) {
+        struct conn *c = conn_accept(w, w->view, proxy, NULL, fd, peer);
+        if (c)
+            conn_refuse(c, &(struct conn_refusal){
+                               .reason = REASON_SOURCE_DENIED, .status = 403, .phrase = "Forbidden source"});
+        return;
+    }
+    close(fd);
+    if (!worker_may_log_refusal(w))
+        return;
+    struct access_record r = {
+        .event = ACCESS_REFUSED,
+        .wall_ms = wall_ms(),
+        .worker = w->index,
+        .serial = ++w->n_serial,
+        .source = *peer,
+        .listener = proxy->base.name,
+        .reason = REASON_SOURCE_DENIED,
+        .dns_ms = -1,
+        .connect_ms = -1,
+        .first_byte_ms = -1,
+        .duration_ms = 0,
+    };
+    worker_record(w, &r);
+}
+
+static void on_client_accepted(struct listener *l, int fd, const struct endpoint *peer)
+{
+    struct worker_socket *socket = l->owner;
+    struct worker *w = socket->worker;
+    const struct conf_web_proxy *proxy = &w->view->snapshot->conf.web_proxies[socket->conf_index];
+    add_relaxed(&w->counters.n_accepted, 1);
+    const struct in_rule *rule = in_table_ask(proxy->table, &peer->addr);
+    if (!rule) {
+        refuse_source(w, proxy, fd, peer);
+        return;
+    }
+    unsigned n = atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed);
+    unsigned max = atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed);
+    if (n >= max + HARD_CLIENT_MARGIN) {
+        close(fd); /* not even room for an answer */
+        return;
+    }
+    struct conn *c = conn_accept(w, w->view, proxy, rule, fd, peer);
+    if (c && n >= max)
+        conn_refuse(c, &(struct conn_refusal){.reason = REASON_LIMIT});
+}
+
+/* ---- sockets ---- */
+
+static struct worker_socket *find_socket(struct worker *w, uint64_t id)
+{
+    list_for_each(pos, &w->sockets) {
+        struct worker_socket *s = list_entry(pos, struct worker_socket, node);
+        if (s->id == id)
+            return s;
+    }
+    return NULL;
+}
+
+static void socket_close(struct worker_socket *s)
+{
+    if (s->kind == SOCKET_WEB)
+        listener_close(&s->listener);
+    else
+        dns_server_remove(s->worker->dns, s->id);
+    list_remove(&s->node);
+    free(s);
+}
+
+static int socket_open(struct worker_socket *s, int fd)
+{
+    switch (s->kind) {
+    case SOCKET_WEB:
+        return listener_open(&s->listener, &s->worker->loop, fd, on_client_accepted, s);
+    case SOCKET_DNS_UDP:
+        return dns_server_add_udp(s->worker->dns, s->id, fd);
+    case SOCKET_DNS_TCP:
+        return dns_server_add_tcp(s->worker->dns, s->id, fd);
+    }
+    return -EINVAL;
+}
+
+/* A new one, or the one there is with its new place in the configuration. */
+static void apply_order(struct worker *w, const struct socket_order *order)
+{
+    struct worker_socket *s = find_socket(w, order->id);
+    if (!s) {
+        if (order->fd < 0)
+            return;
+        s = calloc(1, sizeof(*s));
+        if (!s) {
+            close(order->fd);
+            return;
+        }
+        s->worker = w;
+        s->id = order->id;
+        s->kind = order->kind;
+        s->listener.fd = -1;
+        list_append(&w->sockets, &s->node);
+        if (socket_open(s, order->fd) < 0) {
+            log_error("msg=\"a listener could not be opened\" worker=%u", w->index);
+            list_remove(&s->node);
+            free(s);
+            return;
+        }
+    }
+    s->conf_index = order->conf_index;
+    if (s->kind != SOCKET_WEB)
+        dns_server_set_view(w->dns, s->id, w->view->snapshot,
+                            &w->view->snapshot->conf.dns[order->conf_index]);
+}
+
+static bool is_ordered(const struct socket_order *orders, unsigned n_orders, uint64_t id)
+{
+    for (unsigned i = 0; i < n_orders; i++) {
+        if (orders[i].id == id)
+            return true;
+    }
+    return false;
+}
+
+/* ---- mail from the main thread ---- */
+
+struct update {
+    struct mail mail;
+    struct worker *worker;
+    struct snapshot *snapshot;
+    struct own_set *own;
+    unsigned n_orders;
+    struct socket_order orders[];
+};
+
+static void update_free(struct update *u, bool close_fds)
+{
+    for (unsigned i = 0; close_fds && i < u->n_orders; i++) {
+        if (u->orders[i].fd >= 0)
+            close(u->orders[i].fd);
+    }
+    snapshot_unref(u->snapshot);
+    own_set_unref(u->own);
+    free(u);
+}
+
+static void use_snapshot(struct worker *w, struct view *view)
+{
+    struct view *old = w->view;
+    w->view = view;
+    list_for_each(pos, &w->conns)
+        conn_set_view(list_entry(pos, struct conn, node), view);
+    view_unref(old);
+}
+
+static void on_update(struct mail *m)
+{
+    struct update *u = list_entry(m, struct update, mail);
+    struct worker *w = u->worker;
+    struct view *view = NULL;
+    if (!w->view || w->view->snapshot != u->snapshot) {
+        view = view_new(w, snapshot_ref(u->snapshot));
+        if (!view) {
+            log_error("msg=\"out of memory, the old configuration stays\" worker=%u", w->index);
+            update_free(u, true);
+            return;
+        }
+    }
+    struct own_set *old_own = w->own;
+    w->own = own_set_ref(u->own);
+    own_set_unref(old_own);
+    if (view)
+        use_snapshot(w, view);
+    list_for_each_safe(pos, tmp, &w->sockets) {
+        struct worker_socket *s = list_entry(pos, struct worker_socket, node);
+        if (!is_ordered(u->orders, u->n_orders, s->id))
+            socket_close(s);
+    }
+    for (unsigned i = 0; i < u->n_orders; i++)
+        apply_order(w, &u->orders[i]);
+    update_free(u, false);
+}
+
+int worker_post_update(struct worker *w, struct snapshot *snapshot, struct own_set *own,
+                       const struct socket_order *orders, unsigned n_orders)
+{
+    struct update *u = malloc(sizeof(*u) + n_orders * sizeof(*orders));
+    if (!u) {
+        for (unsigned i = 0; i < n_orders; i++) {
+            if (orders[i].fd >= 0)
+                close(orders[i].fd);
+        }
+        return -ENOMEM;
+    }
+    u->worker = w;
+    u->snapshot = snapshot_ref(snapshot);
+    u->own = own_set_ref(own);
+    u->n_orders = n_orders;
+    memcpy(u->orders, orders, n_orders * sizeof(*orders));
+    mailbox_post(&w->mailbox, &u->mail, on_update);
+    return 0;
+}
+
+struct drain {
+    struct mail mail;
+    struct worker *worker;
+    uint64_t limit_ms;
+};
+
+struct drained {
+    struct mail mail;
+    struct shared *shared;
+};
+
+static void on_drained(struct mail *m)
+{
+    struct drained *d = list_entry(m, struct drained, mail);
+    d->shared->on_drained(d->shared);
+    free(d);
+}
+
+static void tell_drained(struct worker *w)
+{
+    struct drained *d = calloc(1, sizeof(*d));
+    if (!d)
+        return; /* the second signal ends it all the same */
+    d->shared = w->shared;
+    mailbox_post(w->shared->main_mailbox, &d->mail, on_drained);
+}
+
+static void finish_all(struct worker *w)
+{
+    list_for_each(pos, &w->conns)
+        conn_finish(list_entry(pos, struct conn, node), REASON_SHUTDOWN);
+}
+
+static void on_drain_limit(struct timer *t)
+{
+    finish_all(list_entry(t, struct worker, drain_limit));
+}
+
+static void on_drain(struct mail *m)
+{
+    struct drain *d = list_entry(m, struct drain, mail);
+    struct worker *w = d->worker;
+    bool was_draining = w->is_draining;
+    w->is_draining = true;
+    list_for_each_safe(pos, tmp, &w->sockets)
+        socket_close(list_entry(pos, struct worker_socket, node));
+    list_for_each(pos, &w->conns) {
+        struct conn *c = list_entry(pos, struct conn, node);
+        if (d->limit_ms == 0 || (c->state == CONN_STATE_HEAD && !c->setup))
+            conn_finish(c, REASON_SHUTDOWN);
+    }
+    if (d->limit_ms > 0 && !was_draining)
+        loop_timer_start(&w->loop, &w->drain_limit, d->limit_ms, on_drain_limit);
+    if (w->n_conns == 0 && !was_draining)
+        tell_drained(w);
+    free(d);
+}
+
+int worker_post_drain(struct worker *w, uint64_t limit_ms)
+{
+    struct drain *d = calloc(1, sizeof(*d));
+    if (!d)
+        return -ENOMEM;
+    d->worker = w;
+    d->limit_ms = limit_ms;
+    mailbox_post(&w->mailbox, &d->mail, on_drain);
+    return 0;
+}
+
+void worker_conn_gone(struct worker *w)
+{
+    if (--w->n_conns == 0 && w->is_draining)
+        tell_drained(w);
+}
+
+static void on_stop(struct mail *m)
+{
+    struct drain *d = list_entry(m, struct drain, mail);
+    loop_stop(&d->worker->loop);
+    free(d);
+}
+
+int worker_post_stop(struct worker *w)
+{
+    struct drain *d = calloc(1, sizeof(*d));
+    if (!d)
+        return -ENOMEM;
+    d->worker = w;
+    mailbox_post(&w->mailbox, &d->mail, on_stop);
+    return 0;
+}
+
+/* ---- life ---- */
+
+int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_t cache_bytes)
+{
+    *w = (struct worker){.index = index, .shared = shared, .mailbox = {.fd = -1}};
+    list_init(&w->sockets);
+    list_init(&w->conns);
+    w->scratch = malloc(RELAY_CHUNK_BYTES);
+    if (!w->scratch)
+        return -ENOMEM;
+    int rc = loop_init(&w->loop);
+    if (rc == 0)
+        rc = mailbox_init(&w->mailbox, &w->loop);
+    if (rc == 0)
+        rc = resolver_init(&w->resolver, &w->loop, cache_bytes);
+    if (rc < 0)
+        return rc;
+    w->dns = dns_server_new(&w->loop, &w->resolver);
+    return w->dns ? 0 : -ENOMEM;
+}
+
+static void *worker_thread(void *arg)
+{
+    struct worker *w = arg;
+    loop_run(&w->loop);
+    return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+    return -pthread_create(&w->thread, NULL, worker_thread, w);
+}
+
+void worker_fini(struct worker *w)
+{
+    list_for_each_safe(pos, tmp, &w->sockets)
+        socket_close(list_entry(pos, struct worker_socket, node));
+    finish_all(w);
+    if (w->loop.base)
+        loop_round(&w->loop, false);
+    mailbox_fini(&w->mailbox);
+    dns_server_free(w->dns);
+    view_unref(w->view);
+    w->view = NULL;
+    if (w->loop.base)
+        resolver_fini(&w->resolver);
+    own_set_unref(w->own);
+    loop_fini(&w->loop);
+    free(w->scratch);
+}

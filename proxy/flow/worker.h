@@ -1,0 +1,109 @@
+/* worker - one thread's world: loop, listeners, connections, resolver, and the view of the rules. */
+#ifndef PROXY_FLOW_WORKER_H
+#define PROXY_FLOW_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/snapshot.h"
+#include "proxy/dns/resolver.h"
+#include "proxy/dns/server.h"
+#include "proxy/flow/conn.h"
+#include "proxy/loop/mailbox.h"
+#include "proxy/net/listener.h"
+#include "proxy/report/access.h"
+#include "proxy/report/sink.h"
+
+struct worker;
+
+/* A snapshot as one worker uses it: a plain count, since all users are on its thread. */
+struct view {
+    struct worker *worker;
+    struct snapshot *snapshot; /* one reference */
+    struct resolver_group **groups; /* owned: one a [web-proxy] */
+    unsigned n_users;
+};
+
+/* Our own addresses and ports, shared by all workers, const. */
+struct own_set {
+    struct guard_own own;
+    atomic_int n_refs;
+};
+struct own_set *own_set_ref(struct own_set *o);
+struct own_set *own_set_unref(struct own_set *o);
+
+enum socket_kind { SOCKET_WEB, SOCKET_DNS_UDP, SOCKET_DNS_TCP };
+
+/* One listening socket of this worker, as the main thread wants it. */
+struct socket_order {
+    uint64_t id;        /* the same id is the same socket; ids that are not named are closed */
+    enum socket_kind kind;
+    unsigned conf_index; /* in web_proxies or dns of the snapshot */
+    int fd;             /* new: taken; -1: keep the one with this id */
+};
+
+/* Shared by all workers; embedded in the daemon. */
+struct shared {
+    atomic_uint n_clients, n_tunnels;
+    atomic_uint max_clients, max_tunnels;
+    struct sink *sink;
+    struct mailbox *main_mailbox;
+    void (*on_drained)(struct shared *s); /* one worker has nothing left; runs on the main thread */
+};
+
+/* Written by the worker, read relaxed by others. */
+struct counters {
+    _Atomic uint64_t n_accepted, n_source_denied, n_refused, n_opened, n_closed;
+    _Atomic uint64_t bytes_up, bytes_down;
+};
+
+struct worker {
+    unsigned index;
+    pthread_t thread;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct resolver resolver;
+    struct dns_server *dns;
+    struct shared *shared;
+    struct view *view;
+    struct own_set *own;
+    struct list sockets;
+    struct list conns;
+    unsigned n_conns;
+    uint64_t n_serial;
+    char *scratch;
+    struct counters counters;
+    struct timer log_sample; /* runs while refusals were logged in this second */
+    unsigned n_logged, n_unlogged;
+    bool is_draining;
+    struct timer drain_limit;
+};
+
+/* 0 · -errno. The thread does not run yet. @cache_bytes: this worker's share. */
+int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_t cache_bytes)
+    __attribute__((warn_unused_result));
+int worker_start(struct worker *w) __attribute__((warn_unused_result));
+/* After the thread ended (or never started). */
+void worker_fini(struct worker *w);
+
+/* Main thread: everything that changed, applied by the worker as a whole. @orders is copied, its fds are taken.
+ * -ENOMEM: nothing was sent, the fds are closed. */
+int worker_post_update(struct worker *w, struct snapshot *snapshot, struct own_set *own,
+                       const struct socket_order *orders, unsigned n_orders)
+    __attribute__((warn_unused_result));
+/* Stop accepting, finish what runs within @limit_ms, then on_drained. 0 ms: at once. */
+int worker_post_drain(struct worker *w, uint64_t limit_ms) __attribute__((warn_unused_result));
+int worker_post_stop(struct worker *w) __attribute__((warn_unused_result)); /* after drained: ends the thread */
+
+struct view *view_ref(struct view *v);
+void view_unref(struct view *v);
+/* A record to the sink, if records are wanted at all. Refusals of sources are sampled by the caller. */
+void worker_record(struct worker *w, const struct access_record *r);
+/* Whether a refusal may be logged now: 50 a second, the others are counted and told. */
+bool worker_may_log_refusal(struct worker *w);
+/* A conn left the list and is freed. */
+void worker_conn_gone(struct worker *w);
+
+#endif

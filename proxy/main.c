@@ -1,0 +1,192 @@
+/*
+ * Arguments to subcommand, and the only exit(). Each command parses its own options with getopt_long and has --help. Nothing
+ * here outlives the call; what a command prints is its result, what is wrong goes to standard error.
+ */
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proxy/daemon/check.h"
+#include "proxy/daemon/daemon.h"
+#include "proxy/daemon/explain.h"
+#include "proxy/daemon/version.h"
+
+#define DEFAULT_FILE "/etc/ukai/ukai.conf"
+
+struct command {
+    const char *name;
+    enum exit_code (*run)(int argc, char **argv);
+    const char *summary;
+};
+
+static enum exit_code usage_error(const char *command)
+{
+    fprintf(stderr, "ukai: see `ukai %s%s--help`\n", command, command[0] ? " " : "");
+    return EXIT_USAGE;
+}
+
+/* A number of workers, 1..64. 0: not one. */
+static unsigned parse_workers(const char *text)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 1 && n <= 64 ? (unsigned)n : 0;
+}
+
+static enum exit_code cmd_run(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"workers", required_argument, NULL, 'w'},
+        {"help", no_argument, NULL, 'h'},         {0}};
+    struct daemon_options o = {.file = access(DEFAULT_FILE, F_OK) == 0 ? DEFAULT_FILE : NULL};
+    for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        switch (opt) {
+        case 'c':
+            o.file = optarg;
+            break;
+        case 'w':
+            o.workers = parse_workers(optarg);
+            if (!o.workers) {
+                fprintf(stderr, "ukai run: --workers takes a number from 1 to 64\n");
+                return EXIT_USAGE;
+            }
+            break;
+        case 'h':
+            puts("usage: ukai run [-c FILE] [--workers N]\n\n"
+                 "Serves in the foreground until told to stop. HUP reloads, TERM and INT drain, a second one\n"
+                 "stops at once, QUIT stops at once, USR1 reopens log files.\n\n"
+                 "  -c, --config FILE  configuration (default: " DEFAULT_FILE "; without that file the\n"
+                 "                     embedded default: web proxy and DNS on loopback, for loopback)\n"
+                 "      --workers N    threads that serve, 1 to 64 (default: workers in [process])");
+            return EXIT_DONE;
+        default:
+            return usage_error("run");
+        }
+    }
+    return optind < argc ? usage_error("run") : daemon_run(&o);
+}
+
+static enum exit_code cmd_check(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
+    const char *file = DEFAULT_FILE;
+    for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        switch (opt) {
+        case 'c':
+            file = optarg;
+            break;
+        case 'h':
+            puts("usage: ukai check [-c FILE]\n\n"
+                 "Reads everything that `ukai run` would read and prints every finding as\n"
+                 "FILE:LINE: error|warning: text. Exit code 0: it would start; 78: it would not.\n\n"
+                 "  -c, --config FILE  configuration (default: " DEFAULT_FILE ")");
+            return EXIT_DONE;
+        default:
+            return usage_error("check");
+        }
+    }
+    return optind < argc ? usage_error("check") : check_run(file);
+}
+
+/* TARGET is one argument, or the rest of the words. */
+static bool join_words(int argc, char **argv, char *buf, size_t size)
+{
+    size_t len = 0;
+    for (int i = optind; i < argc; i++) {
+        int n = snprintf(buf + len, size - len, "%s%s", i > optind ? " " : "", argv[i]);
+        if (n < 0 || (size_t)n >= size - len)
+            return false;
+        len += (size_t)n;
+    }
+    return len > 0;
+}
+
+static enum exit_code cmd_explain(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},   {"from", required_argument, NULL, 'f'},
+        {"listener", required_argument, NULL, 'l'}, {"no-resolve", no_argument, NULL, 'n'},
+        {"help", no_argument, NULL, 'h'},           {0}};
+    struct explain_options o = {.file = DEFAULT_FILE};
+    char target[2048];
+    for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        switch (opt) {
+        case 'c':
+            o.file = optarg;
+            break;
+        case 'f':
+            o.from = optarg;
+            break;
+        case 'l':
+            o.listener = optarg;
+            break;
+        case 'n':
+            o.no_resolve = true;
+            break;
+        case 'h':
+            puts("usage: ukai explain [-c FILE] --from ADDR [--listener NAME] [--no-resolve] TARGET\n\n"
+                 "Says what would happen to a request and which rule decides. TARGET is one of\n"
+                 "  CONNECT host:port      GET http://host/path\n"
+                 "  DNS name [type]        DNS/tcp name [type]\n\n"
+                 "  -c, --config FILE   configuration (default: " DEFAULT_FILE ")\n"
+                 "      --from ADDR     the client's address\n"
+                 "      --listener NAME which [web-proxy] or [dns], where several would answer differently\n"
+                 "      --no-resolve    do not ask name servers: judge the source, the name and literals only\n\n"
+                 "Exit code 0: allowed; 3: refused; 1: the name could not be resolved; 78: bad configuration.");
+            return EXIT_DONE;
+        default:
+            return usage_error("explain");
+        }
+    }
+    if (!o.from || !join_words(argc, argv, target, sizeof(target))) {
+        fprintf(stderr, "ukai explain: --from ADDR and a TARGET are needed\n");
+        return usage_error("explain");
+    }
+    o.target = target;
+    return explain_run(&o);
+}
+
+static enum exit_code cmd_version(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+        puts("usage: ukai version\n\nPrints the version of ukai and of the libraries it runs with.");
+        return EXIT_DONE;
+    }
+    return argc > 1 ? usage_error("version") : version_run();
+}
+
+static const struct command commands[] = {
+    {"run", cmd_run, "serve in the foreground"},
+    {"check", cmd_check, "read all files, print every finding"},
+    {"explain", cmd_explain, "what would happen to a request, and by which rule"},
+    {"version", cmd_version, "versions of ukai and its libraries"},
+};
+
+static enum exit_code help(FILE *out)
+{
+    fputs("usage: ukai COMMAND [OPTION...]\n\n", out);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n`ukai COMMAND --help` says more; so do ukai(8), ukai.conf(5) and ukai-acl(5).\n", out);
+    return out == stdout ? EXIT_DONE : EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        exit(help(stderr));
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+        exit(help(stdout));
+    if (strcmp(argv[1], "--version") == 0)
+        exit(version_run());
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            exit(commands[i].run(argc - 1, argv + 1));
+    }
+    fprintf(stderr, "ukai: there is no command '%s'\n", argv[1]);
+    exit(help(stderr));
+}
