@@ -33,10 +33,9 @@
 
 static const struct schema_section_info sections[SCHEMA_N_SECTIONS] = {
     [SCHEMA_WEB_PROXY] = {"web-proxy", true,
-                          "A web proxy: tunnels CONNECT requests. Several are told apart by a name: "
-                          ".Ql [web-proxy lan2] ."},
+                          "A web proxy. Several are told apart by a name, as in [web-proxy lan2]."},
     [SCHEMA_DNS] = {"dns", true,
-                    "A DNS forwarder on UDP and TCP. Several are told apart by a name: .Ql [dns lan2] ."},
+                    "A DNS forwarder on UDP and TCP. Several are told apart by a name, as in [dns lan2]."},
     [SCHEMA_DNS_ZONES] = {"dns-zones", false, "Conditional forwarding by suffix."},
     [SCHEMA_DNS_HOSTS] = {"dns-hosts", false, "Local records."},
     [SCHEMA_ACL] = {"acl", false, "Where the rules are, and how a refusal looks from outside."},

@@ -242,7 +242,7 @@ bool value_next_item(const char **cursor, struct value_item *ret_item)
 const char *value_quote(const char *text, size_t len, char buf[static VALUE_QUOTE_MAX])
 {
     buf[0] = '"';
-    size_t n = 1 + escape_write(ESCAPE_LOG, text, len, buf + 1, VALUE_QUOTE_MAX - 2);
+    size_t n = 1 + escape_write(ESCAPE_TEXT, text, len, buf + 1, VALUE_QUOTE_MAX - 2);
     buf[n] = '"';
     buf[n + 1] = '\0';
     return buf;
