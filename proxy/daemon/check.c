@@ -1,0 +1,55 @@
+/* Reads what `run` would read by the same function, adds what no single line shows, opens and binds nothing. */
+#include "proxy/daemon/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "acl/lint.h"
+#include "conf/snapshot.h"
+
+static size_t collect(const struct conf *conf, struct lint_port *ports)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < conf->n_web_proxies; i++)
+        ports[n++] = (struct lint_port){IN_PROTO_TCP, conf->web_proxies[i].base.port,
+                                        conf->web_proxies[i].base.name};
+    for (size_t i = 0; i < conf->n_dns; i++) {
+        ports[n++] = (struct lint_port){IN_PROTO_UDP, conf->dns[i].base.port, conf->dns[i].base.name};
+        ports[n++] = (struct lint_port){IN_PROTO_TCP, conf->dns[i].base.port, conf->dns[i].base.name};
+    }
+    return n;
+}
+
+static int lint(const struct snapshot *s, struct findings *findings)
+{
+    size_t n = s->conf.n_web_proxies + 2 * s->conf.n_dns;
+    struct lint_port *ports = calloc(n + 1, sizeof(*ports));
+    if (!ports)
+        return -ENOMEM;
+    acl_lint(s->acl, ports, collect(&s->conf, ports), findings);
+    free(ports);
+    return 0;
+}
+
+enum exit_code check_run(const char *file)
+{
+    struct findings findings = {0};
+    struct snapshot *s = NULL;
+    int rc = snapshot_load(file, &findings, &s);
+    if (rc == 0)
+        rc = lint(s, &findings);
+    findings_print(&findings, stdout);
+    size_t n_errors = findings.n_errors, n_warnings = findings.n_warnings;
+    findings_fini(&findings);
+    if (rc == 0)
+        printf("%s: valid, %zu warnings; %zu web proxies, %zu DNS listeners, %zu [in] and %zu [out] rules\n",
+               file, n_warnings, s->conf.n_web_proxies, s->conf.n_dns, s->acl->n_in, s->acl->n_out);
+    else if (n_errors > 0)
+        printf("%s: not valid, %zu errors, %zu warnings\n", file, n_errors, n_warnings);
+    else
+        fprintf(stderr, "ukai check: %s\n", strerror(-rc));
+    snapshot_unref(s);
+    return rc == 0 ? EXIT_DONE : n_errors > 0 ? EXIT_CONFIG : EXIT_FAILED;
+}
