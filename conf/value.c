@@ -169,6 +169,11 @@ const char *value_size_text(uint64_t bytes, char buf[static VALUE_TEXT_MAX])
     return buf;
 }
 
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
 static unsigned min3(unsigned a, unsigned b, unsigned c)
 {
     unsigned m = a < b ? a : b;
@@ -187,7 +192,7 @@ unsigned value_distance(const char *a, const char *b)
         unsigned *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
         row[0] = (unsigned)i;
         for (size_t j = 1; j <= len_b; j++) {
-            unsigned cost = a[i - 1] != b[j - 1];
+            unsigned cost = lower(a[i - 1]) != lower(b[j - 1]);
             row[j] = min3(above[j] + 1, row[j - 1] + 1, above[j - 1] + cost);
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
                 row[j] = min3(row[j], above2[j - 2] + 1, row[j]);

@@ -23,7 +23,7 @@ enum { VALUE_TEXT_MAX = 32 };
 const char *value_duration_text(uint64_t ms, char buf[static VALUE_TEXT_MAX]);
 const char *value_size_text(uint64_t bytes, char buf[static VALUE_TEXT_MAX]);
 
-/* Edits (insert, delete, replace, swap of neighbours) from @a to @b; words over 49 bytes are cut. */
+/* Edits (insert, delete, replace, swap of neighbours) from @a to @b, case aside; words over 49 bytes are cut. */
 unsigned value_distance(const char *a, const char *b);
 
 /* The nearer of two candidates: keeps the best so far. Zero-initialise, add each, then ask. */
