@@ -9,18 +9,25 @@
 
 #include "conf/schema.h"
 
-/* A line that starts with a dot or an apostrophe would be a request; the backslash starts an escape. */
+/* A line that starts with a dot or an apostrophe would be a request; a sentence starts a line of its own. */
 static void put_text(const char *text)
 {
-    if (*text == '.' || *text == '\'')
-        fputs("\\&", stdout);
+    bool is_start = true;
+
     for (const char *p = text; *p; p++) {
+        if (is_start && (*p == '.' || *p == '\''))
+            fputs("\\&", stdout);
+        is_start = p[0] == '.' && p[1] == ' ';
         if (*p == '\\')
             fputs("\\e", stdout);
         else if (*p == '-')
             fputs("\\-", stdout);
         else
             putchar(*p);
+        if (is_start) {
+            putchar('\n');
+            p++;
+        }
     }
 }
 
@@ -55,11 +62,11 @@ static void put_key(const struct schema_key *key)
     put_text(schema_type_text(key));
     put_range(key);
     if (key->is_required) {
-        fputs(". Required. ", stdout);
+        puts(".\nRequired.");
     } else {
-        fputs(". Default: ", stdout);
+        fputs(".\nDefault: ", stdout);
         put_text(preset_text(key));
-        fputs(". ", stdout);
+        puts(".");
     }
     puts(key->apply == SCHEMA_RELOAD ? "Applied by a reload." : "Needs a restart.");
 }
@@ -69,7 +76,8 @@ static void put_manual(void)
     for (int s = 0; s < SCHEMA_N_SECTIONS; s++) {
         const struct schema_section_info *info = schema_section_info((enum schema_section)s);
         printf(".Ss [%s]\n", info->name);
-        puts(info->doc);
+        put_text(info->doc);
+        putchar('\n');
         puts(".Bl -tag -width Ds");
         for (size_t i = 0; i < schema_n_keys(); i++) {
             if (schema_key_at(i)->section == (enum schema_section)s)
