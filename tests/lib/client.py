@@ -100,6 +100,20 @@ def exchange(sock, data, feed="one-write", deadline_s=10, stop=None, half_close=
     return Reply(bytes(raw), end, sent_all)
 
 
+def expect_refused(reply, *statuses, proxy_status=None):
+    """One complete answer with one of the statuses, Connection: close, and the end of the connection behind it."""
+    assert reply.status in statuses, f"wanted {statuses}: {reply}"
+    assert reply.version == "HTTP/1.1" and reply.reason, reply
+    assert "close" in reply.field("connection").lower(), reply
+    assert len(reply.fields.get("content-length", [])) <= 1, reply
+    if "content-length" in reply.fields:
+        assert len(reply.body) == int(reply.field("content-length")), f"more or less than one answer: {reply}"
+    assert reply.end in ("fin", "rst"), f"left open: {reply}"
+    if proxy_status:
+        field = reply.field("proxy-status")
+        assert field.startswith("ukai") and f"error={proxy_status}" in field, f"wanted {proxy_status}: {reply}"
+
+
 def whole_head(raw):
     return b"\r\n\r\n" in raw
 

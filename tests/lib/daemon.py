@@ -106,7 +106,7 @@ class Ukai:
         self.lines = []
         self._news = threading.Condition()
         self._ended = False
-        self.n_records_seen = 0
+        self._records, self._access_offset = [], 0
         self.write(acl=acl)
 
     def __enter__(self):
@@ -253,15 +253,17 @@ class Ukai:
 
     def records(self):
         """Every record so far; a line that is not printable UTF-8 and JSON is an AssertionError."""
-        if not self.access_path.exists():
-            return []
-        lines = self.access_path.read_bytes().split(b"\n")[:-1]
-        out = []
-        for raw in lines:
-            line = raw.decode("utf-8")
-            assert is_printable(line), f"unprintable access line {raw!r}"
-            out.append(json.loads(line))
-        return out
+        if self.access_path.exists():
+            with open(self.access_path, "rb") as file:
+                file.seek(self._access_offset)
+                fresh = file.read()
+            fresh = fresh[:fresh.rfind(b"\n") + 1]
+            self._access_offset += len(fresh)
+            for raw in fresh.split(b"\n")[:-1]:
+                line = raw.decode("utf-8")
+                assert is_printable(line), f"unprintable access line {raw!r}"
+                self._records.append(json.loads(line))
+        return self._records
 
     def mark(self):
         """A position in the access log, for record() and records_since()."""

@@ -11,6 +11,9 @@ import subprocess
 
 CLONE_NEWNET = 0x40000000
 
+# What clients get to see: no proxy variables, no certificates of the machine that runs the tests.
+CLEAN_ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -48,7 +51,8 @@ class Netns:
         return ["ip", "netns", "exec", self.name, *map(str, args)]
 
     def run(self, args, **kwargs):
-        """Run to the end; text by default, output captured, never raises on the exit status."""
+        """Run to the end with a clean environment; output captured as text, never raises on the exit status."""
+        kwargs.setdefault("env", CLEAN_ENV)
         kwargs.setdefault("timeout", 60)
         kwargs.setdefault("text", True)
         return subprocess.run(self.command(args), stdin=kwargs.pop("stdin", subprocess.DEVNULL),

@@ -124,8 +124,8 @@ def test_wget(scene, ukai):
 def test_git_clone_over_https(scene, ukai):
     path = scene.make_git_repository()
     target = scene.dir / "clone"
-    done = scene.host10.run(["env", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "git",
-                             "-c", f"http.proxy=http://{PROXY}", "-c", f"http.sslCAInfo={scene.ca}",
+    done = scene.host10.run(["env", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_SSL_CAINFO=" + str(scene.ca), "git",
+                             "-c", f"http.proxy=http://{PROXY}",
                              "clone", "-q", f"https://git.lab.example{path}", target])
     assert done.returncode == 0, done.stderr
     assert (target / "file").read_text() == "through the tunnel\n"
