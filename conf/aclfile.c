@@ -1,7 +1,7 @@
 /*
- * Hands each line of acl.conf to the part of acl/ that knows it. What a line means is decided there;
- * here are only the sections, and the statements that later versions will understand: one that would
- * restrict somebody must not be dropped in silence, so it is an error until it works.
+ * Hands each line of acl.conf to the part of acl/ that knows it. What a line means is decided
+ * there; here are only the sections, and the statements that later versions will understand: one
+ * that would restrict somebody must not be dropped in silence, so it is an error until it works.
  */
 #include "conf/aclfile.h"
 
@@ -17,14 +17,18 @@ struct reader {
     const char *file;
     struct acl *acl;
     struct findings *findings;
-    enum kind kind;   /* of the section that is open; NONE: its lines are left out */
+    enum kind kind;                  /* of the section that is open; NONE: its lines are left out */
     unsigned first_line[KIND_GROUP]; /* of [in], [out], [expect]; 0: not seen */
 };
 
-#define READER_ERROR(rd, line, ...) findings_add((rd)->findings, FINDING_ERROR, (rd)->file, line, __VA_ARGS__)
+#define READER_ERROR(rd, line, ...)                                                                \
+    findings_add((rd)->findings, FINDING_ERROR, (rd)->file, line, __VA_ARGS__)
 
-static const char *const section_names[] = {
-    [KIND_NONE] = "", [KIND_IN] = "in", [KIND_OUT] = "out", [KIND_EXPECT] = "expect", [KIND_GROUP] = "group"};
+static const char *const section_names[] = {[KIND_NONE] = "",
+                                            [KIND_IN] = "in",
+                                            [KIND_OUT] = "out",
+                                            [KIND_EXPECT] = "expect",
+                                            [KIND_GROUP] = "group"};
 
 /* `group agents` gives GROUP and "agents". */
 static enum kind split_heading(const char *section, const char **ret_name)
@@ -51,7 +55,8 @@ static void refuse_section(struct reader *rd, const struct inifile_entry *e)
     if (near)
         READER_ERROR(rd, e->line, "unknown section %s; did you mean [%s]?", quoted, near);
     else
-        READER_ERROR(rd, e->line, "unknown section %s; write [in], [out], [expect] or [group NAME]", quoted);
+        READER_ERROR(rd, e->line, "unknown section %s; write [in], [out], [expect] or [group NAME]",
+                     quoted);
 }
 
 static int open_group(struct reader *rd, const struct inifile_entry *e, const char *name)
@@ -83,7 +88,8 @@ static int open_section(struct reader *rd, const struct inifile_entry *e)
         return 0;
     }
     if (*name != '\0') {
-        READER_ERROR(rd, e->line, "[%s] takes no name; write [%s]", section_names[kind], section_names[kind]);
+        READER_ERROR(rd, e->line, "[%s] takes no name; write [%s]", section_names[kind],
+                     section_names[kind]);
         return 0;
     }
     if (rd->first_line[kind] != 0) {
@@ -129,7 +135,8 @@ static const char *check_expect(const char *key, const char *value)
     if (addr_parse(source.text, source.len, &addr) < 0)
         return "the line starts with the client's address: `allow = ADDR CONNECT host:port`";
     if (is_word(what, "CONNECT") || is_word(what, "GET"))
-        return target.len > 0 && type.len == 0 ? NULL : "one target follows: `ADDR CONNECT host:port`";
+        return target.len > 0 && type.len == 0 ? NULL
+                                               : "one target follows: `ADDR CONNECT host:port`";
     if (is_word(what, "DNS") || is_word(what, "DNS/tcp"))
         return rest.len == 0 ? NULL : "at most a name and a type follow: `ADDR DNS name type`";
     return "behind the address stands CONNECT, GET, DNS or DNS/tcp";
@@ -138,7 +145,8 @@ static const char *check_expect(const char *key, const char *value)
 static int take_out(struct reader *rd, const struct inifile_entry *e)
 {
     if (strcmp(e->key, "preset") == 0) {
-        READER_ERROR(rd, e->line, "preset is not available yet; write the destinations as allow lines");
+        READER_ERROR(rd, e->line,
+                     "preset is not available yet; write the destinations as allow lines");
         return 0;
     }
     return acl_add_out(rd->acl, e->key, e->value, e->memo, e->line, rd->findings);

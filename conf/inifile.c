@@ -1,10 +1,11 @@
 /*
  * inih reads what it is given without a word about what it had to bend: it cuts at NUL, splits long
- * lines and takes their tails for new keys, glues indented lines to the key above, cuts values at ` ;`,
- * and goes on behind errors (each reproduced with version 55). A rule file must not change its meaning
- * by an accident like that. So a guard looks at every line first, takes the memo off, and passes on
- * only lines that inih cannot misread; the rest become findings with their line number. inih's own
- * split of the line is what the handler gets, and it must agree with the guard's heading.
+ * lines and takes their tails for new keys, glues indented lines to the key above, cuts values at `
+ * ;`, and goes on behind errors (each reproduced with version 55). A rule file must not change its
+ * meaning by an accident like that. So a guard looks at every line first, takes the memo off, and
+ * passes on only lines that inih cannot misread; the rest become findings with their line number.
+ * inih's own split of the line is what the handler gets, and it must agree with the guard's
+ * heading.
  *
  * The guard is not a second parser: it knows where a line is dangerous, not what keys mean.
  * Everything here belongs to the caller's thread; no state outlives a call.
@@ -136,7 +137,8 @@ static bool has_blank_hash(struct span s)
 static const char *check_rest(struct span rest)
 {
     if (is_blank(rest.p[0]))
-        return "an indented line; start it in the first column, and repeat the key for a further value";
+        return "an indented line; start it in the first column, and repeat the key for a further "
+               "value";
     if (memchr(rest.p, ';', rest.len))
         return "a `;` without a blank before it; write ` ; ` before a memo";
     if (has_blank_hash(rest))
@@ -179,8 +181,8 @@ static bool looks_like_ipv6(struct span s)
 static const char *check_key(struct span rest)
 {
     const char *equals = memchr(rest.p, '=', rest.len);
-    struct span key = trim_end((struct span){
-        .p = rest.p, .len = equals ? (size_t)(equals - rest.p) : rest.len});
+    struct span key =
+        trim_end((struct span){.p = rest.p, .len = equals ? (size_t)(equals - rest.p) : rest.len});
 
     if (looks_like_ipv6(key))
         return "an IPv6 address cannot be a key; write it as a value: `any = 2001:db8::1`";
@@ -311,7 +313,8 @@ static bool check_whole(struct reader *rd, const char *bytes, size_t len)
 
     if (len >= 2 && (memcmp(bytes, "\xff\xfe", 2) == 0 || memcmp(bytes, "\xfe\xff", 2) == 0))
         why = "the file is UTF-16; save it as UTF-8";
-    else if (len >= 4 && ((bytes[0] == 0) != (bytes[1] == 0)) && ((bytes[2] == 0) != (bytes[3] == 0)))
+    else if (len >= 4 && ((bytes[0] == 0) != (bytes[1] == 0)) &&
+             ((bytes[2] == 0) != (bytes[3] == 0)))
         why = "the file looks like UTF-16; save it as UTF-8";
     else if (memchr(bytes, '\r', len) && !memchr(bytes, '\n', len))
         why = "the lines end with CR alone; end them with LF or CRLF";
@@ -325,8 +328,7 @@ static bool check_whole(struct reader *rd, const char *bytes, size_t len)
 int inifile_parse_bytes(const char *file, const char *bytes, size_t len, inifile_entry_fn entry,
                         void *arg, struct findings *findings)
 {
-    struct reader rd = {
-        .file = file, .findings = findings, .entry = entry, .arg = arg};
+    struct reader rd = {.file = file, .findings = findings, .entry = entry, .arg = arg};
 
     if (len == 0)
         return 0;
@@ -370,8 +372,9 @@ static void check_directory(const char *path, struct findings *findings)
         findings_add(findings, FINDING_WARNING, path, 0,
                      "everybody may replace this file; run `chmod o-w` on its directory");
     else if (dir && stat(dir, &st) == 0 && (st.st_mode & S_IWGRP) && !(st.st_mode & S_ISVTX))
-        findings_add(findings, FINDING_WARNING, path, 0,
-                     "the directory's group may replace this file; run `chmod g-w` on the directory");
+        findings_add(
+            findings, FINDING_WARNING, path, 0,
+            "the directory's group may replace this file; run `chmod g-w` on the directory");
     free(dir);
 }
 

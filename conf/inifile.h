@@ -10,7 +10,7 @@ enum {
     INIFILE_CONF_MAX = 1024 * 1024,     /* ukai.conf */
     INIFILE_ACL_MAX = 64 * 1024 * 1024, /* acl.conf: a million rules fit */
     INIFILE_NAME_MAX = 49,              /* bytes of a section or key; inih cuts longer ones */
-    INIFILE_LINE_MAX = 199,             /* bytes of a line without its memo; inih splits longer ones */
+    INIFILE_LINE_MAX = 199, /* bytes of a line without its memo; inih splits longer ones */
 };
 
 /* One `key = value ; memo`, or a section's heading (key and value NULL). All texts are trimmed. */

@@ -1,8 +1,8 @@
 /*
- * Two passes. While the file is read, each key is looked up in the schema and stored; afterwards come
- * the checks that no single line shows: two listeners on one port, a name server that is ourselves, a
- * listener without a network. Everything that is wrong is said, so nothing stops at the first error;
- * the caller throws the result away when there was one.
+ * Two passes. While the file is read, each key is looked up in the schema and stored; afterwards
+ * come the checks that no single line shows: two listeners on one port, a name server that is
+ * ourselves, a listener without a network. Everything that is wrong is said, so nothing stops at
+ * the first error; the caller throws the result away when there was one.
  *
  * Defaults come from the schema as text and take the same way as what an admin writes.
  */
@@ -31,7 +31,7 @@ struct load {
     const char *resolv_conf;
     struct section *sections;
     size_t n_sections;
-    bool is_open;          /* the last section takes keys */
+    bool is_open; /* the last section takes keys */
 };
 
 static void *base_of(struct load *l, const struct section *s)
@@ -83,16 +83,20 @@ static unsigned line_of(const struct section *s, const char *key)
     return schema_find(s->kind, key, &i) ? s->line_of_key[i] : 0;
 }
 
-#define LOAD_ERROR(l, line, ...)   findings_add((l)->findings, FINDING_ERROR, (l)->file, line, __VA_ARGS__)
-#define LOAD_WARNING(l, line, ...) findings_add((l)->findings, FINDING_WARNING, (l)->file, line, __VA_ARGS__)
+#define LOAD_ERROR(l, line, ...)                                                                   \
+    findings_add((l)->findings, FINDING_ERROR, (l)->file, line, __VA_ARGS__)
+#define LOAD_WARNING(l, line, ...)                                                                 \
+    findings_add((l)->findings, FINDING_WARNING, (l)->file, line, __VA_ARGS__)
 
 /* ---- headings ---- */
 
-/* Letters, digits, dot, hyphen, underscore: the name becomes a label of metrics and a word of a command. */
+/* Letters, digits, dot, hyphen, underscore: the name becomes a label of metrics and a word of a
+ * command. */
 static bool is_instance_name(const char *name)
 {
     for (const char *p = name; *p; p++) {
-        bool is_alnum = (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
+        bool is_alnum =
+            (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z');
         if (!is_alnum && !strchr("._-", *p))
             return false;
     }
@@ -100,8 +104,8 @@ static bool is_instance_name(const char *name)
 }
 
 /* Splits `web-proxy lan2` into its kind and "lan2"; without a name, the kind's own word. */
-static bool split_heading(struct load *l, const struct inifile_entry *e, enum schema_section *ret_kind,
-                          const char **ret_name)
+static bool split_heading(struct load *l, const struct inifile_entry *e,
+                          enum schema_section *ret_kind, const char **ret_name)
 {
     char word[INIFILE_NAME_MAX + 1], quoted[VALUE_QUOTE_MAX];
     size_t len = strcspn(e->section, " \t");
@@ -123,7 +127,8 @@ static bool split_heading(struct load *l, const struct inifile_entry *e, enum sc
         return false;
     }
     if (*name && !is_instance_name(name)) {
-        LOAD_ERROR(l, e->line, "the name in %s may hold letters, digits, `.`, `-` and `_` only", quoted);
+        LOAD_ERROR(l, e->line, "the name in %s may hold letters, digits, `.`, `-` and `_` only",
+                   quoted);
         return false;
     }
     *ret_name = *name ? name : schema_section_info(*ret_kind)->name;
@@ -225,13 +230,14 @@ static void refuse_key(struct load *l, const struct section *s, const struct ini
 
     value_quote(e->key, strlen(e->key), quoted);
     if (near)
-        LOAD_ERROR(l, e->line, "unknown key %s in [%s]; did you mean %s?", quoted, e->section, near);
+        LOAD_ERROR(l, e->line, "unknown key %s in [%s]; did you mean %s?", quoted, e->section,
+                   near);
     else
         LOAD_ERROR(l, e->line, "unknown key %s in [%s]; see ukai.conf(5)", quoted, e->section);
 }
 
-static void refuse_value(struct load *l, const struct schema_key *key, const struct inifile_entry *e,
-                         const char *why)
+static void refuse_value(struct load *l, const struct schema_key *key,
+                         const struct inifile_entry *e, const char *why)
 {
     char quoted[VALUE_QUOTE_MAX];
 
@@ -239,8 +245,8 @@ static void refuse_value(struct load *l, const struct schema_key *key, const str
     if (key->type == SCHEMA_TYPE_PARENTS)
         LOAD_ERROR(l, e->line, "%s: %s", key->name, why);
     else
-        LOAD_ERROR(l, e->line, "%s = %s: %s", key->name, value_quote(e->value, strlen(e->value), quoted),
-                   why);
+        LOAD_ERROR(l, e->line, "%s = %s: %s", key->name,
+                   value_quote(e->value, strlen(e->value), quoted), why);
 }
 
 static int take_key(struct load *l, const struct inifile_entry *e)
@@ -275,7 +281,8 @@ static int on_entry(void *arg, const struct inifile_entry *e)
     if (!e->key)
         return open_section(l, e);
     if (e->section_line == 0) {
-        LOAD_ERROR(l, e->line, "a key before the first section; write [web-proxy] or another section above it");
+        LOAD_ERROR(l, e->line,
+                   "a key before the first section; write [web-proxy] or another section above it");
         return 0;
     }
     return l->is_open ? take_key(l, e) : 0;
@@ -317,11 +324,13 @@ static void check_wildcard(struct load *l, const struct section *s)
         if (!is_wildcard(&listener->networks[i]))
             continue;
         if (s->kind == SCHEMA_DNS)
-            LOAD_ERROR(l, line, "listen-network: a wildcard address answers the outer side too; write the "
-                                "interface's name or address");
+            LOAD_ERROR(l, line,
+                       "listen-network: a wildcard address answers the outer side too; write the "
+                       "interface's name or address");
         else
-            LOAD_WARNING(l, line, "listen-network: a wildcard address is reachable from every side; write "
-                                  "the interface's name or address");
+            LOAD_WARNING(l, line,
+                         "listen-network: a wildcard address is reachable from every side; write "
+                         "the interface's name or address");
     }
 }
 
@@ -347,8 +356,9 @@ static void check_conflicts(struct load *l, size_t i)
         const struct conf_listener *other = listener_of(l, &l->sections[j]);
         if (!other || other->port != mine->port || !have_common_network(other, mine))
             continue;
-        LOAD_ERROR(l, mine->line, "port %u of the same network is taken by the section in line %u; write "
-                                  "another listen-port or listen-network",
+        LOAD_ERROR(l, mine->line,
+                   "port %u of the same network is taken by the section in line %u; write "
+                   "another listen-port or listen-network",
                    mine->port, other->line);
     }
 }
@@ -386,14 +396,17 @@ static void check_name_servers(struct load *l, const struct section *s)
     for (size_t i = servers->n_items; i-- > 0;) {
         const struct endpoint *ep = &servers->items[i].endpoint;
         if (is_own_dns(l->conf, ep))
-            LOAD_ERROR(l, line, "name-server: %s is our own [dns]; it would ask itself", endpoint_text(ep, text));
+            LOAD_ERROR(l, line, "name-server: %s is our own [dns]; it would ask itself",
+                       endpoint_text(ep, text));
         if (!servers->items[i].is_tls)
             continue;
-        LOAD_WARNING(l, line, "name-server: tls:// is not available yet; %s is left out", endpoint_text(ep, text));
+        LOAD_WARNING(l, line, "name-server: tls:// is not available yet; %s is left out",
+                     endpoint_text(ep, text));
         drop_server(servers, i);
     }
     if (servers->n_items == 0)
-        LOAD_ERROR(l, line, "name-server: none is left without the tls:// ones; add one without it");
+        LOAD_ERROR(l, line,
+                   "name-server: none is left without the tls:// ones; add one without it");
 }
 
 static int copy_servers(const struct conf_name_servers *from, struct conf_name_servers *to)
@@ -478,11 +491,14 @@ static void check_singles(struct load *l, const struct section *s)
     if (line != 0 && conf->on_reload != CONF_RELOAD_KEEP)
         LOAD_WARNING(l, line, "on-reload: only keep is available yet; tunnels are kept");
     if (s->kind == SCHEMA_LOG && conf->log.access == CONF_ACCESS_JOURNALD)
-        LOAD_WARNING(l, line_of(s, "access"), "access = journald is not available yet; stderr is used");
+        LOAD_WARNING(l, line_of(s, "access"),
+                     "access = journald is not available yet; stderr is used");
     if (s->kind == SCHEMA_LOG && conf->log.format == CONF_FORMAT_CUSTOM)
-        LOAD_WARNING(l, line_of(s, "access-format"), "format strings are not available yet; squid is used");
+        LOAD_WARNING(l, line_of(s, "access-format"),
+                     "format strings are not available yet; squid is used");
     if (s->kind == SCHEMA_LIMITS && conf->limits.request_line_bytes > conf->limits.head_bytes)
-        LOAD_ERROR(l, s->line, "request-line-size is larger than head-size, which contains it; swap them");
+        LOAD_ERROR(l, s->line,
+                   "request-line-size is larger than head-size, which contains it; swap them");
 }
 
 /* What is not available yet behaves like what is. */

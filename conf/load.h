@@ -16,9 +16,11 @@ enum { LOAD_LISTENERS_MAX = 64 }; /* of [web-proxy], and of [dns] */
  */
 int load_file(const char *file, const char *resolv_conf, struct findings *findings,
               struct conf *ret_conf) __attribute__((warn_unused_result));
-/* The same from memory. @file: name for the findings; relative paths inside start at its directory. */
+/* The same from memory. @file: name for the findings; relative paths inside start at its directory.
+ */
 int load_bytes(const char *file, const char *bytes, size_t len, const char *resolv_conf,
-               struct findings *findings, struct conf *ret_conf) __attribute__((warn_unused_result));
+               struct findings *findings, struct conf *ret_conf)
+    __attribute__((warn_unused_result));
 /* Frees what @conf owns, not @conf. */
 void load_fini(struct conf *conf);
 

@@ -61,7 +61,8 @@ static void print_egress(const struct conf_egress *egress, FILE *out)
     if (egress->has_ipv4_source)
         fputs(addr_text(&egress->ipv4_source, text), out);
     if (egress->has_ipv6_source)
-        fprintf(out, "%s%s", egress->has_ipv4_source ? ", " : "", addr_text(&egress->ipv6_source, text));
+        fprintf(out, "%s%s", egress->has_ipv4_source ? ", " : "",
+                addr_text(&egress->ipv6_source, text));
 }
 
 static void print_servers(const struct conf_name_servers *servers, FILE *out)
@@ -141,7 +142,8 @@ static void print_on_reload(const struct conf *conf, FILE *out)
     }
 }
 
-static void print_value(const struct schema_key *key, const void *base, const void *field, FILE *out)
+static void print_value(const struct schema_key *key, const void *base, const void *field,
+                        FILE *out)
 {
     const struct conf_log *log = field;
 
@@ -194,7 +196,8 @@ static void print_value(const struct schema_key *key, const void *base, const vo
     }
 }
 
-static void print_section(enum schema_section section, const char *name, const void *base, FILE *out)
+static void print_section(enum schema_section section, const char *name, const void *base,
+                          FILE *out)
 {
     const char *word = schema_section_info(section)->name;
     bool is_resolv = false;

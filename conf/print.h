@@ -6,7 +6,8 @@
 
 #include "conf/snapshot.h"
 
-/* Every key that has a value, defaults included; reading it back gives the same settings (lines over 199 bytes aside). */
+/* Every key that has a value, defaults included; reading it back gives the same settings (lines
+ * over 199 bytes aside). */
 void print_conf(const struct conf *conf, FILE *out);
 
 #endif

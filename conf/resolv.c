@@ -1,8 +1,8 @@
 /*
  * Only `nameserver` lines matter to us: search lists and options belong to hosts that look up short
- * names, and a proxy never completes a name. As in libc the keyword stands in the first column and the
- * text behind the address is ignored. Unlike libc, no server does not mean 127.0.0.1: whoever wants
- * that writes it.
+ * names, and a proxy never completes a name. As in libc the keyword stands in the first column and
+ * the text behind the address is ignored. Unlike libc, no server does not mean 127.0.0.1: whoever
+ * wants that writes it.
  */
 #include "conf/resolv.h"
 
@@ -104,8 +104,9 @@ int resolv_parse_bytes(const char *file, const char *bytes, size_t len, struct f
         bytes = lf ? lf + 1 : end;
     }
     if (servers.n_items == 0)
-        findings_add(findings, FINDING_WARNING, file, 0,
-                     "no usable `nameserver` line; names cannot be looked up: set name-server in ukai.conf");
+        findings_add(
+            findings, FINDING_WARNING, file, 0,
+            "no usable `nameserver` line; names cannot be looked up: set name-server in ukai.conf");
     *ret_servers = servers;
     return 0;
 }

@@ -1,7 +1,7 @@
 /*
- * One row a key: the reader, the printer, the manual and the tests all walk this table, so a key cannot
- * exist in one of them only. What a type accepts is in schema_parse.c; what keys mean together
- * (two listeners on one port, a name server that is ourselves) is in load.c.
+ * One row a key: the reader, the printer, the manual and the tests all walk this table, so a key
+ * cannot exist in one of them only. What a type accepts is in schema_parse.c; what keys mean
+ * together (two listeners on one port, a name server that is ourselves) is in load.c.
  *
  * Ranges are wide on purpose: they keep out what cannot work or would wrap, not what is unwise.
  */
@@ -18,10 +18,14 @@
     .offset = offsetof(struct conf_dns, member), .size = sizeof(((struct conf_dns *)NULL)->member)
 #define CONF(member)                                                                               \
     .offset = offsetof(struct conf, member), .size = sizeof(((struct conf *)NULL)->member)
-#define NO_FIELD    .offset = SCHEMA_NO_FIELD
-#define RESTART     .apply = SCHEMA_RESTART
-#define LATER       .is_later = true
-#define WORDS(...)  .words = (const char *const[]){__VA_ARGS__, NULL}
+#define NO_FIELD .offset = SCHEMA_NO_FIELD
+#define RESTART  .apply = SCHEMA_RESTART
+#define LATER    .is_later = true
+#define WORDS(...)                                                                                 \
+    .words = (const char *const[])                                                                 \
+    {                                                                                              \
+        __VA_ARGS__, NULL                                                                          \
+    }
 #define RANGE(a, b) .min = (a), .max = (b)
 #define SECOND      UINT64_C(1000)
 #define MINUTE      (60 * SECOND)
@@ -34,8 +38,9 @@
 static const struct schema_section_info sections[SCHEMA_N_SECTIONS] = {
     [SCHEMA_WEB_PROXY] = {"web-proxy", true,
                           "A web proxy. Several are told apart by a name, as in [web-proxy lan2]."},
-    [SCHEMA_DNS] = {"dns", true,
-                    "A DNS forwarder on UDP and TCP. Several are told apart by a name, as in [dns lan2]."},
+    [SCHEMA_DNS] =
+        {"dns", true,
+         "A DNS forwarder on UDP and TCP. Several are told apart by a name, as in [dns lan2]."},
     [SCHEMA_DNS_ZONES] = {"dns-zones", false, "Conditional forwarding by suffix."},
     [SCHEMA_DNS_HOSTS] = {"dns-hosts", false, "Local records."},
     [SCHEMA_ACL] = {"acl", false, "Where the rules are, and how a refusal looks from outside."},
@@ -220,7 +225,8 @@ static const struct schema_key keys[] = {
      .preset = "off",
      LATER,
      NO_FIELD,
-     .doc = "Drop private addresses from public answers: on, off, or on and the suffixes exempt from it."},
+     .doc = "Drop private addresses from public answers: on, off, or on and the suffixes exempt "
+            "from it."},
     {.section = SCHEMA_DNS,
      .name = "special-names",
      .type = SCHEMA_TYPE_WORD,
@@ -228,7 +234,8 @@ static const struct schema_key keys[] = {
      WORDS("local", "forward"),
      LATER,
      DNS(special_forward),
-     .doc = "localhost, invalid, test, onion, home.arpa and private reverse zones: answered here or forwarded."},
+     .doc = "localhost, invalid, test, onion, home.arpa and private reverse zones: answered here "
+            "or forwarded."},
     {.section = SCHEMA_DNS,
      .name = "any-queries",
      .type = SCHEMA_TYPE_WORD,
@@ -336,8 +343,8 @@ static const struct schema_key keys[] = {
      .type = SCHEMA_TYPE_ON_RELOAD,
      .preset = "revoke",
      CONF(on_reload),
-     .doc = "Tunnels that new rules forbid: revoke, keep or grace=TIME. Only keep is available yet, and "
-            "the others behave like it."},
+     .doc = "Tunnels that new rules forbid: revoke, keep or grace=TIME. Only keep is available "
+            "yet, and the others behave like it."},
 
     {.section = SCHEMA_LIMITS,
      .name = "max-clients",
@@ -346,7 +353,8 @@ static const struct schema_key keys[] = {
      RANGE(1, 10000000),
      .zero_word = "auto",
      CONF(limits.max_clients),
-     .doc = "Client connections at once. With auto the limit follows from the limit of open files."},
+     .doc =
+         "Client connections at once. With auto the limit follows from the limit of open files."},
     {.section = SCHEMA_LIMITS,
      .name = "max-tunnels",
      .type = SCHEMA_TYPE_NUMBER,
@@ -475,15 +483,16 @@ static const struct schema_key keys[] = {
      .preset = "stderr",
      WORDS("off", "stderr", "syslog", "journald"),
      CONF(log),
-     .doc = "Where one line for each transaction goes: off, stderr, syslog, or the path of a file. journald "
-            "is not available yet and means stderr."},
+     .doc = "Where one line for each transaction goes: off, stderr, syslog, or the path of a file. "
+            "journald is not available yet and means stderr."},
     {.section = SCHEMA_LOG,
      .name = "access-format",
      .type = SCHEMA_TYPE_FORMAT,
      .preset = "squid",
      WORDS("squid", "json", "logfmt"),
      CONF(log),
-     .doc = "Form of the line: squid, json or logfmt. Format strings are not available yet and mean squid."},
+     .doc = "Form of the line: squid, json or logfmt. Format strings are not available yet and "
+            "mean squid."},
     {.section = SCHEMA_LOG,
      .name = "periodic",
      .type = SCHEMA_TYPE_DURATION,
@@ -628,7 +637,8 @@ const char *schema_type_text(const struct schema_key *key)
     return texts[key->type];
 }
 
-const struct schema_key *schema_find(enum schema_section section, const char *name, size_t *ret_index)
+const struct schema_key *schema_find(enum schema_section section, const char *name,
+                                     size_t *ret_index)
 {
     for (size_t i = 0; i < N_KEYS; i++) {
         if (keys[i].section == section && strcmp(keys[i].name, name) == 0) {

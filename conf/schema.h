@@ -1,4 +1,5 @@
-/* schema - every key of ukai.conf: section, type, range, default, meaning. The manual is made from it. */
+/* schema - every key of ukai.conf: section, type, range, default, meaning. The manual is made from
+ * it. */
 #ifndef CONF_SCHEMA_H
 #define CONF_SCHEMA_H
 
@@ -59,19 +60,20 @@ struct schema_key {
     enum schema_section section;
     const char *name;
     enum schema_type type;
-    const char *preset;      /* default, as it would be written; NULL: none */
-    const char *preset_doc;  /* what the manual says where preset is NULL */
-    uint64_t min, max;       /* NUMBER, SIZE, DURATION (ms), TEXT (characters) */
-    uint64_t unit_ms;        /* DURATION: what the field counts; 0: milliseconds */
-    const char *zero_word;   /* NUMBER, SIZE, DURATION: `off` or `auto`, kept as 0; NULL: not allowed */
+    const char *preset;     /* default, as it would be written; NULL: none */
+    const char *preset_doc; /* what the manual says where preset is NULL */
+    uint64_t min, max;      /* NUMBER, SIZE, DURATION (ms), TEXT (characters) */
+    uint64_t unit_ms;       /* DURATION: what the field counts; 0: milliseconds */
+    const char
+        *zero_word; /* NUMBER, SIZE, DURATION: `off` or `auto`, kept as 0; NULL: not allowed */
     const char *const *words; /* WORD, ACCESS, FORMAT: NULL-terminated */
     enum schema_apply apply;
-    bool is_later;           /* accepted and checked, but not available yet */
-    bool is_list;            /* may be repeated */
+    bool is_later; /* accepted and checked, but not available yet */
+    bool is_list;  /* may be repeated */
     bool is_required;
-    ptrdiff_t offset;        /* in struct conf_web_proxy, struct conf_dns or struct conf */
-    size_t size;             /* of the field */
-    const char *doc;         /* mdoc text for the manual: one or two sentences */
+    ptrdiff_t offset; /* in struct conf_web_proxy, struct conf_dns or struct conf */
+    size_t size;      /* of the field */
+    const char *doc;  /* mdoc text for the manual: one or two sentences */
 };
 
 size_t schema_n_keys(void);
@@ -81,7 +83,8 @@ const struct schema_section_info *schema_section_info(enum schema_section sectio
 const char *schema_type_text(const struct schema_key *key);
 
 /* NULL when there is no such key; *ret_index is its place in the table otherwise. */
-const struct schema_key *schema_find(enum schema_section section, const char *name, size_t *ret_index);
+const struct schema_key *schema_find(enum schema_section section, const char *name,
+                                     size_t *ret_index);
 /* Nearest known key of the section, or NULL. */
 const char *schema_nearest_key(enum schema_section section, const char *name);
 /* The section whose name is the first word of @heading; false when unknown. */

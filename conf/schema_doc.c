@@ -1,7 +1,7 @@
 /*
- * Build-time tool: writes the keys of the schema as mdoc, one subsection a section, for ukai.conf(5);
- * with `example` it writes conf/examples/full.conf. Both come from the one table that the daemon reads
- * with, so that neither can tell another story. Not installed.
+ * Build-time tool: writes the keys of the schema as mdoc, one subsection a section, for
+ * ukai.conf(5); with `example` it writes conf/examples/full.conf. Both come from the one table that
+ * the daemon reads with, so that neither can tell another story. Not installed.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,7 +9,8 @@
 
 #include "conf/schema.h"
 
-/* A line that starts with a dot or an apostrophe would be a request; a sentence starts a line of its own. */
+/* A line that starts with a dot or an apostrophe would be a request; a sentence starts a line of
+ * its own. */
 static void put_text(const char *text)
 {
     bool is_start = true;
@@ -41,7 +42,8 @@ static void put_range(const struct schema_key *key)
     char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
 
     if (key->type == SCHEMA_TYPE_DURATION)
-        printf("; %s to %s", value_duration_text(key->min, min), value_duration_text(key->max, max));
+        printf("; %s to %s", value_duration_text(key->min, min),
+               value_duration_text(key->max, max));
     else if (key->type == SCHEMA_TYPE_SIZE)
         printf("; %s to %s", value_size_text(key->min, min), value_size_text(key->max, max));
     else if (key->type == SCHEMA_TYPE_NUMBER)

@@ -1,7 +1,7 @@
 /*
- * From the text of a value to the field that its row names. One function a type; each checks the whole
- * value first and stores last, so a refused value changes nothing. With no field to store to, the same
- * functions check the keys whose features are not built yet.
+ * From the text of a value to the field that its row names. One function a type; each checks the
+ * whole value first and stores last, so a refused value changes nothing. With no field to store to,
+ * the same functions check the keys whose features are not built yet.
  *
  * Pure but for the heap: no file, no look-up, no interface is asked here.
  */
@@ -93,8 +93,8 @@ static int parse_number(const struct schema_key *key, const char *text, void *fi
     if (!is_zero_word(key, text)) {
         int r = value_parse_number(text, &number);
         if (r < 0 || number < key->min || number > key->max)
-            return refuse(why, "write a number from %" PRIu64 " to %" PRIu64 "%s", key->min, key->max,
-                          or_zero_word(key, zero));
+            return refuse(why, "write a number from %" PRIu64 " to %" PRIu64 "%s", key->min,
+                          key->max, or_zero_word(key, zero));
     }
     store_unsigned(key, number, field);
     return 0;
@@ -258,8 +258,9 @@ static int parse_network(struct value_item item, struct conf_network *ret_networ
         return 0;
     }
     if (looks_like_address(item) || !is_interface_name(item))
-        return refuse(why, "%s is neither an address of this host nor an interface name (at most 15 bytes)",
-                      value_quote(item.text, item.len, quoted));
+        return refuse(
+            why, "%s is neither an address of this host nor an interface name (at most 15 bytes)",
+            value_quote(item.text, item.len, quoted));
     memcpy(network.ifname, item.text, item.len);
     *ret_network = network;
     return 0;
@@ -311,7 +312,8 @@ static int add_source(struct conf_egress *egress, const struct addr *a, char *wh
     bool is_ipv4 = addr_is_ipv4(a);
 
     if (addr_compare(a, &wildcard) == 0 || (is_ipv4 && addr_ipv4(a) == 0))
-        return refuse(why, "the unspecified address is no source; leave the key out to go by route");
+        return refuse(why,
+                      "the unspecified address is no source; leave the key out to go by route");
     if (is_ipv4 ? egress->has_ipv4_source : egress->has_ipv6_source)
         return refuse(why, "more than one IPv%c address; write at most one of each family",
                       is_ipv4 ? '4' : '6');
@@ -429,7 +431,8 @@ static int parse_server(struct value_item item, struct conf_name_server *ret_ser
         return 0;
     }
     if (endpoint_parse(text, len, 53, &server.endpoint) < 0 || server.endpoint.port == 0)
-        return refuse(why, "%s is no name server; write ADDR, ADDR:PORT, [V6]:PORT or tls://ADDR#NAME",
+        return refuse(why,
+                      "%s is no name server; write ADDR, ADDR:PORT, [V6]:PORT or tls://ADDR#NAME",
                       value_quote(item.text, item.len, quoted));
     if (is_multicast(&server.endpoint.addr))
         return refuse(why, "%s is a multicast address", value_quote(item.text, item.len, quoted));
@@ -465,7 +468,8 @@ static int parse_server_list(const char *cursor, struct conf_name_servers *ret_s
     return 0;
 }
 
-static int parse_name_servers(const struct schema_key *key, const char *text, void *field, char *why)
+static int parse_name_servers(const struct schema_key *key, const char *text, void *field,
+                              char *why)
 {
     struct conf_name_servers servers, *old = field;
 
@@ -625,7 +629,8 @@ static int split_name(const char *text, const char **ret_rest, char *why)
     size_t dot = len > 1 && text[len - 1] == '.';
 
     if (!is_domain(text, len - dot))
-        return refuse(why, "the value starts with a domain name: letters, digits, hyphens and dots");
+        return refuse(why,
+                      "the value starts with a domain name: letters, digits, hyphens and dots");
     if (text[len] == '\0')
         return refuse(why, "nothing behind the name; write NAME, a blank, then the list");
     *ret_rest = text + len;

@@ -1,7 +1,8 @@
 /*
  * A snapshot is built completely or not at all: settings, rules, and the source table of every
- * listener. Once published it never changes, so workers read it without locks; the last one that lets
- * go frees it. Files are read here and nowhere later, so a reload cannot meet half of a new file.
+ * listener. Once published it never changes, so workers read it without locks; the last one that
+ * lets go frees it. Files are read here and nowhere later, so a reload cannot meet half of a new
+ * file.
  *
  * The embedded default is text, read like any file: there is no second way to a configuration.
  */
@@ -101,7 +102,8 @@ static int load_both(const char *file, const char *resolv_conf, struct findings 
     if (file)
         r_acl = aclfile_load(s->conf.acl_file, findings, &s->acl);
     else
-        r_acl = aclfile_parse_bytes(SNAPSHOT_BUILTIN, builtin_acl, strlen(builtin_acl), findings, &s->acl);
+        r_acl = aclfile_parse_bytes(SNAPSHOT_BUILTIN, builtin_acl, strlen(builtin_acl), findings,
+                                    &s->acl);
     return r < 0 ? r : r_acl;
 }
 
@@ -139,7 +141,8 @@ struct snapshot *snapshot_ref(struct snapshot *s)
 
 struct snapshot *snapshot_unref(struct snapshot *s)
 {
-    /* Release orders our last use before the count; acquire orders the free behind everybody else's. */
+    /* Release orders our last use before the count; acquire orders the free behind everybody
+     * else's. */
     if (s && __atomic_sub_fetch(&s->n_refs, 1, __ATOMIC_ACQ_REL) == 0)
         snapshot_free(s);
     return NULL;

@@ -1,4 +1,5 @@
-/* snapshot - one complete configuration with its compiled rules; const after load, counted by its users. */
+/* snapshot - one complete configuration with its compiled rules; const after load, counted by its
+ * users. */
 #ifndef CONF_SNAPSHOT_H
 #define CONF_SNAPSHOT_H
 
@@ -43,14 +44,15 @@ struct conf_name_servers {
 
 /* What [web-proxy] and [dns] have in common. */
 struct conf_listener {
-    char *name;        /* owned: "lan" of [web-proxy lan]; the section's own word when it has none */
-    unsigned line;     /* of the section */
+    char *name;    /* owned: "lan" of [web-proxy lan]; the section's own word when it has none */
+    unsigned line; /* of the section */
     struct conf_network *networks;
     size_t n_networks;
     uint16_t port;
     struct conf_egress egress;
-    struct conf_name_servers name_servers; /* default filled in; without tls:// ones; empty only with uses_resolv_conf */
-    bool uses_resolv_conf;                 /* they came from /etc/resolv.conf */
+    struct conf_name_servers
+        name_servers; /* default filled in; without tls:// ones; empty only with uses_resolv_conf */
+    bool uses_resolv_conf; /* they came from /etc/resolv.conf */
     char *description;
 };
 
@@ -77,8 +79,19 @@ struct conf_dns {
 };
 
 enum conf_on_reload { CONF_RELOAD_REVOKE, CONF_RELOAD_KEEP, CONF_RELOAD_GRACE };
-enum conf_access_target { CONF_ACCESS_OFF, CONF_ACCESS_STDERR, CONF_ACCESS_SYSLOG, CONF_ACCESS_JOURNALD, CONF_ACCESS_FILE };
-enum conf_access_format { CONF_FORMAT_SQUID, CONF_FORMAT_JSON, CONF_FORMAT_LOGFMT, CONF_FORMAT_CUSTOM };
+enum conf_access_target {
+    CONF_ACCESS_OFF,
+    CONF_ACCESS_STDERR,
+    CONF_ACCESS_SYSLOG,
+    CONF_ACCESS_JOURNALD,
+    CONF_ACCESS_FILE
+};
+enum conf_access_format {
+    CONF_FORMAT_SQUID,
+    CONF_FORMAT_JSON,
+    CONF_FORMAT_LOGFMT,
+    CONF_FORMAT_CUSTOM
+};
 
 struct conf_limits {
     uint32_t max_clients;        /* 0: sized to the fd limit */
@@ -101,7 +114,7 @@ struct conf_log {
     enum conf_access_target access;
     char *access_path; /* CONF_ACCESS_FILE */
     enum conf_access_format format;
-    char *format_text; /* CONF_FORMAT_CUSTOM */
+    char *format_text;    /* CONF_FORMAT_CUSTOM */
     uint64_t periodic_ms; /* 0: off */
     bool log_queries;
     bool log_query_strings;
@@ -125,9 +138,9 @@ struct conf {
     size_t n_web_proxies;
     struct conf_dns *dns;
     size_t n_dns;
-    char *acl_file;        /* absolute or relative to the working directory */
-    bool acl_deny_403;     /* deny-answer = 403 */
-    bool acl_dns_refused;  /* deny-answer-dns = refused */
+    char *acl_file;       /* absolute or relative to the working directory */
+    bool acl_deny_403;    /* deny-answer = 403 */
+    bool acl_dns_refused; /* deny-answer-dns = refused */
     bool acl_observe;
     enum conf_on_reload on_reload;
     uint64_t on_reload_grace_ms;
@@ -145,8 +158,8 @@ struct snapshot {
     struct acl *acl;
     struct in_table **tables; /* owned; conf points into it */
     size_t n_tables;
-    uint64_t generation;      /* set by the daemon: 1, 2, 3 ... */
-    int n_refs;               /* atomic: only through snapshot_ref/unref */
+    uint64_t generation; /* set by the daemon: 1, 2, 3 ... */
+    int n_refs;          /* atomic: only through snapshot_ref/unref */
 };
 
 /**
@@ -154,14 +167,16 @@ struct snapshot {
  * @file: ukai.conf, or NULL for the embedded default (listeners on loopback, contract section 1)
  * @findings: gets all of it, warnings too
  *
- * Reads ukai.conf, the ACL file, /etc/resolv.conf where it is the source of name servers. Nothing global changes.
- * Returns: 0 (one reference is the caller's) · -EINVAL findings has errors · -ENOMEM.
+ * Reads ukai.conf, the ACL file, /etc/resolv.conf where it is the source of name servers. Nothing
+ * global changes. Returns: 0 (one reference is the caller's) · -EINVAL findings has errors ·
+ * -ENOMEM.
  */
 int snapshot_load(const char *file, struct findings *findings, struct snapshot **ret_snapshot);
 /* The same with another resolv.conf(5). */
 int snapshot_load_from(const char *file, const char *resolv_conf, struct findings *findings,
                        struct snapshot **ret_snapshot);
 struct snapshot *snapshot_ref(struct snapshot *s);
-struct snapshot *snapshot_unref(struct snapshot *s); /* always NULL; frees with the last one; any thread */
+struct snapshot *
+snapshot_unref(struct snapshot *s); /* always NULL; frees with the last one; any thread */
 
 #endif

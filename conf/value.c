@@ -1,7 +1,7 @@
 /*
- * Scalars are parsed by hand, not by strtoul(): that one takes signs, leading blanks and wraps, and a
- * wrapped timeout is a timeout that never ends. A duration without a unit is refused, since nobody
- * remembers whether a bare 30 means seconds here or milliseconds.
+ * Scalars are parsed by hand, not by strtoul(): that one takes signs, leading blanks and wraps, and
+ * a wrapped timeout is a timeout that never ends. A duration without a unit is refused, since
+ * nobody remembers whether a bare 30 means seconds here or milliseconds.
  *
  * Not here: ranges. They belong to the key (conf/schema.c), not to the type.
  */
@@ -29,8 +29,10 @@ static int digit_value(char c, unsigned base)
     return d < (int)base ? d : -1;
 }
 
-/* Leading digits of @text; the rest starts at *ret_rest. Goes on past an overflow to find the rest. */
-static int parse_digits(const char *text, unsigned base, uint64_t *ret_number, const char **ret_rest)
+/* Leading digits of @text; the rest starts at *ret_rest. Goes on past an overflow to find the rest.
+ */
+static int parse_digits(const char *text, unsigned base, uint64_t *ret_number,
+                        const char **ret_rest)
 {
     uint64_t number = 0;
     bool overflow = false;
@@ -68,11 +70,7 @@ static const struct {
     const char *word;
     uint64_t ms;
 } units[] = {
-    {"d", 86400000},
-    {"h", 3600000},
-    {"m", 60000},
-    {"s", 1000},
-    {"ms", 1},
+    {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1},
 };
 
 int value_parse_duration(const char *text, uint64_t *ret_ms)

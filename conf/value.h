@@ -6,11 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* All parsers: 0 · -EINVAL not of this form · -ERANGE of this form, but over 2^64 - 1 (nothing wraps). */
+/* All parsers: 0 · -EINVAL not of this form · -ERANGE of this form, but over 2^64 - 1 (nothing
+ * wraps). */
 
 /* Decimal digits, or 0x and hex digits; no sign, no blanks. */
 int value_parse_number(const char *text, uint64_t *ret_number) __attribute__((warn_unused_result));
-/* Digits and one of ms s m h d; the unit is mandatory, `0s` included. -ENODATA: the unit is missing. */
+/* Digits and one of ms s m h d; the unit is mandatory, `0s` included. -ENODATA: the unit is
+ * missing. */
 int value_parse_duration(const char *text, uint64_t *ret_ms) __attribute__((warn_unused_result));
 /* Digits and at most one of K M G (1024), in either case. */
 int value_parse_size(const char *text, uint64_t *ret_bytes) __attribute__((warn_unused_result));
@@ -23,7 +25,8 @@ enum { VALUE_TEXT_MAX = 32 };
 const char *value_duration_text(uint64_t ms, char buf[static VALUE_TEXT_MAX]);
 const char *value_size_text(uint64_t bytes, char buf[static VALUE_TEXT_MAX]);
 
-/* Edits (insert, delete, replace, swap of neighbours) from @a to @b, case aside; words over 49 bytes are cut. */
+/* Edits (insert, delete, replace, swap of neighbours) from @a to @b, case aside; words over 49
+ * bytes are cut. */
 unsigned value_distance(const char *a, const char *b);
 
 /* The nearer of two candidates: keeps the best so far. Zero-initialise, add each, then ask. */

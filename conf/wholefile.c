@@ -1,12 +1,12 @@
 /*
  * A configuration is taken from one consistent copy of a file, never from a stream: whoever reads a
- * file piece by piece can be handed half of an old and half of a new one. The size, the time stamp and
- * the inode are compared before and after, so an editor that writes in place while we read is noticed;
- * replacing by rename() is always safe.
+ * file piece by piece can be handed half of an old and half of a new one. The size, the time stamp
+ * and the inode are compared before and after, so an editor that writes in place while we read is
+ * noticed; replacing by rename() is always safe.
  *
  * O_NONBLOCK keeps the open of a FIFO from waiting for a writer, O_NOCTTY keeps a terminal from
- * becoming ours; both are refused right after, by fstat() on the descriptor and not by stat() on the
- * path, which could be another file by then.
+ * becoming ours; both are refused right after, by fstat() on the descriptor and not by stat() on
+ * the path, which could be another file by then.
  */
 #include "conf/wholefile.h"
 

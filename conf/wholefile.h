@@ -7,7 +7,8 @@
 
 /**
  * wholefile_read - the bytes of a regular file
- * @path:      symbolic links are followed; directories, FIFOs, devices and sockets are refused, never waited for
+ * @path:      symbolic links are followed; directories, FIFOs, devices and sockets are refused,
+ * never waited for
  * @max_bytes: a larger file is refused
  * @ret_st:    of the open file, so that owner and mode belong to the bytes that were read
  * @ret_bytes: gives: NUL behind the last byte; free() it

@@ -1,4 +1,5 @@
-/* Any bytes as acl.conf: no crash, no leak; errors are findings; the table agrees with the naive walk. */
+/* Any bytes as acl.conf: no crash, no leak; errors are findings; the table agrees with the naive
+ * walk. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -17,9 +18,11 @@ static void expect_agreement(const struct acl *acl)
     for (size_t i = 0; i < acl->n_in; i++) {
         for (size_t k = 0; k < acl->in[i].n_sources; k++) {
             const struct addr_range *range = &acl->in[i].sources[k];
-            const struct addr asked[] = {range->first, range->last, addr_prev(&range->first), addr_next(&range->last)};
+            const struct addr asked[] = {range->first, range->last, addr_prev(&range->first),
+                                         addr_next(&range->last)};
             for (size_t a = 0; a < 4; a++) {
-                if (in_table_ask(table, &asked[a]) != in_ask_naive(acl, IN_PROTO_TCP, 8080, &asked[a]))
+                if (in_table_ask(table, &asked[a]) !=
+                    in_ask_naive(acl, IN_PROTO_TCP, 8080, &asked[a]))
                     abort();
             }
         }

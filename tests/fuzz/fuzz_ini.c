@@ -1,4 +1,5 @@
-/* Any bytes as ukai.conf: no crash, no leak, and what is accepted prints and reads back the same. */
+/* Any bytes as ukai.conf: no crash, no leak, and what is accepted prints and reads back the same.
+ */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -14,7 +14,8 @@
 #include "proxy/base/findings.h"
 
 /* @line 0: any line. */
-static inline bool found(const struct findings *f, enum finding_level level, unsigned line, const char *part)
+static inline bool found(const struct findings *f, enum finding_level level, unsigned line,
+                         const char *part)
 {
     for (size_t i = 0; i < f->n_items; i++) {
         const struct finding *item = &f->items[i];

@@ -1,4 +1,5 @@
-/* acl.conf as a file: sections, what reaches acl/, what is not available yet (G02, G08, G10-G12, G14-G17, G25). */
+/* acl.conf as a file: sections, what reaches acl/, what is not available yet (G02, G08, G10-G12,
+ * G14-G17, G25). */
 #include "conf/aclfile.h"
 
 #include <criterion/criterion.h>
@@ -16,14 +17,17 @@ struct row {
 
 static const struct row rows[] = {
     {"one rule", "[in]\ntcp 8080 = 192.168.1.10 ; memo\n", 0, NULL},
-    {"all sections", "[in]\nudp 53 = @a\n[group a]\nmember = 192.168.1.1\n[out]\ndeny = *.example.net\n[expect]\n"
-                     "allow = 192.168.1.1 DNS\n", 0, NULL},
+    {"all sections",
+     "[in]\nudp 53 = @a\n[group a]\nmember = 192.168.1.1\n[out]\ndeny = *.example.net\n[expect]\n"
+     "allow = 192.168.1.1 DNS\n",
+     0, NULL},
     {"G02 empty", "", 0, "[in]"},
     {"G02 no rule", "[in]\n[out]\nallow = *\n", 0, "[in]"},
     {"G08 IPv6 as key", "[in]\nany = ::1\n2001:db8::1\n", 3, "as a value"},
     {"G10 [in] twice", "[in]\nany = ::1\n[in]\nany = ::2\n", 3, "first in line 1"},
     {"G10 [out] twice", "[in]\nany = ::1\n[out]\n[out]\n", 4, "first in line 3"},
-    {"G10 group twice", "[in]\nany = ::1\n[group a]\nmember = ::1\n[group a]\nmember = ::2\n", 5, "3"},
+    {"G10 group twice", "[in]\nany = ::1\n[group a]\nmember = ::1\n[group a]\nmember = ::2\n", 5,
+     "3"},
     {"G11 section", "[in]\nany = ::1\n[groups a]\n", 3, "[group]"},
     {"G11 far section", "[in]\nany = ::1\n[frobnicate]\n", 3, "[group NAME]"},
     {"G11 key of [out]", "[in]\nany = ::1\n[out]\nalow = *\n", 4, "allow"},
@@ -63,12 +67,13 @@ Test(conf_aclfile, parse__accepts_or_says_why__in_each_row)
         struct findings findings = {0};
         struct acl *acl = NULL;
         char text[4096];
-        int r = aclfile_parse_bytes("acl.conf", rows[i].text, strlen(rows[i].text), &findings, &acl);
+        int r =
+            aclfile_parse_bytes("acl.conf", rows[i].text, strlen(rows[i].text), &findings, &acl);
         found_text(&findings, text, sizeof(text));
         cr_expect_eq(r, rows[i].why ? -EINVAL : 0, "%s gives %d:\n%s", rows[i].id, r, text);
         cr_expect_eq(acl == NULL, rows[i].why != NULL, "%s", rows[i].id);
-        cr_expect(!rows[i].why || found(&findings, FINDING_ERROR, rows[i].line, rows[i].why), "%s:\n%s", rows[i].id,
-                  text);
+        cr_expect(!rows[i].why || found(&findings, FINDING_ERROR, rows[i].line, rows[i].why),
+                  "%s:\n%s", rows[i].id, text);
         acl_free(acl);
         findings_fini(&findings);
     }
@@ -78,7 +83,8 @@ Test(conf_aclfile, parse__warns__that_expect_is_not_available)
 {
     struct findings findings = {0};
     struct acl *acl = NULL;
-    static const char text[] = "[in]\nany = 10.0.0.1\n[expect]\nallow = 10.0.0.1 CONNECT h:443\ndeny = 10.0.0.2 DNS/tcp a.b AAAA\n";
+    static const char text[] = "[in]\nany = 10.0.0.1\n[expect]\nallow = 10.0.0.1 CONNECT "
+                               "h:443\ndeny = 10.0.0.2 DNS/tcp a.b AAAA\n";
 
     cr_expect_eq(aclfile_parse_bytes("acl.conf", text, strlen(text), &findings, &acl), 0);
     cr_expect(found(&findings, FINDING_WARNING, 3, "not available yet"));
@@ -90,7 +96,8 @@ Test(conf_aclfile, parse__keeps_memo_and_line__of_every_rule)
 {
     struct findings findings = {0};
     struct acl *acl = NULL;
-    static const char text[] = "[in]\ntcp 8080 = 192.168.1.10 ; Webプロキシ利用でのDSaaS通信用\nudp 53 = 192.168.1.10\n";
+    static const char text[] =
+        "[in]\ntcp 8080 = 192.168.1.10 ; Webプロキシ利用でのDSaaS通信用\nudp 53 = 192.168.1.10\n";
 
     cr_assert_eq(aclfile_parse_bytes("acl.conf", text, strlen(text), &findings, &acl), 0);
     cr_assert_eq(acl->n_in, 2);
@@ -112,7 +119,8 @@ Test(conf_aclfile, parse__takes_many_rules__G25, .timeout = 60)
 
     fputs("[in]\n", out);
     for (unsigned i = 0; i < N_RULES; i++)
-        fprintf(out, "tcp %u = 10.%u.%u.%u ; rule %u\n", 1 + i % 60000, i >> 16, i >> 8 & 255, i & 255, i);
+        fprintf(out, "tcp %u = 10.%u.%u.%u ; rule %u\n", 1 + i % 60000, i >> 16, i >> 8 & 255,
+                i & 255, i);
     fclose(out);
     cr_assert_eq(aclfile_parse_bytes("acl.conf", text, len, &findings, &acl), 0);
     cr_expect_eq(acl->n_in, N_RULES);

@@ -21,11 +21,11 @@ static int on_entry(void *arg, const struct inifile_entry *e)
     int n;
 
     if (e->key)
-        n = snprintf(seen->text + seen->len, sizeof(seen->text) - seen->len, "%u [%s] %s=%s ;%s\n", e->line,
-                     e->section, e->key, e->value, e->memo);
+        n = snprintf(seen->text + seen->len, sizeof(seen->text) - seen->len, "%u [%s] %s=%s ;%s\n",
+                     e->line, e->section, e->key, e->value, e->memo);
     else
-        n = snprintf(seen->text + seen->len, sizeof(seen->text) - seen->len, "%u [%s] ;%s\n", e->line,
-                     e->section, e->memo);
+        n = snprintf(seen->text + seen->len, sizeof(seen->text) - seen->len, "%u [%s] ;%s\n",
+                     e->line, e->section, e->memo);
     seen->len += n > 0 ? (size_t)n : 0;
     return seen->len < sizeof(seen->text) ? 0 : -ENOSPC;
 }
@@ -51,12 +51,13 @@ static void expect_rows(const struct row *rows, size_t n)
         struct findings findings = {0};
         struct seen seen;
         char text[4096];
-        int r = parse(rows[i].bytes, rows[i].len ? rows[i].len : strlen(rows[i].bytes), &seen, &findings);
+        int r = parse(rows[i].bytes, rows[i].len ? rows[i].len : strlen(rows[i].bytes), &seen,
+                      &findings);
         cr_expect_eq(r, rows[i].why ? -EINVAL : 0, "%s: %d", rows[i].id, r);
         cr_expect_str_eq(seen.text, rows[i].seen, "%s saw:\n%s", rows[i].id, seen.text);
         if (rows[i].why)
-            cr_expect(found(&findings, FINDING_ERROR, rows[i].line, rows[i].why), "%s: %s", rows[i].id,
-                      found_text(&findings, text, sizeof(text)));
+            cr_expect(found(&findings, FINDING_ERROR, rows[i].line, rows[i].why), "%s: %s",
+                      rows[i].id, found_text(&findings, text, sizeof(text)));
         findings_fini(&findings);
     }
 }
@@ -68,20 +69,23 @@ Test(conf_inifile, parse__gives_lines_and_memos__when_all_is_well)
     static const struct row rows[] = {
         {"plain", "[a]\nk = v\n", 0, "1 [a] ;\n2 [a] k=v ;\n", 0, NULL},
         {"no final newline", "[a]\nk = v", 0, "1 [a] ;\n2 [a] k=v ;\n", 0, NULL},
-        {"memo", "[a] ; one\nk = v   ; Webプロキシ用\n", 0, "1 [a] ;one\n2 [a] k=v ;Webプロキシ用\n", 0, NULL},
+        {"memo", "[a] ; one\nk = v   ; Webプロキシ用\n", 0,
+         "1 [a] ;one\n2 [a] k=v ;Webプロキシ用\n", 0, NULL},
         {"memo behind a tab", "[a]\nk = v\t;m\n", 0, "1 [a] ;\n2 [a] k=v ;m\n", 0, NULL},
         {"memo with ; # : =", "[a]\nk = v ; a;b # c : d = e\n", 0,
          "1 [a] ;\n2 [a] k=v ;a;b # c : d = e\n", 0, NULL},
         {"empty memo", "[a]\nk = v ;\n", 0, "1 [a] ;\n2 [a] k=v ;\n", 0, NULL},
-        {"comments", "; c\n# d = e\n\n  \n   ; indented\n[a]\nk = v\n", 0, "6 [a] ;\n7 [a] k=v ;\n", 0, NULL},
+        {"comments", "; c\n# d = e\n\n  \n   ; indented\n[a]\nk = v\n", 0, "6 [a] ;\n7 [a] k=v ;\n",
+         0, NULL},
         {"blanks", "[ a b ]\nk 1  =  v w  \n", 0, "1 [a b] ;\n2 [a b] k 1=v w ;\n", 0, NULL},
         {"no blanks", "[a]\nk=v\n", 0, "1 [a] ;\n2 [a] k=v ;\n", 0, NULL},
         {"= in the value", "[a]\nk = a=b\n", 0, "1 [a] ;\n2 [a] k=a=b ;\n", 0, NULL},
-        {": in the value", "[a]\nany = 2001:db8::/64\n", 0, "1 [a] ;\n2 [a] any=2001:db8::/64 ;\n", 0, NULL},
+        {": in the value", "[a]\nany = 2001:db8::/64\n", 0, "1 [a] ;\n2 [a] any=2001:db8::/64 ;\n",
+         0, NULL},
         {"empty value", "[a]\nk =\n", 0, "1 [a] ;\n2 [a] k= ;\n", 0, NULL},
         {"repeated keys", "[a]\nk = 1\nk = 2\n", 0, "1 [a] ;\n2 [a] k=1 ;\n3 [a] k=2 ;\n", 0, NULL},
-        {"# inside a word", "[a]\nk = tls://9.9.9.9#dns\n", 0, "1 [a] ;\n2 [a] k=tls://9.9.9.9#dns ;\n", 0,
-         NULL},
+        {"# inside a word", "[a]\nk = tls://9.9.9.9#dns\n", 0,
+         "1 [a] ;\n2 [a] k=tls://9.9.9.9#dns ;\n", 0, NULL},
         {"before a section", "k = v\n", 0, "1 [] k=v ;\n", 0, NULL},
         {"G13 CRLF", "[a]\r\nk = v ; m\r\n", 0, "1 [a] ;\n2 [a] k=v ;m\n", 0, NULL},
         {"G13 BOM", "\xef\xbb\xbf[a]\nk = v\n", 0, "1 [a] ;\n2 [a] k=v ;\n", 0, NULL},
@@ -98,8 +102,10 @@ Test(conf_inifile, parse__says_line_and_remedy__when_inih_would_bend_it)
     static const struct row rows[] = {
         {"G05 NUL in a value", BYTES("[a]\nk = v\0w\nl = x\n"), "1 [a] ;\n3 [a] l=x ;\n", 2, "NUL"},
         {"G05 NUL in a comment", BYTES("; \0\n[a]\n"), "2 [a] ;\n", 1, "NUL"},
-        {"G06 indented", BYTES("[a]\nk = v\n  deny = x\n"), "1 [a] ;\n2 [a] k=v ;\n", 3, "indented"},
-        {"G06 indented by a tab", BYTES("[a]\nk = v\n\tx\n"), "1 [a] ;\n2 [a] k=v ;\n", 3, "indented"},
+        {"G06 indented", BYTES("[a]\nk = v\n  deny = x\n"), "1 [a] ;\n2 [a] k=v ;\n", 3,
+         "indented"},
+        {"G06 indented by a tab", BYTES("[a]\nk = v\n\tx\n"), "1 [a] ;\n2 [a] k=v ;\n", 3,
+         "indented"},
         {"G07 ; without a blank", BYTES("[a]\nk = v;w\n"), "1 [a] ;\n", 2, "without a blank"},
         {"G07 ; without a blank in a heading", BYTES("[a];w\nk = v\n"), "", 1, "without a blank"},
         {"G07 #", BYTES("[a]\nk = v # w\n"), "1 [a] ;\n", 2, "` ; `"},
@@ -110,7 +116,8 @@ Test(conf_inifile, parse__says_line_and_remedy__when_inih_would_bend_it)
         {"G08 : before =", BYTES("[a]\na:b = v\n"), "1 [a] ;\n", 2, "key = value"},
         {"no =", BYTES("[a]\nword\n"), "1 [a] ;\n", 2, "no `=`"},
         {"no key", BYTES("[a]\n= v\n"), "1 [a] ;\n", 2, "no key"},
-        {"G12 unterminated", BYTES("[acl\nk = v\n[b]\nl = w\n"), "3 [b] ;\n4 [b] l=w ;\n", 1, "not closed"},
+        {"G12 unterminated", BYTES("[acl\nk = v\n[b]\nl = w\n"), "3 [b] ;\n4 [b] l=w ;\n", 1,
+         "not closed"},
         {"unterminated by a memo", BYTES("[acl ; m]\nk = v\n"), "", 1, "not closed"},
         {"text behind ]", BYTES("[a] b\nk = v\n"), "", 1, "behind `]`"},
         {"] twice", BYTES("[a]]\nk = v\n"), "", 1, "behind `]`"},
@@ -122,8 +129,8 @@ Test(conf_inifile, parse__says_line_and_remedy__when_inih_would_bend_it)
         {"G13 UTF-16LE with BOM", BYTES("\xff\xfe[\0a\0]\0\n\0"), "", 1, "UTF-16"},
         {"G13 UTF-16BE with BOM", BYTES("\xfe\xff\0[\0a\0]\0\n"), "", 1, "UTF-16"},
         {"G13 UTF-16LE without BOM", BYTES("[\0a\0]\0\n\0"), "", 1, "UTF-16"},
-        {"G13 Shift_JIS memo", BYTES("[a]\nk = v ; \x83\x76\x83\x8d\nl = w\n"), "1 [a] ;\n3 [a] l=w ;\n", 2,
-         "iconv"},
+        {"G13 Shift_JIS memo", BYTES("[a]\nk = v ; \x83\x76\x83\x8d\nl = w\n"),
+         "1 [a] ;\n3 [a] l=w ;\n", 2, "iconv"},
         {"UTF-8 surrogate", BYTES("[a]\nk = \xed\xa0\x80\n"), "1 [a] ;\n", 2, "UTF-8"},
         {"escape sequence", BYTES("[a]\nk = \x1b[31m\n"), "1 [a] ;\n", 2, "control"},
         {"DEL", BYTES("[a]\nk = \x7f\n"), "1 [a] ;\n", 2, "control"},
@@ -149,9 +156,9 @@ Test(conf_inifile, parse__reads_199_bytes_and_refuses_200__G03)
         const char *tail;
         bool is_ok;
     } rows[] = {
-        {198, "", true},         {199, "", true},   {199, " ; memo", true}, {199, "    ", true},
-        {199, "\r", true},       {200, "", false},  {200, " ; memo", false}, {201, "", false},
-        {5000, "", false},
+        {198, "", true},         {199, "", true},   {199, " ; memo", true},
+        {199, "    ", true},     {199, "\r", true}, {200, "", false},
+        {200, " ; memo", false}, {201, "", false},  {5000, "", false},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct findings findings = {0};
@@ -159,9 +166,11 @@ Test(conf_inifile, parse__reads_199_bytes_and_refuses_200__G03)
         char bytes[6000];
         size_t len = long_line(bytes, sizeof(bytes), rows[i].len, rows[i].tail);
         int r = parse(bytes, len, &seen, &findings);
-        cr_expect_eq(r, rows[i].is_ok ? 0 : -EINVAL, "%zu%s gives %d", rows[i].len, rows[i].tail, r);
+        cr_expect_eq(r, rows[i].is_ok ? 0 : -EINVAL, "%zu%s gives %d", rows[i].len, rows[i].tail,
+                     r);
         const char *x = strchr(seen.text, 'x');
-        cr_expect_eq(x ? strspn(x, "x") : 0, rows[i].is_ok ? rows[i].len - 4 : 0, "%zu", rows[i].len);
+        cr_expect_eq(x ? strspn(x, "x") : 0, rows[i].is_ok ? rows[i].len - 4 : 0, "%zu",
+                     rows[i].len);
         cr_expect_eq(found(&findings, FINDING_ERROR, 2, "199"), !rows[i].is_ok);
         findings_fini(&findings);
     }
@@ -199,8 +208,10 @@ Test(conf_inifile, parse__limits_names_to_49_bytes__G09)
         const char *format;
         int len;
         bool is_ok;
-    } rows[] = {
-        {"[%s]\n", 49, true}, {"[%s]\n", 50, false}, {"[a]\n%s = v\n", 49, true}, {"[a]\n%s = v\n", 50, false}};
+    } rows[] = {{"[%s]\n", 49, true},
+                {"[%s]\n", 50, false},
+                {"[a]\n%s = v\n", 49, true},
+                {"[a]\n%s = v\n", 50, false}};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct findings findings = {0};
@@ -208,9 +219,11 @@ Test(conf_inifile, parse__limits_names_to_49_bytes__G09)
         char name[64], bytes[128];
         memset(name, 'n', sizeof(name));
         name[rows[i].len] = '\0';
-        int len = strchr(rows[i].format, 'a') ? snprintf(bytes, sizeof(bytes), "[a]\n%s = v\n", name)
-                                              : snprintf(bytes, sizeof(bytes), "[%s]\n", name);
-        cr_expect_eq(parse(bytes, (size_t)len, &seen, &findings), rows[i].is_ok ? 0 : -EINVAL, "row %zu", i);
+        int len = strchr(rows[i].format, 'a')
+                      ? snprintf(bytes, sizeof(bytes), "[a]\n%s = v\n", name)
+                      : snprintf(bytes, sizeof(bytes), "[%s]\n", name);
+        cr_expect_eq(parse(bytes, (size_t)len, &seen, &findings), rows[i].is_ok ? 0 : -EINVAL,
+                     "row %zu", i);
         cr_expect_eq(strstr(seen.text, name) != NULL, rows[i].is_ok, "row %zu", i);
         findings_fini(&findings);
     }
@@ -239,8 +252,9 @@ Test(conf_inifile, parse__stops__when_the_handler_fails)
     struct findings findings = {0};
     int n_calls = 0;
 
-    cr_expect_eq(inifile_parse_bytes("t", "[a]\nk = v\nl = w\n", 16, on_entry_fails, &n_calls, &findings),
-                 -ENOMEM);
+    cr_expect_eq(
+        inifile_parse_bytes("t", "[a]\nk = v\nl = w\n", 16, on_entry_fails, &n_calls, &findings),
+        -ENOMEM);
     cr_expect_eq(n_calls, 1);
     findings_fini(&findings);
 }
@@ -260,7 +274,8 @@ static void make_socket(const char *path)
 Test(conf_inifile, load__takes_regular_files_only__G01_G02_G20, .timeout = 10)
 {
     char dir[32], path[8][64];
-    static const char *const names[] = {"file", "link", "dangling", "fifo", "socket", "dir", "missing", "loop"};
+    static const char *const names[] = {"file",   "link", "dangling", "fifo",
+                                        "socket", "dir",  "missing",  "loop"};
 
     found_dir(dir);
     for (size_t i = 0; i < 8; i++)
@@ -290,8 +305,8 @@ Test(conf_inifile, load__takes_regular_files_only__G01_G02_G20, .timeout = 10)
         struct seen seen = {0};
         int r = inifile_load(rows[i].path, INIFILE_CONF_MAX, on_entry, &seen, &findings);
         cr_expect_eq(r, rows[i].why ? -EINVAL : 0, "%s gives %d", rows[i].id, r);
-        cr_expect(!rows[i].why || found(&findings, FINDING_ERROR, 0, rows[i].why), "%s: %s", rows[i].id,
-                  findings.n_items ? findings.items[0].text : "");
+        cr_expect(!rows[i].why || found(&findings, FINDING_ERROR, 0, rows[i].why), "%s: %s",
+                  rows[i].id, findings.n_items ? findings.items[0].text : "");
         findings_fini(&findings);
     }
 }
@@ -337,7 +352,8 @@ Test(conf_inifile, load__judges_modes__G21)
         struct seen seen = {0};
         cr_assert_eq(chmod(path, rows[i].file), 0);
         cr_assert_eq(chmod(dir, rows[i].dir), 0);
-        cr_expect_eq(inifile_load(path, INIFILE_CONF_MAX, on_entry, &seen, &findings), rows[i].result, "row %zu", i);
+        cr_expect_eq(inifile_load(path, INIFILE_CONF_MAX, on_entry, &seen, &findings),
+                     rows[i].result, "row %zu", i);
         cr_expect_eq(findings.n_items, rows[i].why ? 1 : 0, "row %zu", i);
         cr_expect(!rows[i].why || found(&findings, rows[i].level, 0, rows[i].why), "row %zu", i);
         findings_fini(&findings);

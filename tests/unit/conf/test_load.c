@@ -20,11 +20,14 @@ struct row {
 
 /* Each row gives exactly this one error, or no error and this one warning. */
 static const struct row rows[] = {
-    {"G10 key twice", WEB "listen-port = 1\nlisten-port = 2\n", FINDING_ERROR, 5, "first in line 4"},
-    {"G10 section twice", WEB "[log]\n[limits]\n[log]\n", FINDING_ERROR, 6, "first in line 4"},
-    {"G10 listener twice", WEB "[web-proxy]\nlisten-network = ::1\n", FINDING_ERROR, 4, "another name"},
-    {"G10 same name", WEB "[web-proxy a]\nlisten-network = ::1\n[web-proxy a]\nlisten-network = ::2\n", FINDING_ERROR, 6,
+    {"G10 key twice", WEB "listen-port = 1\nlisten-port = 2\n", FINDING_ERROR, 5,
      "first in line 4"},
+    {"G10 section twice", WEB "[log]\n[limits]\n[log]\n", FINDING_ERROR, 6, "first in line 4"},
+    {"G10 listener twice", WEB "[web-proxy]\nlisten-network = ::1\n", FINDING_ERROR, 4,
+     "another name"},
+    {"G10 same name",
+     WEB "[web-proxy a]\nlisten-network = ::1\n[web-proxy a]\nlisten-network = ::2\n",
+     FINDING_ERROR, 6, "first in line 4"},
     {"G11 key", WEB "listen_port = 1\n", FINDING_ERROR, 4, "did you mean listen-port?"},
     {"G11 far key", WEB "frobnicate = 1\n", FINDING_ERROR, 4, "ukai.conf(5)"},
     {"G11 key of another section", WEB "cache-size = 1M\n", FINDING_ERROR, 4, "unknown key"},
@@ -38,20 +41,29 @@ static const struct row rows[] = {
     {"before a section", "listen-port = 1\n" WEB, FINDING_ERROR, 1, "before the first section"},
     {"nothing to serve", "[log]\nlevel = info\n", FINDING_ERROR, 0, "nothing to serve"},
     {"G02 empty", "\n", FINDING_ERROR, 0, "nothing to serve"},
-    {"no network", "[web-proxy]\nlisten-port = 8080\nname-server = 192.0.2.53\n", FINDING_ERROR, 1, "listen-network"},
-    {"same port", WEB "[web-proxy b]\nlisten-network = ::1, 127.0.0.1\n", FINDING_ERROR, 4, "line 1"},
-    {"same port of dns", WEB "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 8080\n", FINDING_ERROR, 4, "line 1"},
+    {"no network", "[web-proxy]\nlisten-port = 8080\nname-server = 192.0.2.53\n", FINDING_ERROR, 1,
+     "listen-network"},
+    {"same port", WEB "[web-proxy b]\nlisten-network = ::1, 127.0.0.1\n", FINDING_ERROR, 4,
+     "line 1"},
+    {"same port of dns", WEB "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 8080\n",
+     FINDING_ERROR, 4, "line 1"},
     {"dns wildcard", WEB "[dns]\nlisten-network = 0.0.0.0\n", FINDING_ERROR, 5, "wildcard"},
     {"dns wildcard v6", WEB "[dns]\nlisten-network = ::\n", FINDING_ERROR, 5, "wildcard"},
-    {"web wildcard", "[web-proxy]\nlisten-network = 0.0.0.0\nname-server = 192.0.2.53\n", FINDING_WARNING, 2, "wildcard"},
-    {"asks itself", WEB "[dns]\nlisten-network = 127.0.0.1\nname-server = 192.0.2.1, 127.0.0.1\n", FINDING_ERROR, 6,
-     "ask itself"},
-    {"asks itself from another", "[web-proxy]\nlisten-network = ::1\nname-server = 127.0.0.1:5353\n"
-     "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 5353\nname-server = 192.0.2.1\n", FINDING_ERROR, 3, "ask itself"},
-    {"tls left out", "[web-proxy]\nlisten-network = ::1\nname-server = tls://192.0.2.1#a.b, 192.0.2.2\n", FINDING_WARNING, 3,
-     "not available yet"},
-    {"ttl order", WEB "[dns]\nlisten-network = ::1\nmin-ttl = 1h\nmax-ttl = 1m\n", FINDING_ERROR, 4, "longer than max-ttl"},
-    {"head order", WEB "[limits]\nrequest-line-size = 32K\nhead-size = 16K\n", FINDING_ERROR, 4, "swap"},
+    {"web wildcard", "[web-proxy]\nlisten-network = 0.0.0.0\nname-server = 192.0.2.53\n",
+     FINDING_WARNING, 2, "wildcard"},
+    {"asks itself", WEB "[dns]\nlisten-network = 127.0.0.1\nname-server = 192.0.2.1, 127.0.0.1\n",
+     FINDING_ERROR, 6, "ask itself"},
+    {"asks itself from another",
+     "[web-proxy]\nlisten-network = ::1\nname-server = 127.0.0.1:5353\n"
+     "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 5353\nname-server = 192.0.2.1\n",
+     FINDING_ERROR, 3, "ask itself"},
+    {"tls left out",
+     "[web-proxy]\nlisten-network = ::1\nname-server = tls://192.0.2.1#a.b, 192.0.2.2\n",
+     FINDING_WARNING, 3, "not available yet"},
+    {"ttl order", WEB "[dns]\nlisten-network = ::1\nmin-ttl = 1h\nmax-ttl = 1m\n", FINDING_ERROR, 4,
+     "longer than max-ttl"},
+    {"head order", WEB "[limits]\nrequest-line-size = 32K\nhead-size = 16K\n", FINDING_ERROR, 4,
+     "swap"},
     {"observe", WEB "[acl]\nmode = observe\n", FINDING_ERROR, 5, "not available yet"},
     {"revoke", WEB "[acl]\non-reload = revoke\n", FINDING_WARNING, 5, "only keep"},
     {"grace", WEB "[acl]\non-reload = grace=30s\n", FINDING_WARNING, 5, "only keep"},
@@ -59,7 +71,8 @@ static const struct row rows[] = {
     {"format", WEB "[log]\naccess-format = %h\n", FINDING_WARNING, 5, "squid is used"},
     {"later", WEB "auth-file = /etc/ukai/users\n", FINDING_WARNING, 4, "not available yet"},
     {"later but wrong", WEB "parent-proxy = proxy\n", FINDING_ERROR, 4, "http://host:port"},
-    {"later, a list", WEB "[dns-hosts]\nhost = a.b 10.0.0.1\n", FINDING_WARNING, 5, "not available yet"},
+    {"later, a list", WEB "[dns-hosts]\nhost = a.b 10.0.0.1\n", FINDING_WARNING, 5,
+     "not available yet"},
 };
 
 Test(conf_load, load__gives_one_finding__in_each_row)
@@ -71,7 +84,8 @@ Test(conf_load, load__gives_one_finding__in_each_row)
         char text[4096];
         int r = load_bytes("t.conf", row->text, strlen(row->text), NO_RESOLV, &findings, &conf);
         found_text(&findings, text, sizeof(text));
-        cr_expect_eq(r, row->level == FINDING_ERROR ? -EINVAL : 0, "%s gives %d:\n%s", row->id, r, text);
+        cr_expect_eq(r, row->level == FINDING_ERROR ? -EINVAL : 0, "%s gives %d:\n%s", row->id, r,
+                     text);
         cr_expect(found(&findings, row->level, row->line, row->why), "%s:\n%s", row->id, text);
         cr_expect_eq(findings.n_errors, row->level == FINDING_ERROR, "%s:\n%s", row->id, text);
         load_fini(&conf);
@@ -83,7 +97,8 @@ Test(conf_load, load__refuses__when_only_tls_servers_are_given)
 {
     struct findings findings = {0};
     struct conf conf;
-    static const char text[] = "[web-proxy]\nlisten-network = ::1\nname-server = tls://192.0.2.1#a.b\n";
+    static const char text[] =
+        "[web-proxy]\nlisten-network = ::1\nname-server = tls://192.0.2.1#a.b\n";
 
     cr_expect_eq(load_bytes("t", text, strlen(text), NO_RESOLV, &findings, &conf), -EINVAL);
     cr_expect(found(&findings, FINDING_ERROR, 3, "none is left"));
@@ -108,7 +123,8 @@ Test(conf_load, load__says_all__when_several_lines_are_wrong)
 {
     struct findings findings = {0};
     struct conf conf;
-    static const char text[] = "[web-proxy]\nlisten-port = 0\n  x = y\n[dsn]\n[log]\nlevel = loud\n";
+    static const char text[] =
+        "[web-proxy]\nlisten-port = 0\n  x = y\n[dsn]\n[log]\nlevel = loud\n";
 
     cr_expect_eq(load_bytes("t", text, strlen(text), NO_RESOLV, &findings, &conf), -EINVAL);
     cr_expect(found(&findings, FINDING_ERROR, 2, "1 to 65535"));
@@ -132,7 +148,8 @@ Test(conf_load, load__stores_defaults__for_what_is_not_written)
     cr_expect_str_eq(web->base.name, "web-proxy");
     cr_expect_eq(web->base.port, 8080);
     cr_expect(ports_has(&web->connect_ports, 443) && !ports_has(&web->connect_ports, 80));
-    cr_expect(ports_has(&web->http_ports, 80) && ports_has(&web->http_ports, 65535) && !ports_has(&web->http_ports, 25));
+    cr_expect(ports_has(&web->http_ports, 80) && ports_has(&web->http_ports, 65535) &&
+              !ports_has(&web->http_ports, 25));
     cr_expect_eq(conf.limits.request_line_bytes, 8192);
     cr_expect_eq(conf.limits.head_bytes, 32768);
     cr_expect_eq(conf.timeouts.head_ms, 15000);
@@ -143,7 +160,8 @@ Test(conf_load, load__stores_defaults__for_what_is_not_written)
     cr_expect_eq(conf.log.access, CONF_ACCESS_STDERR);
     cr_expect_eq(conf.on_reload, CONF_RELOAD_REVOKE);
     cr_expect_eq(conf.process.workers, 0);
-    cr_expect(conf.process.sandbox && conf.process.last_good && !conf.acl_observe && !conf.acl_deny_403);
+    cr_expect(conf.process.sandbox && conf.process.last_good && !conf.acl_observe &&
+              !conf.acl_deny_403);
     cr_expect_str_eq(conf.acl_file, "acl.conf");
     load_fini(&conf);
     findings_fini(&findings);
@@ -172,8 +190,8 @@ Test(conf_load, load__stores_what_is_written__for_both_listeners)
                                "[log]\naccess = /var/log/ukai.log\naccess-format = json\n"
                                "[process]\nworkers = 3\nuser = proxy\n";
 
-    cr_assert_eq(load_bytes("/etc/ukai/t.conf", file, strlen(file), NO_RESOLV, &findings, &conf), 0, "%s",
-                 found_text(&findings, text, sizeof(text)));
+    cr_assert_eq(load_bytes("/etc/ukai/t.conf", file, strlen(file), NO_RESOLV, &findings, &conf), 0,
+                 "%s", found_text(&findings, text, sizeof(text)));
     cr_expect_eq(findings.n_items, 0, "%s", found_text(&findings, text, sizeof(text)));
     const struct conf_listener *web = &conf.web_proxies[0].base;
     cr_expect_str_eq(web->name, "lan2");
@@ -212,7 +230,8 @@ Test(conf_load, load__takes_host_servers_but_not_itself__without_name_server)
     struct conf conf;
     char dir[32], path[64];
     static const char resolv[] = "nameserver 127.0.0.1\nnameserver 192.0.2.53\n";
-    static const char file[] = "[web-proxy]\nlisten-network = ::1\n[dns]\nlisten-network = 127.0.0.1\n";
+    static const char file[] =
+        "[web-proxy]\nlisten-network = ::1\n[dns]\nlisten-network = 127.0.0.1\n";
 
     found_dir(dir);
     snprintf(path, sizeof(path), "%s/resolv.conf", dir);
@@ -235,7 +254,10 @@ Test(conf_load, load__bounds_listeners__in_a_hostile_file)
     FILE *out = open_memstream(&text, &len);
 
     for (int i = 0; i < 200; i++)
-        fprintf(out, "[web-proxy w%d]\nlisten-network = 127.0.0.1\nlisten-port = %d\nname-server = 192.0.2.1\n", i, i + 1);
+        fprintf(out,
+                "[web-proxy w%d]\nlisten-network = 127.0.0.1\nlisten-port = %d\nname-server = "
+                "192.0.2.1\n",
+                i, i + 1);
     fclose(out);
     cr_expect_eq(load_bytes("t", text, len, NO_RESOLV, &findings, &conf), -EINVAL);
     cr_expect_eq(conf.n_web_proxies, LOAD_LISTENERS_MAX);

@@ -1,4 +1,5 @@
-/* What is printed reads back as the same settings; the examples that we ship are free of findings. */
+/* What is printed reads back as the same settings; the examples that we ship are free of findings.
+ */
 #include "conf/print.h"
 
 #include <criterion/criterion.h>
@@ -25,13 +26,16 @@ Test(conf_print, conf__reads_back_the_same__for_all_types)
 {
     static const char file[] =
         "[web-proxy lan2]\nlisten-network = eth1, 192.168.1.254, 2001:db8::1\nlisten-port = 3128\n"
-        "bypass-network = 198.51.100.7, 2001:db8::7\nbypass-mark = 32\nconnect-ports = 443, 8000-8999, 65535\n"
+        "bypass-network = 198.51.100.7, 2001:db8::7\nbypass-mark = 32\nconnect-ports = 443, "
+        "8000-8999, 65535\n"
         "name-server = 192.0.2.53, [2001:db8::53]:5353\ndescription = 迂回\n"
-        "[dns]\nlisten-network = eth1\nbypass-network = eth0\nname-server = 192.0.2.53\ncache-size = 1000000\n"
+        "[dns]\nlisten-network = eth1\nbypass-network = eth0\nname-server = 192.0.2.53\ncache-size "
+        "= 1000000\n"
         "min-ttl = 90s\nany-queries = minimal\n"
         "[acl]\nfile = /etc/a.conf\ndeny-answer = 403\non-reload = grace=90s\n"
         "[limits]\nmax-clients = 17\nhead-size = 48K\n[timeouts]\ntunnel-life = 1500ms\n"
-        "[log]\nlevel = debug\naccess = /var/log/x\naccess-format = logfmt\nlog-query-strings = yes\n"
+        "[log]\nlevel = debug\naccess = /var/log/x\naccess-format = logfmt\nlog-query-strings = "
+        "yes\n"
         "[process]\nworkers = 3\nuser = proxy\nnofile = 1024\n";
     struct findings findings = {0};
     struct conf first, second;
@@ -45,8 +49,15 @@ Test(conf_print, conf__reads_back_the_same__for_all_types)
                  found_text(&findings, all, sizeof(all)));
     char *again = printed(&second, &len2);
     cr_expect_str_eq(text, again);
-    static const char *const parts[] = {"[web-proxy lan2]", "eth1, 192.168.1.254, 2001:db8::1", "443, 8000-8999, 65535",
-                                        "0x20", "90s", "1500ms", "grace=90s", "[dns]", "48K"};
+    static const char *const parts[] = {"[web-proxy lan2]",
+                                        "eth1, 192.168.1.254, 2001:db8::1",
+                                        "443, 8000-8999, 65535",
+                                        "0x20",
+                                        "90s",
+                                        "1500ms",
+                                        "grace=90s",
+                                        "[dns]",
+                                        "48K"};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         cr_expect_not_null(strstr(text, parts[i]), "%s is not in\n%s", parts[i], text);
     free(text);
@@ -58,7 +69,8 @@ Test(conf_print, conf__reads_back_the_same__for_all_types)
 
 Test(conf_print, examples__load_without_a_finding__as_shipped)
 {
-    static const char *const names[] = {EXAMPLES "/ukai.conf", EXAMPLES "/full.conf", EXAMPLES "/minimal.conf"};
+    static const char *const names[] = {EXAMPLES "/ukai.conf", EXAMPLES "/full.conf",
+                                        EXAMPLES "/minimal.conf"};
     static const char resolv[] = "nameserver 192.0.2.53\n";
     char dir[32], path[64];
 
@@ -72,7 +84,8 @@ Test(conf_print, examples__load_without_a_finding__as_shipped)
         int r = snapshot_load_from(names[i], path, &findings, &s);
         cr_expect_eq(r, 0, "%s: %s", names[i], found_text(&findings, text, sizeof(text)));
         for (size_t k = 0; k < findings.n_items; k++)
-            cr_expect_not_null(strstr(findings.items[k].text, "chmod"), "%s: %s", names[i], findings.items[k].text);
+            cr_expect_not_null(strstr(findings.items[k].text, "chmod"), "%s: %s", names[i],
+                               findings.items[k].text);
         snapshot_unref(s);
         findings_fini(&findings);
     }

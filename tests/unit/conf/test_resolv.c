@@ -16,7 +16,8 @@ Test(conf_resolv, parse__takes_what_libc_takes__in_each_row)
 {
     static const struct row rows[] = {
         {"nameserver 192.0.2.53\n", "192.0.2.53:53 ", NULL},
-        {"# c\nsearch example.com\nnameserver\t192.0.2.53\noptions ndots:2\nnameserver 2001:db8::53",
+        {"# c\nsearch example.com\nnameserver\t192.0.2.53\noptions ndots:2\nnameserver "
+         "2001:db8::53",
          "192.0.2.53:53 [2001:db8::53]:53 ", NULL},
         {"nameserver 192.0.2.53   # trailing\r\n", "192.0.2.53:53 ", NULL},
         {"nameserver 192.0.2.1\nnameserver 192.0.2.1\n", "192.0.2.1:53 ", NULL},
@@ -32,15 +33,18 @@ Test(conf_resolv, parse__takes_what_libc_takes__in_each_row)
         struct conf_name_servers servers;
         struct findings findings = {0};
         char seen[512] = "", text[ENDPOINT_TEXT_MAX];
-        cr_assert_eq(resolv_parse_bytes("r", rows[i].bytes, strlen(rows[i].bytes), &findings, &servers), 0);
+        cr_assert_eq(
+            resolv_parse_bytes("r", rows[i].bytes, strlen(rows[i].bytes), &findings, &servers), 0);
         for (size_t k = 0; k < servers.n_items; k++) {
             size_t len = strlen(seen);
-            snprintf(seen + len, sizeof(seen) - len, "%s ", endpoint_text(&servers.items[k].endpoint, text));
+            snprintf(seen + len, sizeof(seen) - len, "%s ",
+                     endpoint_text(&servers.items[k].endpoint, text));
         }
         cr_expect_str_eq(seen, rows[i].servers, "row %zu: %s", i, seen);
         cr_expect_eq(findings.n_errors, 0, "row %zu", i);
         cr_expect_eq(findings.n_warnings > 0, rows[i].warning != NULL, "row %zu", i);
-        cr_expect(!rows[i].warning || found(&findings, FINDING_WARNING, 0, rows[i].warning), "row %zu", i);
+        cr_expect(!rows[i].warning || found(&findings, FINDING_WARNING, 0, rows[i].warning),
+                  "row %zu", i);
         free(servers.items);
         findings_fini(&findings);
     }
@@ -66,7 +70,8 @@ Test(conf_resolv, parse__takes_eight__of_many)
     char bytes[1024] = "";
 
     for (int i = 1; i <= 20; i++)
-        snprintf(bytes + strlen(bytes), sizeof(bytes) - strlen(bytes), "nameserver 192.0.2.%d\n", i);
+        snprintf(bytes + strlen(bytes), sizeof(bytes) - strlen(bytes), "nameserver 192.0.2.%d\n",
+                 i);
     cr_assert_eq(resolv_parse_bytes("r", bytes, strlen(bytes), &findings, &servers), 0);
     cr_expect_eq(servers.n_items, RESOLV_MAX);
     free(servers.items);

@@ -15,7 +15,8 @@ Test(conf_schema, preset__parses_under_its_own_type__for_every_key)
         char why[SCHEMA_WHY_MAX] = "";
         cr_expect(key->preset || key->preset_doc, "%s has no default to show", key->name);
         if (key->preset)
-            cr_expect_eq(schema_parse(key, key->preset, NULL, why), 0, "%s = %s: %s", key->name, key->preset, why);
+            cr_expect_eq(schema_parse(key, key->preset, NULL, why), 0, "%s = %s: %s", key->name,
+                         key->preset, why);
     }
 }
 
@@ -40,17 +41,21 @@ Test(conf_schema, table__has_every_key__of_the_contract)
         const char *names; /* blank-separated */
     } rows[] = {
         {SCHEMA_WEB_PROXY,
-         "listen-network listen-port bypass-network bypass-mark name-server connect-ports http-ports description "
+         "listen-network listen-port bypass-network bypass-mark name-server connect-ports "
+         "http-ports description "
          "tls-certificate tls-key tls-client-ca auth-file proxy-protocol-from parent-proxy"},
         {SCHEMA_DNS,
-         "listen-network listen-port bypass-network bypass-mark name-server description cache-size min-ttl max-ttl "
-         "negative-max-ttl serve-stale prefetch apply-out rebind-protection special-names any-queries "
+         "listen-network listen-port bypass-network bypass-mark name-server description cache-size "
+         "min-ttl max-ttl "
+         "negative-max-ttl serve-stale prefetch apply-out rebind-protection special-names "
+         "any-queries "
          "randomise-case trust-ad per-client-rate over-limit version-answer hosts-file"},
         {SCHEMA_DNS_ZONES, "zone"},
         {SCHEMA_DNS_HOSTS, "host"},
         {SCHEMA_ACL, "file deny-answer deny-answer-dns mode on-reload"},
-        {SCHEMA_LIMITS, "max-clients max-tunnels per-source-tunnels per-source-rate per-source-bandwidth "
-                        "request-line-size head-size"},
+        {SCHEMA_LIMITS,
+         "max-clients max-tunnels per-source-tunnels per-source-rate per-source-bandwidth "
+         "request-line-size head-size"},
         {SCHEMA_TIMEOUTS,
          "head dns connect tunnel-idle half-closed tunnel-life http-idle http-response drain"},
         {SCHEMA_LOG, "level access access-format periodic log-queries log-query-strings"},
@@ -66,7 +71,8 @@ Test(conf_schema, table__has_every_key__of_the_contract)
         for (char *name = strtok_r(names, " ", &save); name; name = strtok_r(NULL, " ", &save), n++)
             cr_expect_not_null(schema_find(rows[i].section, name, &index), "%s", name);
     }
-    cr_expect_eq(n, schema_n_keys(), "%zu keys in the contract, %zu in the table", n, schema_n_keys());
+    cr_expect_eq(n, schema_n_keys(), "%zu keys in the contract, %zu in the table", n,
+                 schema_n_keys());
 }
 
 struct row {
@@ -156,8 +162,11 @@ static const struct row rows[] = {
     {SCHEMA_WEB_PROXY, "connect-ports", "https", "write for example"},
     /* text */
     {SCHEMA_WEB_PROXY, "description", "", NULL},
-    {SCHEMA_WEB_PROXY, "description", "四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字", NULL},
-    {SCHEMA_WEB_PROXY, "description", "四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字一", "at most 40"},
+    {SCHEMA_WEB_PROXY, "description",
+     "四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字", NULL},
+    {SCHEMA_WEB_PROXY, "description",
+     "四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字四十文字一",
+     "at most 40"},
     {SCHEMA_WEB_PROXY, "tls-key", "", "empty"},
     /* times: G18 */
     {SCHEMA_TIMEOUTS, "head", "15s", NULL},
@@ -202,7 +211,8 @@ static const struct row rows[] = {
     {SCHEMA_WEB_PROXY, "proxy-protocol-from", "10.0.0.0/8, 2001:db8::/32", NULL},
     {SCHEMA_WEB_PROXY, "proxy-protocol-from", "10.0.0.1/8", "host bits"},
     {SCHEMA_WEB_PROXY, "proxy-protocol-from", "lb", "neither"},
-    {SCHEMA_WEB_PROXY, "parent-proxy", "http://u:p@proxy.example:3128, http://[2001:db8::1]:8080", NULL},
+    {SCHEMA_WEB_PROXY, "parent-proxy", "http://u:p@proxy.example:3128, http://[2001:db8::1]:8080",
+     NULL},
     {SCHEMA_WEB_PROXY, "parent-proxy", "https://proxy.example:3128", "http://host:port"},
     {SCHEMA_WEB_PROXY, "parent-proxy", "http://proxy.example", "port is missing"},
     {SCHEMA_WEB_PROXY, "parent-proxy", "http://", "http://host:port"},
@@ -222,7 +232,9 @@ static const struct row rows[] = {
 static void base_init(enum schema_section section, struct conf *conf, struct conf_web_proxy *web,
                       struct conf_dns *dns, void **ret_base)
 {
-    *ret_base = section == SCHEMA_WEB_PROXY ? (void *)web : section == SCHEMA_DNS ? (void *)dns : (void *)conf;
+    *ret_base = section == SCHEMA_WEB_PROXY ? (void *)web
+                : section == SCHEMA_DNS     ? (void *)dns
+                                            : (void *)conf;
     cr_assert_eq(schema_preset(section, *ret_base), 0);
 }
 
@@ -253,8 +265,10 @@ Test(conf_schema, parse__accepts_or_says_why__for_every_type)
         for (int b = 0; b < 2; b++) {
             char why[SCHEMA_WHY_MAX] = "";
             int r = schema_parse(key, rows[i].value, bases[b], why);
-            cr_expect_eq(r, rows[i].why ? -EINVAL : 0, "%s = %s gives %d (%s)", rows[i].key, rows[i].value, r, why);
-            cr_expect(!rows[i].why || strstr(why, rows[i].why), "%s = %s: %s", rows[i].key, rows[i].value, why);
+            cr_expect_eq(r, rows[i].why ? -EINVAL : 0, "%s = %s gives %d (%s)", rows[i].key,
+                         rows[i].value, r, why);
+            cr_expect(!rows[i].why || strstr(why, rows[i].why), "%s = %s: %s", rows[i].key,
+                      rows[i].value, why);
         }
         base_fini(&conf, &web, &dns);
     }

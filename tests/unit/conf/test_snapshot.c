@@ -1,4 +1,5 @@
-/* One complete configuration or none: embedded default, files on disk, references (G02, G16, G22). */
+/* One complete configuration or none: embedded default, files on disk, references (G02, G16, G22).
+ */
 #include "conf/snapshot.h"
 
 #include <criterion/criterion.h>
@@ -10,8 +11,9 @@
 
 #define NO_RESOLV "/nonexistent/resolv.conf"
 
-static const char good_conf[] = "[web-proxy]\nlisten-network = 127.0.0.1\nname-server = 192.0.2.53\n"
-                                "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 5353\nname-server = 192.0.2.53\n";
+static const char good_conf[] =
+    "[web-proxy]\nlisten-network = 127.0.0.1\nname-server = 192.0.2.53\n"
+    "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 5353\nname-server = 192.0.2.53\n";
 static const char good_acl[] = "[in]\ntcp 8080 = 127.0.0.1 ; proxy\nudp 5353 = 127.0.0.2 ; dns\n";
 
 static struct addr address(const char *text)
@@ -63,10 +65,13 @@ Test(conf_snapshot, load__gives_loopback_only__without_a_file)
     cr_expect_eq(dns->port, 5353);
     cr_expect(web->uses_resolv_conf && dns->uses_resolv_conf);
     cr_expect_eq(web->name_servers.n_items, 0);
-    const struct in_table *tables[] = {s->conf.web_proxies[0].table, s->conf.dns[0].udp_table, s->conf.dns[0].tcp_table};
+    const struct in_table *tables[] = {s->conf.web_proxies[0].table, s->conf.dns[0].udp_table,
+                                       s->conf.dns[0].tcp_table};
     for (size_t i = 0; i < 3; i++) {
-        cr_expect(admits(tables[i], "127.0.0.1") && admits(tables[i], "127.255.255.255") && admits(tables[i], "::1"));
-        cr_expect(!admits(tables[i], "192.168.1.10") && !admits(tables[i], "::2") && !admits(tables[i], "128.0.0.0"));
+        cr_expect(admits(tables[i], "127.0.0.1") && admits(tables[i], "127.255.255.255") &&
+                  admits(tables[i], "::1"));
+        cr_expect(!admits(tables[i], "192.168.1.10") && !admits(tables[i], "::2") &&
+                  !admits(tables[i], "128.0.0.0"));
     }
     cr_expect_null(snapshot_unref(s));
     findings_fini(&findings);
@@ -79,7 +84,8 @@ Test(conf_snapshot, load__gives_each_listener_its_table__from_files)
     char path[64], text[2048];
 
     write_files(good_conf, good_acl, path);
-    cr_assert_eq(snapshot_load_from(path, NO_RESOLV, &findings, &s), 0, "%s", found_text(&findings, text, sizeof(text)));
+    cr_assert_eq(snapshot_load_from(path, NO_RESOLV, &findings, &s), 0, "%s",
+                 found_text(&findings, text, sizeof(text)));
     cr_expect_str_eq(s->conf.file, path);
     cr_expect(admits(s->conf.web_proxies[0].table, "127.0.0.1"));
     cr_expect(!admits(s->conf.web_proxies[0].table, "127.0.0.2"));
@@ -96,7 +102,8 @@ Test(conf_snapshot, load__shares_tables__of_one_protocol_and_port)
     char path[64];
 
     write_files("[web-proxy a]\nlisten-network = 127.0.0.1\nname-server = 192.0.2.53\n"
-                "[web-proxy b]\nlisten-network = 127.0.0.2\nname-server = 192.0.2.53\n", good_acl, path);
+                "[web-proxy b]\nlisten-network = 127.0.0.2\nname-server = 192.0.2.53\n",
+                good_acl, path);
     cr_assert_eq(snapshot_load_from(path, NO_RESOLV, &findings, &s), 0);
     cr_expect_eq(s->n_tables, 1);
     cr_expect_eq(s->conf.web_proxies[0].table, s->conf.web_proxies[1].table);
@@ -112,7 +119,8 @@ Test(conf_snapshot, load__says_both_files__and_gives_nothing_when_broken)
         {"G02 no rules", good_conf, "[in]\n", "[in]"},
         {"G02 no acl file", good_conf, NULL, "No such file"},
         {"G02 empty conf", "", good_acl, "nothing to serve"},
-        {"broken conf, broken acl", "[web-proxy]\nlisten-network = 127.0.0.1\nname-server = 192.0.2.1\nx = y\n",
+        {"broken conf, broken acl",
+         "[web-proxy]\nlisten-network = 127.0.0.1\nname-server = 192.0.2.1\nx = y\n",
          "[in]\nany = 10.0.0.5/8\n", "host bits"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

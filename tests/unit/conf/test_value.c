@@ -100,9 +100,9 @@ Test(conf_value, parse_bool__knows_six_words__G11)
         int result;
         bool value;
     } rows[] = {
-        {"yes", 0, true},        {"no", 0, false},   {"on", 0, true},     {"off", 0, false},
-        {"true", 0, true},       {"false", 0, false}, {"ture", -EINVAL, 0}, {"YES", -EINVAL, 0},
-        {"1", -EINVAL, 0},       {"", -EINVAL, 0},
+        {"yes", 0, true},  {"no", 0, false},    {"on", 0, true},      {"off", 0, false},
+        {"true", 0, true}, {"false", 0, false}, {"ture", -EINVAL, 0}, {"YES", -EINVAL, 0},
+        {"1", -EINVAL, 0}, {"", -EINVAL, 0},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         bool value = false;
@@ -114,12 +114,25 @@ Test(conf_value, parse_bool__knows_six_words__G11)
 
 Test(conf_value, texts__read_back_the_same__for_any_value)
 {
-    static const uint64_t values[] = {0, 1, 999, 1000, 60000, 90000, 3600000, 86400000, 1024, 1536,
-                                      8192, 1 << 20, UINT64_C(3) << 30, UINT64_MAX};
+    static const uint64_t values[] = {0,
+                                      1,
+                                      999,
+                                      1000,
+                                      60000,
+                                      90000,
+                                      3600000,
+                                      86400000,
+                                      1024,
+                                      1536,
+                                      8192,
+                                      1 << 20,
+                                      UINT64_C(3) << 30,
+                                      UINT64_MAX};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         char text[VALUE_TEXT_MAX];
         uint64_t back = 1;
-        cr_expect_eq(value_parse_duration(value_duration_text(values[i], text), &back), 0, "%s", text);
+        cr_expect_eq(value_parse_duration(value_duration_text(values[i], text), &back), 0, "%s",
+                     text);
         cr_expect_eq(back, values[i], "%s", text);
         cr_expect_eq(value_parse_size(value_size_text(values[i], text), &back), 0, "%s", text);
         cr_expect_eq(back, values[i], "%s", text);
@@ -132,11 +145,18 @@ Test(conf_value, distance__counts_edits__swaps_as_one)
         const char *a, *b;
         unsigned distance;
     } rows[] = {
-        {"", "", 0},     {"", "abc", 3},    {"abc", "", 3},        {"true", "ture", 1},
-        {"on", "no", 1}, {"cat", "cut", 1}, {"kitten", "sitting", 3}, {"listen-port", "listen_port", 1},
+        {"", "", 0},
+        {"", "abc", 3},
+        {"abc", "", 3},
+        {"true", "ture", 1},
+        {"on", "no", 1},
+        {"cat", "cut", 1},
+        {"kitten", "sitting", 3},
+        {"listen-port", "listen_port", 1},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        cr_expect_eq(value_distance(rows[i].a, rows[i].b), rows[i].distance, "%s %s", rows[i].a, rows[i].b);
+        cr_expect_eq(value_distance(rows[i].a, rows[i].b), rows[i].distance, "%s %s", rows[i].a,
+                     rows[i].b);
 }
 
 Test(conf_value, nearest__is_silent__when_nothing_is_near)
