@@ -14,7 +14,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "proxy/flow/reach.h"
 #include "proxy/flow/tunnel.h"
 #include "proxy/flow/worker.h"
 #include "proxy/http/reply.h"
@@ -25,6 +27,7 @@ enum {
     LINGER_MS = 2000,
     LINGER_MAX_BYTES = 1024 * 1024,
     USER_AGENT_MAX = 160,
+    HOST_SHOWN_MAX = 512,
 };
 
 static void on_client_ready(struct io *io);
@@ -64,7 +67,7 @@ static void setup_free(struct conn *c)
 {
     if (!c->setup)
         return;
-    tunnel_cancel(c);
+    reach_cancel(c);
     free(c->setup->buf);
     free(c->setup);
     c->setup = NULL;
@@ -131,8 +134,8 @@ static void record(struct conn *c, enum access_event event, enum reason reason, 
         .reason = reason,
         .bytes_up = c->is_tunnel ? client_side(c)->bytes_in : 0,
         .bytes_down = c->is_tunnel ? c->relay.sides[RELAY_ORIGIN].bytes_in : 0,
-        .dns_ms = c->times.dns_ms == UINT32_MAX ? -1 : c->times.dns_ms,
-        .connect_ms = c->times.connect_ms == UINT32_MAX ? -1 : c->times.connect_ms,
+        .dns_ms = c->times.dns_ms == UINT32_MAX ? -1 : (int64_t)c->times.dns_ms,
+        .connect_ms = c->times.connect_ms == UINT32_MAX ? -1 : (int64_t)c->times.connect_ms,
         .first_byte_ms = -1,
         .duration_ms = (int64_t)(now - c->times.start_ms),
     };
@@ -247,6 +250,12 @@ static char *copy_text(const char *text, size_t len)
     memcpy(copy, text, len);
     copy[len] = '\0';
     return copy;
+}
+
+void conn_keep_host(struct conn *c, const char *text, size_t len)
+{
+    free(c->host);
+    c->host = copy_text(text, len < HOST_SHOWN_MAX ? len : HOST_SHOWN_MAX);
 }
 
 static void keep_user_agent(struct conn *c)

@@ -26,6 +26,9 @@ enum conn_state {
     CONN_STATE_CLOSED,  /* freed at the end of the round */
 };
 
+typedef void (*reach_permitted_fn)(struct conn *c);
+typedef void (*reach_connected_fn)(struct conn *c);
+
 /* What only the way to an open tunnel needs; given back before the relay. */
 struct conn_setup {
     struct conn *conn;
@@ -33,7 +36,10 @@ struct conn_setup {
     struct authority target;
     struct lookup lookup;
     struct dial dial;
-    struct endpoint to[DIAL_ADDRS_MAX];
+    struct endpoint to[DIAL_ADDRS_MAX]; /* permitted */
+    unsigned n_to;
+    reach_permitted_fn on_permitted;
+    reach_connected_fn on_connected;
     char *buf; /* owned: the head and what came behind it */
     uint32_t n_buf;
     uint32_t buf_size;
@@ -91,6 +97,8 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why);
 /* The one exit of everything that needs no answer: closes, counts, records once. The caller returns at once. */
 void conn_finish(struct conn *c, enum reason reason);
 void conn_set_state(struct conn *c, enum conn_state state);
+/* The target as asked, for the record. */
+void conn_keep_host(struct conn *c, const char *text, size_t len);
 /* The set-up is over and both sockets are connected: writes the 200 and relays. */
 void conn_open_tunnel(struct conn *c);
 /* The rules changed: the connection moves to the new view; what is not admitted any more keeps running unnamed. */

@@ -6,7 +6,4 @@
 
 /* The head of a CONNECT is complete in c->setup. The caller returns at once: the connection may be finished. */
 void tunnel_start(struct conn *c);
-/* Stops what is under way for the set-up; safe in any state. */
-void tunnel_cancel(struct conn *c);
-
 #endif
