@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from client import FEEDS, OPEN_200, exchange, expect_refused, open_tunnel, read_to_end, whole_head
-from daemon import BINARY, Ukai, run_tool, sections
-from scene import (ECHO, LAN_ROUTER, LAN_ROUTER6, OUT_ROUTER, OUT_ROUTER6, SCRIPTED, SPECIAL_USE_4, SPECIAL_USE_6,
+from client import FEEDS, OPEN_200, exchange, expect_refused, open_tunnel, whole_head
+from daemon import Ukai, run_tool, sections
+from scene import (LAN_ROUTER, LAN_ROUTER6, OUT_ROUTER, OUT_ROUTER6, SCRIPTED, SPECIAL_USE_4, SPECIAL_USE_6,
                    is_special_use, wait_until)
 
 PUBLIC, PUBLIC6 = "198.51.100.190", "2001:db8:55::1"

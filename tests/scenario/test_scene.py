@@ -12,7 +12,7 @@ import time
 import pytest
 
 import dnswire
-from client import OPEN_200, exchange, open_tunnel, read_exactly, read_to_end, reset, whole_head
+from client import OPEN_200, exchange, open_tunnel, read_exactly, read_to_end, reset
 from daemon import ACL, Ukai, sections
 from scene import ECHO, LAN_ROUTER, LAN_ROUTER6, NSD, ORIGIN, ORIGIN6, OUT_ROUTER, SCRIPTED, wait_until
 
