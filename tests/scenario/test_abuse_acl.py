@@ -170,10 +170,11 @@ def test_A10_embedded_ipv4(scene, ukai):
         "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::10.1.2.3", "64:ff9b:1::1", "64:ff9b:1::a00:1", "2002:7f00:1::",
         "2002:a00:1::1", "2001:0:a00:1:0:0:80ff:fffe", "2001:0:c000:201:0:0:80ff:fffe", "2001:db8:9::5efe:10.0.0.1",
         "2001:db8:9::200:5efe:7f00:1")], 403, proxy_status="destination_ip_prohibited")
+    passed_all(scene, ["[64:ff9b::c633:64be]:443", "[2002:c633:64be::1]:443"])
 
 
 def test_A11_this_network(scene, ukai):
-    refused_all(scene, ["0.0.0.0:443", "[::]:443", "0.1.2.3:443", ":::443"][:3], 403, proxy_status="destination_ip_prohibited")
+    refused_all(scene, ["0.0.0.0:443", "[::]:443", "0.1.2.3:443", ":::443"], 403, proxy_status="destination_ip_prohibited")
 
 
 def test_A12_ipv6_special_use(scene, ukai):
@@ -334,7 +335,7 @@ def test_A25_number_of_addresses(scene, ukai, n):
     expect_refused(reply, 502, 504)
     assert time.monotonic() - began < 5
     if n == 500:
-        good = scene.name("many", a=[PUBLIC] * 500)
+        good = scene.name("many", a=[f"198.51.{101 + i // 250}.{i % 250}" for i in range(500)])
         passed_all(scene, [f"{good}:443"])
 
 
@@ -351,11 +352,12 @@ def test_A26_ipv4_and_ipv6_clients_alternate(scene, ukai):
 
 @pytest.mark.parametrize("feed", FEEDS)
 def test_A27_forged_sources(scene, ukai, feed):
-    for data in (b"CONNECT 198.51.100.190:443 HTTP/1.1\r\nX-Forwarded-For: 192.168.1.10\r\nForwarded: for=192.168.1.10\r\n\r\n",
-                 b"PROXY TCP4 192.168.1.10 192.168.1.254 1000 8080\r\nCONNECT 198.51.100.190:443 HTTP/1.1\r\n\r\n"):
+    fields = b"X-Forwarded-For: 192.168.1.10\r\nForwarded: for=192.168.1.10\r\n"
+    line = b"PROXY TCP4 192.168.1.10 192.168.1.254 1000 8080\r\nCONNECT 198.51.100.190:443 HTTP/1.1\r\n\r\n"
+    for data in (b"CONNECT 198.51.100.190:443 HTTP/1.1\r\n" + fields + b"\r\n", line):
         reply = exchange(scene.dial(scene.host30), data, feed)
         assert reply.raw == b"" and reply.end in ("fin", "rst"), reply
-    expect_refused(exchange(scene.dial(), data, feed), 400)
+    expect_refused(exchange(scene.dial(), line, feed), 400)
     sock = scene.dial()
     open_tunnel(sock, "", b"CONNECT 198.51.100.190:443 HTTP/1.1\r\nX-Forwarded-For: 192.168.1.99\r\n\r\n", feed)
 
@@ -390,10 +392,7 @@ def test_A28_sources_by_cidr_range_group_and_any(scene, ukai, rules):
                       ("tcp 8080 = @agents\n[group agents]\nmember = 192.168.1.30", True),
                       ("tcp 8080 = 192.168.1.1, 192.168.1.30", True), ("udp 8080 = 192.168.1.30", False),
                       ("tcp 8081 = 192.168.1.30", False), ("tcp 808 = 192.168.1.30", False),
-                      ("tcp 8080 = 192.168.1.31-192.168.1.40", False), ("https = 192.168.1.30", False),
-                      ("tcp 8080 = ::ffff:192.168.1.31", False)):
-        if "ffff" in line:
-            continue
+                      ("tcp 8080 = 192.168.1.31-192.168.1.40", False), ("https = 192.168.1.30", False)):
         rules("", base=IN + line + "\n")
         reply = exchange(scene.dial(scene.host30), b"CONNECT 198.51.100.190:443 HTTP/1.1\r\n\r\n", stop=whole_head)
         assert (reply.raw == OPEN_200) is yes, (line, reply)
