@@ -238,8 +238,10 @@ static bool pass_line(struct reader *rd, struct span line, struct span *ret_rest
 {
     struct span memo, name;
 
-    if (!check_bytes(rd, line))
+    if (!check_bytes(rd, line)) {
+        rd->is_lost = rd->is_lost || line.p[0] == '[';
         return false;
+    }
     if (line.len > 0 && line.p[0] == '#')
         return false;
     struct span rest = trim_end(split_memo(line, &memo));
@@ -330,14 +332,14 @@ int inifile_parse_bytes(const char *file, const char *bytes, size_t len, inifile
 {
     struct reader rd = {.file = file, .findings = findings, .entry = entry, .arg = arg};
 
-    if (len == 0)
-        return 0;
     if (!check_whole(&rd, bytes, len))
         return -EINVAL;
     if (len >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
         bytes += 3;
         len -= 3;
     }
+    if (len == 0)
+        return 0;
     rd.next = bytes;
     rd.end = bytes + len;
     int r = ini_parse_stream(on_inih_wants, &rd, on_inih_pair, &rd);
@@ -349,6 +351,9 @@ int inifile_parse_bytes(const char *file, const char *bytes, size_t len, inifile
     free(rd.memo);
     if (rd.result < 0)
         return rd.result;
+    if (bytes[len - 1] != '\n')
+        findings_add(findings, FINDING_WARNING, file, rd.line,
+                     "the last line does not end; if the file is whole, add a line end");
     return rd.has_errors ? -EINVAL : 0;
 }
 
@@ -356,25 +361,26 @@ static void check_mode(const char *path, const struct stat *st, struct findings 
 {
     if (st->st_mode & S_IWOTH)
         findings_add(findings, FINDING_ERROR, path, 0,
-                     "everybody may write this file; run `chmod o-w` on it");
+                     "writable by everybody; run `chmod o-w` on the file");
     else if (st->st_mode & S_IWGRP)
         findings_add(findings, FINDING_WARNING, path, 0,
-                     "the file's group may write it; run `chmod g-w` on it");
+                     "writable by its group; run `chmod g-w` on the file");
 }
 
 static void check_directory(const char *path, struct findings *findings)
 {
     const char *slash = strrchr(path, '/');
     char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-    struct stat st;
+    struct stat st = {0};
 
-    if (dir && stat(dir, &st) == 0 && (st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))
+    if (!dir || stat(dir, &st) < 0 || (st.st_mode & S_ISVTX))
+        st.st_mode = 0;
+    if (st.st_mode & S_IWOTH)
         findings_add(findings, FINDING_WARNING, path, 0,
-                     "everybody may replace this file; run `chmod o-w` on its directory");
-    else if (dir && stat(dir, &st) == 0 && (st.st_mode & S_IWGRP) && !(st.st_mode & S_ISVTX))
-        findings_add(
-            findings, FINDING_WARNING, path, 0,
-            "the directory's group may replace this file; run `chmod g-w` on the directory");
+                     "its directory is writable by everybody; run `chmod o-w` on the directory");
+    else if (st.st_mode & S_IWGRP)
+        findings_add(findings, FINDING_WARNING, path, 0,
+                     "its directory is writable by a group; run `chmod g-w` on the directory");
     free(dir);
 }
 

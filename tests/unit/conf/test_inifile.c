@@ -90,6 +90,7 @@ Test(conf_inifile, parse__gives_lines_and_memos__when_all_is_well)
         {"G13 CRLF", "[a]\r\nk = v ; m\r\n", 0, "1 [a] ;\n2 [a] k=v ;m\n", 0, NULL},
         {"G13 BOM", "\xef\xbb\xbf[a]\nk = v\n", 0, "1 [a] ;\n2 [a] k=v ;\n", 0, NULL},
         {"empty", "", 0, "", 0, NULL},
+        {"BOM only", "\xef\xbb\xbf", 0, "", 0, NULL},
         {"newline only", "\n", 0, "", 0, NULL},
     };
     EXPECT_ROWS(rows);
@@ -101,6 +102,7 @@ Test(conf_inifile, parse__says_line_and_remedy__when_inih_would_bend_it)
 {
     static const struct row rows[] = {
         {"G05 NUL in a value", BYTES("[a]\nk = v\0w\nl = x\n"), "1 [a] ;\n3 [a] l=x ;\n", 2, "NUL"},
+        {"G05 NUL in a heading", BYTES("[a\0]\nk = v\n"), "", 1, "NUL"},
         {"G05 NUL in a comment", BYTES("; \0\n[a]\n"), "2 [a] ;\n", 1, "NUL"},
         {"G06 indented", BYTES("[a]\nk = v\n  deny = x\n"), "1 [a] ;\n2 [a] k=v ;\n", 3,
          "indented"},
@@ -238,6 +240,16 @@ Test(conf_inifile, parse__says_all__when_several_lines_are_wrong)
     cr_expect_eq(parse(bytes, strlen(bytes), &seen, &findings), -EINVAL);
     cr_expect_eq(findings.n_errors, 5);
     cr_expect_str_eq(seen.text, "1 [a] ;\n5 [a] ok=1 ;\n");
+    findings_fini(&findings);
+}
+
+Test(conf_inifile, parse__warns__when_the_last_line_does_not_end)
+{
+    struct findings findings = {0};
+    struct seen seen;
+
+    cr_expect_eq(parse("[a]\nk = 10.0.0.1", 16, &seen, &findings), 0);
+    cr_expect(found(&findings, FINDING_WARNING, 2, "does not end"));
     findings_fini(&findings);
 }
 
