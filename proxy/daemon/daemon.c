@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -335,6 +336,15 @@ static void say_ready(const struct daemon *d, unsigned long n_files)
                atomic_load(&d->shared.max_clients), atomic_load(&d->shared.max_tunnels), n_files);
 }
 
+/* A pseudonym of our own in Via: two proxies of this kind in a row are no loop, the same one twice is. */
+static void name_ourselves(struct daemon *d)
+{
+    uint32_t number;
+    if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+        number = (uint32_t)getpid();
+    snprintf(d->shared.via, sizeof(d->shared.via), "ukai-%08x", number);
+}
+
 /* Everything up to the running threads. */
 static enum exit_code start(struct daemon *d)
 {
@@ -352,6 +362,7 @@ static enum exit_code start(struct daemon *d)
     }
     if (links_open(&d->links, &d->loop, on_links_changed, d) < 0)
         log_warning("msg=\"interfaces cannot be watched; listeners bind only at start and reload\"");
+    name_ourselves(d);
     d->shared.main_mailbox = &d->mailbox;
     d->shared.on_drained = on_drained;
     d->n_workers = count_workers(d);

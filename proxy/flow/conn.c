@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/flow/forward.h"
 #include "proxy/flow/reach.h"
 #include "proxy/flow/tunnel.h"
 #include "proxy/flow/worker.h"
@@ -33,6 +34,7 @@ enum {
 static void on_client_ready(struct io *io);
 static void on_head_late(struct timer *t);
 static void on_linger_over(struct timer *t);
+static void adopt_view(struct conn *c);
 
 static struct side *client_side(struct conn *c)
 {
@@ -42,10 +44,14 @@ static struct side *client_side(struct conn *c)
 void conn_set_state(struct conn *c, enum conn_state state)
 {
     static const uint8_t legal[] = {
-        [CONN_STATE_HEAD] = 1 << CONN_STATE_RESOLVE | 1 << CONN_STATE_DIAL | 1 << CONN_STATE_LINGER |
+        [CONN_STATE_HEAD] = 1 << CONN_STATE_RESOLVE | 1 << CONN_STATE_DIAL | 1 << CONN_STATE_EXCHANGE |
+                            1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
+        [CONN_STATE_RESOLVE] = 1 << CONN_STATE_DIAL | 1 << CONN_STATE_EXCHANGE | 1 << CONN_STATE_LINGER |
+                               1 << CONN_STATE_CLOSED,
+        [CONN_STATE_DIAL] = 1 << CONN_STATE_RELAY | 1 << CONN_STATE_EXCHANGE | 1 << CONN_STATE_LINGER |
                             1 << CONN_STATE_CLOSED,
-        [CONN_STATE_RESOLVE] = 1 << CONN_STATE_DIAL | 1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
-        [CONN_STATE_DIAL] = 1 << CONN_STATE_RELAY | 1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
+        [CONN_STATE_EXCHANGE] = 1 << CONN_STATE_HEAD | 1 << CONN_STATE_DIAL | 1 << CONN_STATE_LINGER |
+                                1 << CONN_STATE_CLOSED,
         [CONN_STATE_RELAY] = 1 << CONN_STATE_CLOSED,
         [CONN_STATE_LINGER] = 1 << CONN_STATE_CLOSED,
         [CONN_STATE_CLOSED] = 0,
@@ -78,6 +84,7 @@ static void on_reap(struct loop_task *t)
     struct conn *c = list_entry(t, struct conn, reap);
     struct worker *w = c->worker;
     list_remove(&c->node);
+    loop_task_remove(&c->resume);
     view_unref(c->view);
     free(c->host);
     free(c->user_agent);
@@ -90,6 +97,7 @@ static void close_now(struct conn *c)
 {
     struct worker *w = c->worker;
     setup_free(c);
+    c->forward = forward_free(c->forward);
     relay_stop(&c->relay);
     conn_set_state(c, CONN_STATE_CLOSED);
     if (c->is_tunnel)
@@ -139,6 +147,8 @@ static void record(struct conn *c, enum access_event event, enum reason reason, 
         .first_byte_ms = -1,
         .duration_ms = (int64_t)(now - c->times.start_ms),
     };
+    if (c->forward)
+        forward_describe(c->forward, &r);
     worker_record(w, &r);
 }
 
@@ -159,11 +169,12 @@ void conn_finish(struct conn *c, enum reason reason)
         record(c, ACCESS_CLOSE, reason, NULL);
         break;
     case CONN_STATE_HEAD:
-        if (!c->setup) /* it came and went without a byte: no transaction */
+        if (!c->setup || c->setup->n_buf == 0) /* it came and went without a byte: no transaction */
             break;
         /* fall through */
     case CONN_STATE_RESOLVE:
     case CONN_STATE_DIAL:
+    case CONN_STATE_EXCHANGE:
         record(c, ACCESS_REFUSED, reason, NULL);
         break;
     case CONN_STATE_LINGER: /* its record is written */
@@ -211,9 +222,78 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
     on_client_ready(io);
 }
 
+void conn_abort(struct conn *c, enum reason reason)
+{
+    record(c, ACCESS_REQUEST, reason, NULL);
+    io_reset(&client_side(c)->io);
+    close_now(c);
+}
+
+static void begin_linger(struct conn *c)
+{
+    struct io *io = &client_side(c)->io;
+    conn_set_state(c, CONN_STATE_LINGER);
+    if (shutdown(io->fd, SHUT_WR) < 0) {
+        close_now(c);
+        return;
+    }
+    io->is_readable = true;
+    on_client_ready(io);
+}
+
+/* The head of the next request; what came of it already is in the set-up buffer. */
+static void next_head(struct conn *c)
+{
+    const struct conf *conf = &c->view->snapshot->conf;
+    struct conn_setup *s = c->setup;
+    bool has_begun = s->n_buf > 0;
+    conn_set_state(c, CONN_STATE_HEAD);
+    c->status = 0;
+    c->has_origin = false;
+    c->times.dns_ms = c->times.connect_ms = UINT32_MAX;
+    c->times.start_ms = loop_now_ms(&c->worker->loop);
+    head_init(&s->head, HEAD_REQUEST, conf->limits.request_line_bytes, conf->limits.head_bytes);
+    loop_timer_start(&c->worker->loop, &c->timer,
+                     has_begun ? conf->timeouts.head_ms : conf->timeouts.http_idle_ms, on_head_late);
+    loop_task_add(&c->worker->loop, &c->resume);
+}
+
+void conn_request_over(struct conn *c, bool keeps_client)
+{
+    record(c, ACCESS_REQUEST, REASON_NONE, NULL);
+    if (!keeps_client || c->worker->is_draining) {
+        begin_linger(c);
+        return;
+    }
+    adopt_view(c);
+    if (!c->rule) {
+        begin_linger(c); /* the rules changed: this source is not admitted any more */
+        return;
+    }
+    next_head(c);
+}
+
+void conn_answer_options(struct conn *c)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n"
+                                 "Allow: GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, PATCH\r\n\r\n";
+    struct io *io = &client_side(c)->io;
+    c->status = 200;
+    record(c, ACCESS_REQUEST, REASON_NONE, NULL);
+    if (send(io->fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL) != sizeof(answer) - 1) {
+        close_now(c);
+        return;
+    }
+    begin_linger(c);
+}
+
 static void on_head_late(struct timer *t)
 {
     struct conn *c = list_entry(t, struct conn, timer);
+    if (c->forward && c->setup->n_buf == 0) {
+        close_now(c); /* between two requests: nothing is owed */
+        return;
+    }
     conn_refuse(c, &(struct conn_refusal){.reason = REASON_HEAD_LATE});
 }
 
@@ -262,6 +342,8 @@ static void keep_user_agent(struct conn *c)
 {
     struct conn_setup *s = c->setup;
     const struct head_field *f = head_find(&s->head, s->buf, "User-Agent");
+    free(c->user_agent);
+    c->user_agent = NULL;
     if (f)
         c->user_agent = copy_text(s->buf + f->value.at,
                                   f->value.len < USER_AGENT_MAX ? f->value.len : USER_AGENT_MAX);
@@ -290,21 +372,11 @@ static void dispatch(struct conn *c)
     keep_user_agent(c);
     if (head_span_is(s->buf, s->head.method, "CONNECT")) {
         c->is_connect = true;
+        c->forward = forward_free(c->forward);
         tunnel_start(c);
         return;
     }
-    const char *why = NULL;
-    size_t path;
-    const char *target = s->buf + s->head.target.at;
-    unsigned status = 501;
-    if (head_span_is(s->buf, s->head.method, "TRACE"))
-        status = 405;
-    else if (authority_parse_absolute(target, s->head.target.len, &s->target, &path, &why) == AUTHORITY_BAD)
-        status = 400;
-    else if (target[0] == '/' || (target[0] == '*' && !head_span_is(s->buf, s->head.method, "OPTIONS")))
-        status = 400;
-    conn_refuse(c, &(struct conn_refusal){
-                       .reason = status == 400 ? REASON_BAD_REQUEST : REASON_METHOD, .status = status, .body = why});
+    forward_start(c);
 }
 
 /* Room for at least one more read; never beyond what a head of the permitted size needs. */
@@ -367,6 +439,25 @@ static ssize_t read_some(struct conn *c, bool is_eof_fine)
     return n;
 }
 
+/* True: the head is not complete yet, read on. */
+static bool feed_head(struct conn *c)
+{
+    struct conn_setup *s = c->setup;
+    switch (head_feed(&s->head, s->buf, s->n_buf)) {
+    case HEAD_MORE:
+        return true;
+    case HEAD_DONE:
+        dispatch(c);
+        return false;
+    case HEAD_BAD:
+        break;
+    }
+    conn_refuse(c, &(struct conn_refusal){.reason = reason_of_bad_head(s->head.bad_status),
+                                          .status = s->head.bad_status,
+                                          .body = s->head.bad_why});
+    return false;
+}
+
 static void head_read(struct conn *c)
 {
     struct io *io = &client_side(c)->io;
@@ -381,22 +472,19 @@ static void head_read(struct conn *c)
                                .reason = rc == -ENOMEM ? REASON_INTERNAL : REASON_HEAD_TOO_LONG});
             return;
         }
-        if (read_some(c, false) <= 0)
+        if (read_some(c, false) <= 0 || !feed_head(c))
             return;
-        struct conn_setup *s = c->setup;
-        switch (head_feed(&s->head, s->buf, s->n_buf)) {
-        case HEAD_MORE:
-            break;
-        case HEAD_DONE:
-            dispatch(c);
-            return;
-        case HEAD_BAD:
-            conn_refuse(c, &(struct conn_refusal){.reason = reason_of_bad_head(s->head.bad_status),
-                                                  .status = s->head.bad_status,
-                                                  .body = s->head.bad_why});
-            return;
-        }
     }
+}
+
+/* The next request of the same client, in a round of its own: pipelined requests do not recurse. */
+static void on_resume(struct loop_task *t)
+{
+    struct conn *c = list_entry(t, struct conn, resume);
+    if (c->state != CONN_STATE_HEAD)
+        return;
+    if (c->setup->n_buf == 0 || feed_head(c))
+        head_read(c);
 }
 
 bool conn_read_early(struct conn *c)
@@ -428,7 +516,11 @@ static void on_client_ready(struct io *io)
         break;
     case CONN_STATE_RESOLVE:
     case CONN_STATE_DIAL:
-        conn_read_early(c);
+        if (c->is_connect)
+            conn_read_early(c);
+        break;
+    case CONN_STATE_EXCHANGE:
+        forward_client_ready(c);
         break;
     case CONN_STATE_LINGER:
         linger_read(c);
@@ -461,6 +553,7 @@ struct conn *conn_accept(struct worker *w, struct view *view, const struct conf_
     c->times = (struct conn_times){loop_now_ms(&w->loop), UINT32_MAX, UINT32_MAX};
     c->state = CONN_STATE_HEAD;
     loop_task_init(&c->reap, on_reap);
+    loop_task_init(&c->resume, on_resume);
     list_append(&w->conns, &c->node);
     w->n_conns++;
     atomic_fetch_add_explicit(&w->shared->n_clients, 1, memory_order_relaxed);
@@ -508,10 +601,8 @@ void conn_open_tunnel(struct conn *c)
         record(c, ACCESS_OPEN, REASON_NONE, NULL);
 }
 
-void conn_set_view(struct conn *c, struct view *view)
+static void move_to_view(struct conn *c, struct view *view)
 {
-    if (c->state != CONN_STATE_RELAY)
-        return; /* one snapshot decides a set-up from its first byte to its last */
     const struct conf *conf = &view->snapshot->conf;
     const struct conf_web_proxy *proxy = NULL;
     for (size_t i = 0; i < conf->n_web_proxies; i++) {
@@ -525,6 +616,20 @@ void conn_set_view(struct conn *c, struct view *view)
     view_ref(view);
     view_unref(c->view);
     c->view = view;
-    struct relay_limits limits = limits_of(conf);
+}
+
+/* Between two requests: the next one is judged by what is in force now. */
+static void adopt_view(struct conn *c)
+{
+    if (c->view != c->worker->view)
+        move_to_view(c, c->worker->view);
+}
+
+void conn_set_view(struct conn *c, struct view *view)
+{
+    if (c->state != CONN_STATE_RELAY)
+        return; /* one snapshot decides a set-up from its first byte to its last */
+    move_to_view(c, view);
+    struct relay_limits limits = limits_of(&c->view->snapshot->conf);
     relay_set_limits(&c->relay, &limits);
 }

@@ -14,6 +14,7 @@
 #include "proxy/report/reason.h"
 
 struct conn;
+struct forward;
 struct view;
 struct worker;
 
@@ -22,6 +23,7 @@ enum conn_state {
     CONN_STATE_RESOLVE, /* the target's name is asked for */
     CONN_STATE_DIAL,    /* the permitted addresses are dialled */
     CONN_STATE_RELAY,   /* the tunnel is open */
+    CONN_STATE_EXCHANGE, /* a plain HTTP request is with its origin */
     CONN_STATE_LINGER,  /* an answer was written; the client reads it while we discard what it still sends */
     CONN_STATE_CLOSED,  /* freed at the end of the round */
 };
@@ -54,6 +56,7 @@ struct conn_times {
 struct conn {
     struct list node; /* of the worker */
     struct loop_task reap;
+    struct loop_task resume; /* the next of pipelined requests */
     struct timer timer; /* head, linger */
     struct worker *worker;
     struct view *view; /* counted */
@@ -61,6 +64,7 @@ struct conn {
     const struct in_rule *rule;         /* admits the source; in the view; NULL after a reload that dropped it */
     struct relay relay;                 /* its sides hold both sockets in every state */
     struct conn_setup *setup;           /* owned; NULL until a byte came and after the set-up */
+    struct forward *forward;            /* owned; NULL until the first plain HTTP request */
     char *host;                         /* owned: target as asked, for the record; NULL before */
     char *user_agent;                   /* owned; NULL: none */
     struct endpoint client;
@@ -96,6 +100,12 @@ struct conn *conn_accept(struct worker *w, struct view *view, const struct conf_
 void conn_refuse(struct conn *c, const struct conn_refusal *why);
 /* The one exit of everything that needs no answer: closes, counts, records once. The caller returns at once. */
 void conn_finish(struct conn *c, enum reason reason);
+/* An answer that has begun cannot be finished: recorded, and the client's connection reset. The caller returns at once. */
+void conn_abort(struct conn *c, enum reason reason);
+/* A plain request was answered: recorded, then the next one is read, or the connection ends. The caller returns at once. */
+void conn_request_over(struct conn *c, bool keeps_client);
+/* OPTIONS that ends here: 200 without a body (RFC 9110 section 9.3.7). The caller returns at once. */
+void conn_answer_options(struct conn *c);
 void conn_set_state(struct conn *c, enum conn_state state);
 /* The target as asked, for the record. */
 void conn_keep_host(struct conn *c, const char *text, size_t len);

@@ -290,6 +290,7 @@ static void use_snapshot(struct worker *w, struct view *view)
     list_for_each(pos, &w->conns)
         conn_set_view(list_entry(pos, struct conn, node), view);
     view_unref(old);
+    origin_pool_close_all(&w->origins); /* nothing outlives its permission */
 }
 
 static void on_update(struct mail *m)
@@ -444,6 +445,8 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
         return -ENOMEM;
     int rc = loop_init(&w->loop);
     if (rc == 0)
+        origin_pool_init(&w->origins, &w->loop);
+    if (rc == 0)
         rc = mailbox_init(&w->mailbox, &w->loop);
     if (rc == 0)
         rc = resolver_init(&w->resolver, &w->loop, cache_bytes);
@@ -472,6 +475,8 @@ void worker_fini(struct worker *w)
     finish_all(w);
     if (w->loop.base)
         loop_round(&w->loop, false);
+    if (w->origins.loop)
+        origin_pool_close_all(&w->origins);
     mailbox_fini(&w->mailbox);
     dns_server_free(w->dns);
     view_unref(w->view);

@@ -11,6 +11,7 @@
 #include "proxy/dns/resolver.h"
 #include "proxy/dns/server.h"
 #include "proxy/flow/conn.h"
+#include "proxy/flow/origin.h"
 #include "proxy/loop/mailbox.h"
 #include "proxy/net/listener.h"
 #include "proxy/report/access.h"
@@ -48,6 +49,7 @@ struct socket_order {
 struct shared {
     atomic_uint n_clients, n_tunnels;
     atomic_uint max_clients, max_tunnels;
+    char via[32]; /* our pseudonym in Via */
     struct sink *sink;
     struct mailbox *main_mailbox;
     void (*on_drained)(struct shared *s); /* one worker has nothing left; runs on the main thread */
@@ -74,6 +76,7 @@ struct worker {
     unsigned n_conns;
     uint64_t n_serial;
     char *scratch;
+    struct origin_pool origins;
     struct counters counters;
     struct timer log_sample; /* runs while refusals were logged in this second */
     unsigned n_logged, n_unlogged;

@@ -175,12 +175,16 @@ static size_t format_squid(const struct access_record *r, char *buf, size_t size
         (unsigned long long)r->bytes_down);
     put_text(&l, ESCAPE_URL, r->method ? r->method : "-", r->method ? strlen(r->method) : 1);
     put(&l, " ");
+    if (r->path)
+        put(&l, "http://");
     if (r->host)
         put_text(&l, ESCAPE_URL, r->host, r->host_len);
     else
         put(&l, "error:%s", reason_info(r->reason)->name);
-    if (r->port)
+    if (r->port && !(r->path && r->port == 80))
         put(&l, ":%u", r->port);
+    if (r->path)
+        put_text(&l, ESCAPE_URL, r->path[0] ? r->path : "/", r->path[0] ? strlen(r->path) : 1);
     if (r->addr)
         put(&l, " - HIER_DIRECT/%s -", addr_text(&r->addr->addr, to));
     else

@@ -30,6 +30,7 @@ struct access_record {
     const char *host;
     size_t host_len;
     uint16_t port;
+    const char *path; /* plain HTTP: as it may be shown */
     const struct endpoint *addr;       /* dialled; NULL: none */
     const struct endpoint *local_addr; /* ours towards it; NULL: none */
     const char *rule_file;

@@ -41,6 +41,10 @@ static const struct reason_info infos[REASON_MAX] = {
     [REASON_DIAL_UNREACHABLE] = {"dial_unreachable", 502, "destination_ip_unroutable", "error"},
     [REASON_DIAL_TIMEOUT] = {"dial_timeout", 504, "connection_timeout", "error"},
 
+    [REASON_ANSWER_TIMEOUT] = {"answer_timeout", 504, "http_response_timeout", "error"},
+    [REASON_BAD_ANSWER] = {"bad_answer", 502, "http_protocol_error", "error"},
+    [REASON_LOOP] = {"loop", 508, "proxy_loop_detected", "error"},
+
     [REASON_LIMIT] = {"limit", 503, "connection_limit_reached", "error"},
     [REASON_SOURCE_LIMIT] = {"source_limit", 429, "connection_limit_reached", "error"},
     [REASON_INTERNAL] = {"internal", 500, "proxy_internal_error", "error"},

@@ -35,6 +35,9 @@ enum reason {
     REASON_DIAL_REFUSED,
     REASON_DIAL_UNREACHABLE,
     REASON_DIAL_TIMEOUT,
+    REASON_ANSWER_TIMEOUT, /* plain HTTP: no answer head in time, 504 */
+    REASON_BAD_ANSWER,     /* plain HTTP: an answer that cannot be passed on, 502 */
+    REASON_LOOP,           /* plain HTTP: Via names us, 508 */
     /* us */
     REASON_LIMIT,
     REASON_SOURCE_LIMIT,
