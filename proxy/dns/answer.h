@@ -34,11 +34,12 @@ struct answer {
     uint8_t key_flags;
     bool is_local; /* our own data: AA */
     bool is_cached;
+    uint8_t outcome;     /* failures: enum resolver_outcome */
     unsigned n_refs;
     uint64_t stored_ms;
     uint64_t expires_ms; /* equal to stored_ms: for the waiting askers only */
     uint32_t life_s;
-    uint32_t epoch;      /* failures: the group's epoch, see group.h */
+    uint32_t epoch;      /* failures: the group's, see resolver_group.h */
     uint16_t rcode;
     uint16_t n_answer, n_authority, n_additional;
     uint16_t question_end;

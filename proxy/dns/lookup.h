@@ -29,11 +29,11 @@ struct lookup {
     struct resolver_ask ask_a, ask_aaaa;
     struct timer grace; /* one family answered: the other gets at most 50 ms more */
     lookup_done_fn done;
-    struct addr addrs[LOOKUP_ADDRS_MAX];
+    struct addr addrs[2 * LOOKUP_ADDRS_MAX]; /* IPv4, then IPv6 */
     unsigned n_ipv4, n_ipv6;
-    /* the DNS side may add what it needs */
-    unsigned pending;
-    enum lookup_outcome worst;
+    unsigned n_pending;        /* asks that run */
+    bool has_failed, has_timed_out, has_no_name;
+    struct loop_task report;   /* what is known at once is told at the end of the round */
 };
 
 /**
@@ -46,6 +46,6 @@ struct lookup {
 int lookup_start(struct lookup *l, struct resolver *r, struct resolver_group *group, const char *name,
                  bool wants_ipv4, bool wants_ipv6, uint64_t limit_ms, lookup_done_fn done)
     __attribute__((warn_unused_result));
-void lookup_cancel(struct lookup *l); /* any state; done stays silent */
+void lookup_cancel(struct lookup *l); /* any state, zero-initialised too; done stays silent */
 
 #endif

@@ -62,7 +62,7 @@ struct resolver_ask {
 /* Plain counts, written by the worker; see also the server's. */
 struct resolver_counters {
     uint64_t n_asked, n_hits, n_local, n_joined, n_started, n_busy;
-    uint64_t n_sent, n_replies, n_wrong, n_to_tcp, n_failed, n_timeouts;
+    uint64_t n_sent, n_replies, n_failed, n_timeouts;
 };
 
 /* One a worker, embedded there. */
@@ -99,10 +99,9 @@ struct resolver_policy {
     bool forwards_special; /* special-names = forward */
     bool randomises_case;  /* 0x20 */
 };
-/* What [web-proxy] uses: 0, 1 day, 1 hour, special names local. */
-extern const struct resolver_policy resolver_policy_default;
 
-/* With the default policy. One reference is the caller's; NULL: out of memory. No servers: every question fails. */
+/* One reference is the caller's; NULL: out of memory. No servers: every question fails. @policy NULL: what
+ * [web-proxy] uses (0, 1 day, 1 hour; special names local). */
 struct resolver_group *resolver_group_new(struct resolver *r, const struct conf_name_servers *servers,
                                           const struct egress *egress);
 struct resolver_group *resolver_group_new_with(struct resolver *r, const struct conf_name_servers *servers,

@@ -1,0 +1,634 @@
+/*
+ * The one core behind the LAN's DNS and behind CONNECT. A question is answered from our own data or the cache, or joins
+ * the same question in flight, or goes out: to the preferred server at once, to the next one when that is late (hedging:
+ * the load stays near one query a question) or answers SERVFAIL, REFUSED or worse, and around again, up to three sends a
+ * server, until one gives a final answer (NOERROR, NXDOMAIN) or the time is over. A failure is remembered for a moment.
+ *
+ * A question belongs to its askers' union: an asker that leaves takes nothing with it, the question goes on and fills the
+ * cache, within its limit. No callback runs before resolver_ask_start() returned; what fails at once is told at the end of
+ * the round. When a budget is full the oldest question gives way. Owner of all: the worker.
+ * RFC 5452, 2308, 6891 section 6.2.2, 8767 section 4, 9520.
+ */
+#include "proxy/dns/resolver.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/dns/cache.h"
+#include "proxy/dns/resolver_group.h"
+#include "proxy/dns/special.h"
+#include "proxy/dns/upstream.h"
+
+enum {
+    BUCKETS = 1024,
+    QUESTIONS_MAX = 2048,     /* a budget; each costs a socket or two */
+    WAITERS_MAX = 4096,       /* a question */
+    SENDS_MAX = 3,            /* of a question to one server (RFC 9520 section 3.1) */
+    ATTEMPTS_MAX = 12,        /* of a question in all */
+    RETRY_JOIN_MS = 500,      /* an asker that joins later than this after the last send causes another one */
+    PROBE_LIMIT_MS = 1000,
+    NO_OPT_MS = 10 * 60 * 1000, /* "minutes not hours" that a server without EDNS is remembered */
+    FAILURE_MIN_S = 1,        /* RFC 9520 section 3.2 */
+    FAILURE_MAX_S = 8,
+    FAILURE_FORGET_MS = 30000,
+};
+
+struct question {
+    struct list in_bucket;
+    struct list in_order;
+    struct resolver *resolver;
+    struct resolver_group *group; /* one reference */
+    struct answer_key key;
+    uint64_t hash;
+    enum resolver_budget budget;
+    bool authentic_data;
+    bool by_tcp;
+    struct list waiters;
+    unsigned n_waiters;
+    struct list attempts;
+    unsigned n_attempts; /* ever */
+    uint8_t n_sends[GROUP_SERVERS_MAX];
+    uint32_t excluded;    /* servers that will not be asked again: bit set */
+    uint32_t n_refused;   /* servers that answered REFUSED */
+    uint32_t n_bad;       /* servers that answered something else than an answer */
+    bool is_short;        /* no socket or memory for an attempt */
+    uint64_t started_ms, sent_ms, limit_ms;
+    struct timer limit;
+    struct timer hedge;
+    struct loop_task end; /* fails at the end of the round */
+    enum resolver_outcome end_outcome;
+};
+
+struct attempt {
+    struct list node; /* question's, or the resolver's probes */
+    struct question *question; /* NULL: the question has ended */
+    struct resolver *resolver;
+    struct resolver_group *group; /* one reference */
+    unsigned server;
+    bool is_probe;
+    bool is_late; /* counted as lost already */
+    struct upstream upstream;
+};
+
+static void on_attempt_done(struct upstream *x, enum upstream_outcome outcome, const struct wire_reply *reply,
+                            const uint8_t *msg);
+static void question_advance(struct question *q);
+
+/* ---- life ---- */
+
+int resolver_init(struct resolver *r, struct loop *loop, size_t cache_bytes)
+{
+    *r = (struct resolver){.loop = loop};
+    list_init(&r->groups);
+    list_init(&r->probes);
+    for (unsigned i = 0; i < RESOLVER_BUDGETS; i++)
+        list_init(&r->in_order[i]);
+    uint8_t seed[16];
+    r->env = upstream_env_new(loop);
+    r->buckets = malloc(BUCKETS * sizeof(*r->buckets));
+    int rc = r->env && r->buckets ? upstream_random(r->env, seed, sizeof(seed)) : -ENOMEM;
+    if (rc == 0) {
+        r->cache = cache_new(cache_bytes, seed);
+        rc = r->cache ? 0 : -ENOMEM;
+    }
+    if (rc < 0) {
+        free(r->buckets);
+        upstream_env_free(r->env);
+        *r = (struct resolver){.loop = NULL};
+        return rc;
+    }
+    for (unsigned i = 0; i < BUCKETS; i++)
+        list_init(&r->buckets[i]);
+    return 0;
+}
+
+static void attempt_free(struct attempt *a)
+{
+    upstream_cancel(&a->upstream);
+    list_remove(&a->node);
+    resolver_group_unref(a->group);
+    free(a);
+}
+
+static void attempts_free(struct list *attempts)
+{
+    for (struct list *pos; (pos = list_first(attempts));)
+        attempt_free(list_entry(pos, struct attempt, node));
+}
+
+static void question_unlink(struct question *q)
+{
+    list_remove(&q->in_bucket);
+    list_remove(&q->in_order);
+    q->resolver->n_questions[q->budget]--;
+    loop_timer_stop(q->resolver->loop, &q->limit);
+    loop_timer_stop(q->resolver->loop, &q->hedge);
+    loop_task_remove(&q->end);
+}
+
+static void question_free(struct question *q)
+{
+    attempts_free(&q->attempts);
+    resolver_group_unref(q->group);
+    free(q);
+}
+
+void resolver_fini(struct resolver *r)
+{
+    if (!r->loop)
+        return;
+    for (unsigned i = 0; i < RESOLVER_BUDGETS; i++) {
+        for (struct list *pos; (pos = list_first(&r->in_order[i]));) {
+            struct question *q = list_entry(pos, struct question, in_order);
+            while (!list_is_empty(&q->waiters))
+                resolver_ask_cancel(list_entry(q->waiters.next, struct resolver_ask, node));
+            question_unlink(q);
+            question_free(q);
+        }
+    }
+    attempts_free(&r->probes);
+    answer_unref(r->shown);
+    cache_free(r->cache);
+    free(r->buckets);
+    upstream_env_free(r->env);
+    r->loop = NULL;
+}
+
+size_t resolver_flush(struct resolver *r, const struct wire_name *name)
+{
+    return cache_flush(r->cache, name);
+}
+
+/* ---- the end of a question ---- */
+
+/* A probe goes on alone, to learn whether the server is back; all else stops. */
+static void keep_probes(struct question *q)
+{
+    list_for_each_safe(pos, tmp, &q->attempts) {
+        struct attempt *a = list_entry(pos, struct attempt, node);
+        if (!a->is_probe)
+            continue;
+        a->question = NULL;
+        list_remove(&a->node);
+        list_append(&q->resolver->probes, &a->node);
+    }
+}
+
+/* Tells every waiter. @q is gone afterwards; waiters may start, cancel and free asks in their callbacks. */
+static void question_finish(struct question *q, const struct resolver_result *result)
+{
+    struct list waiters;
+    list_init(&waiters);
+    question_unlink(q);
+    keep_probes(q);
+    list_for_each(pos, &q->waiters)
+        list_entry(pos, struct resolver_ask, node)->question = NULL;
+    list_splice(&waiters, &q->waiters);
+    question_free(q);
+    for (struct list *pos; (pos = list_first(&waiters));) {
+        struct resolver_ask *ask = list_entry(pos, struct resolver_ask, node);
+        list_remove(pos);
+        ask->done(ask, result);
+    }
+}
+
+/* A failure is kept for a second, longer when it comes again (RFC 9520 section 3.2). */
+static void keep_failure(struct question *q, enum resolver_outcome outcome, unsigned rcode)
+{
+    struct resolver *r = q->resolver;
+    uint64_t now = loop_now_ms(r->loop);
+    const struct answer *last = cache_last_failure(r->cache, &q->key, q->hash);
+    uint32_t life_s = FAILURE_MIN_S;
+    if (last && last->epoch == q->group->epoch && now < last->expires_ms + FAILURE_FORGET_MS)
+        life_s = last->life_s * 2 < FAILURE_MAX_S ? last->life_s * 2 : FAILURE_MAX_S;
+    struct answer_key key = q->key;
+    key.flags |= ANSWER_KEY_FAILURE;
+    struct answer *a = answer_from_code(&key, rcode, life_s, now);
+    if (!a)
+        return;
+    a->outcome = (uint8_t)outcome;
+    a->epoch = q->group->epoch;
+    cache_put(r->cache, a);
+    answer_unref(a);
+}
+
+static void question_fail(struct question *q, enum resolver_outcome outcome)
+{
+    struct resolver *r = q->resolver;
+    struct resolver_result result = {.outcome = outcome, .rcode = WIRE_RCODE_SERVFAIL};
+    if (outcome == RESOLVER_FAILED && q->n_refused > 0 && q->n_bad == q->n_refused)
+        result.rcode = WIRE_RCODE_REFUSED;
+    if (outcome == RESOLVER_TIMEOUT) {
+        uint64_t now = loop_now_ms(r->loop);
+        list_for_each(pos, &q->attempts) {
+            struct attempt *a = list_entry(pos, struct attempt, node);
+            if (!a->is_late)
+                resolver_group_note_loss(a->group, a->server, now);
+        }
+        r->counters.n_timeouts++;
+    } else if (outcome == RESOLVER_BUSY) {
+        r->counters.n_busy++;
+    } else {
+        r->counters.n_failed++;
+    }
+    if (outcome != RESOLVER_BUSY)
+        keep_failure(q, outcome, result.rcode);
+    question_finish(q, &result);
+}
+
+static void on_end(struct loop_task *t)
+{
+    struct question *q = list_entry(t, struct question, end);
+    question_fail(q, q->end_outcome);
+}
+
+/* Not now: nobody may be called back from inside a call. */
+static void question_fail_soon(struct question *q, enum resolver_outcome outcome)
+{
+    q->end_outcome = outcome;
+    loop_task_add(q->resolver->loop, &q->end);
+}
+
+static void on_question_late(struct timer *t)
+{
+    struct question *q = list_entry(t, struct question, limit);
+    question_fail(q, q->n_bad > 0 ? RESOLVER_FAILED : RESOLVER_TIMEOUT);
+}
+
+/* ---- attempts ---- */
+
+/* 0 · -errno: this server cannot be asked now. */
+static int attempt_start(struct question *q, unsigned server, bool is_probe, bool without_opt)
+{
+    struct resolver *r = q->resolver;
+    uint64_t now = loop_now_ms(r->loop);
+    struct attempt *a = calloc(1, sizeof(*a));
+    if (!a)
+        return -ENOMEM;
+    uint64_t left_ms = q->started_ms + q->limit_ms > now ? q->started_ms + q->limit_ms - now : 1;
+    if (is_probe && left_ms > PROBE_LIMIT_MS)
+        left_ms = PROBE_LIMIT_MS;
+    struct upstream_request request = {
+        .egress = &q->group->egress,
+        .server = &q->group->servers[server].endpoint,
+        .question = &q->key.question,
+        .wants_dnssec = q->key.flags & ANSWER_KEY_DO,
+        .checking_disabled = q->key.flags & ANSWER_KEY_CD,
+        .authentic_data = q->authentic_data,
+        .without_opt = without_opt,
+        .by_tcp = q->by_tcp,
+        .limit_ms = left_ms,
+    };
+    int rc = upstream_start(&a->upstream, r->env, &request, on_attempt_done);
+    if (rc < 0) {
+        free(a);
+        return rc;
+    }
+    a->question = q;
+    a->resolver = r;
+    a->group = resolver_group_ref(q->group);
+    a->server = server;
+    a->is_probe = is_probe;
+    list_append(&q->attempts, &a->node);
+    q->n_attempts++;
+    q->n_sends[server]++;
+    q->sent_ms = now;
+    r->counters.n_sent++;
+    return 0;
+}
+
+static bool may_leave_out_opt(const struct question *q, unsigned server)
+{
+    return !(q->key.flags & ANSWER_KEY_DO) &&
+           loop_now_ms(q->resolver->loop) < q->group->servers[server].no_opt_until_ms;
+}
+
+/* What failed for want of something of ours says nothing about the server. */
+static bool is_own_shortage(int error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS ||
+           error == -EADDRNOTAVAIL || error == -EAGAIN;
+}
+
+static void on_hedge(struct timer *t)
+{
+    struct question *q = list_entry(t, struct question, hedge);
+    uint64_t now = loop_now_ms(q->resolver->loop);
+    list_for_each(pos, &q->attempts) {
+        struct attempt *a = list_entry(pos, struct attempt, node);
+        if (a->is_late)
+            continue;
+        a->is_late = true;
+        resolver_group_note_loss(a->group, a->server, now);
+    }
+    question_advance(q);
+}
+
+/* The time until the next send: that of the server, doubled with each send to it. */
+static void arm_hedge(struct question *q, unsigned server)
+{
+    unsigned n = q->n_sends[server] > 0 ? q->n_sends[server] - 1u : 0;
+    loop_timer_start(q->resolver->loop, &q->hedge,
+                     resolver_group_hedge_ms(&q->group->servers[server]) << n, on_hedge);
+}
+
+static void start_probe(struct question *q)
+{
+    int server = resolver_group_probe(q->group, q->excluded, loop_now_ms(q->resolver->loop));
+    if (server >= 0 && q->n_sends[server] == 0)
+        (void)!attempt_start(q, (unsigned)server, true, may_leave_out_opt(q, (unsigned)server));
+}
+
+/* Asks the next server; with none left and none running, the question has failed (told at the end of the round). */
+static void question_advance(struct question *q)
+{
+    struct resolver_group *g = q->group;
+    while (q->n_attempts < ATTEMPTS_MAX) {
+        int server = resolver_group_pick(g, q->excluded, q->n_sends, SENDS_MAX);
+        if (server < 0)
+            break;
+        int rc = attempt_start(q, (unsigned)server, false, may_leave_out_opt(q, (unsigned)server));
+        if (rc == 0) {
+            arm_hedge(q, (unsigned)server);
+            return;
+        }
+        q->excluded |= 1u << server;
+        if (is_own_shortage(rc))
+            q->is_short = true;
+        else
+            resolver_group_note_dead(g, (unsigned)server, loop_now_ms(q->resolver->loop));
+    }
+    loop_timer_stop(q->resolver->loop, &q->hedge);
+    if (list_is_empty(&q->attempts))
+        question_fail_soon(q, q->is_short ? RESOLVER_BUSY : RESOLVER_FAILED);
+}
+
+/* ---- replies ---- */
+
+/* A server that neither recurses nor is the authority sends others elsewhere: of no use to a forwarder. */
+static bool is_lame(const struct wire_reply *reply)
+{
+    return reply->rcode == WIRE_RCODE_NOERROR && reply->n_answer == 0 && !reply->has_soa &&
+           !(reply->flags & (WIRE_FLAG_RA | WIRE_FLAG_AA));
+}
+
+static bool is_final(const struct wire_reply *reply)
+{
+    if (is_lame(reply))
+        return false;
+    return reply->rcode == WIRE_RCODE_NOERROR || reply->rcode == WIRE_RCODE_NXDOMAIN;
+}
+
+/* A chain of aliases that never ends is no answer to an address question. */
+static bool is_endless(const struct question *q, const struct wire_reply *reply, const uint8_t *msg)
+{
+    struct addr addr;
+    uint16_t type = q->key.question.type;
+    return reply->has_cname && (type == WIRE_TYPE_A || type == WIRE_TYPE_AAAA) &&
+           wire_addresses(msg, reply->len, reply->n_answer, type, &addr, 1) < 0;
+}
+
+static void take_answer(struct question *q, const struct wire_reply *reply, const uint8_t *msg)
+{
+    struct resolver *r = q->resolver;
+    struct answer *a = answer_from_reply(&q->key, msg, reply, &q->group->policy.ttls, loop_now_ms(r->loop));
+    if (!a) {
+        question_fail(q, RESOLVER_BUSY);
+        return;
+    }
+    cache_put(r->cache, a);
+    question_finish(q, &(struct resolver_result){
+                           .outcome = RESOLVER_ANSWER, .rcode = reply->rcode, .answer = a});
+    answer_unref(a);
+}
+
+/* FORMERR, NOTIMP, BADVERS: perhaps since it does not know OPT. One more try without (RFC 6891 section 6.2.2). */
+static bool retry_without_opt(struct question *q, unsigned server, const struct wire_reply *reply,
+                              bool was_without)
+{
+    if (was_without || q->key.flags & ANSWER_KEY_DO ||
+        (reply->rcode != WIRE_RCODE_FORMERR && reply->rcode != WIRE_RCODE_NOTIMP &&
+         reply->rcode != WIRE_RCODE_BADVERS))
+        return false;
+    return attempt_start(q, server, false, true) == 0;
+}
+
+/* The attempt is over and said @reply; @q goes on with others, or ends. */
+static void take_reply(struct question *q, unsigned server, bool was_without_opt, const struct wire_reply *reply,
+                       const uint8_t *msg)
+{
+    if (is_final(reply) && !is_endless(q, reply, msg)) {
+        if (was_without_opt && !may_leave_out_opt(q, server))
+            q->group->servers[server].no_opt_until_ms = loop_now_ms(q->resolver->loop) + NO_OPT_MS;
+        take_answer(q, reply, msg);
+        return;
+    }
+    if (retry_without_opt(q, server, reply, was_without_opt))
+        return;
+    q->excluded |= 1u << server;
+    q->n_bad++;
+    q->n_refused += reply->rcode == WIRE_RCODE_REFUSED;
+    question_advance(q);
+}
+
+static void note_outcome(struct attempt *a, enum upstream_outcome outcome)
+{
+    struct loop *loop = a->resolver->loop;
+    switch (outcome) {
+    case UPSTREAM_REPLY:
+        a->resolver->counters.n_replies++;
+        resolver_group_note_reply(a->group, a->server, loop_now_ms(loop) - a->upstream.started_ms);
+        return;
+    case UPSTREAM_REFUSED:
+        resolver_group_note_dead(a->group, a->server, loop_now_ms(loop));
+        return;
+    case UPSTREAM_BROKEN:
+    case UPSTREAM_TIMEOUT:
+        if (!a->is_late)
+            resolver_group_note_loss(a->group, a->server, loop_now_ms(loop));
+        return;
+    }
+}
+
+static void on_attempt_done(struct upstream *x, enum upstream_outcome outcome, const struct wire_reply *reply,
+                            const uint8_t *msg)
+{
+    struct attempt *a = list_entry(x, struct attempt, upstream);
+    struct question *q = a->question;
+    unsigned server = a->server;
+    bool without_opt = x->ask.without_opt, is_probe = a->is_probe;
+    note_outcome(a, outcome);
+    attempt_free(a);
+    if (!q)
+        return;
+    if (outcome == UPSTREAM_REPLY) {
+        take_reply(q, server, without_opt, reply, msg);
+        return;
+    }
+    if (outcome != UPSTREAM_TIMEOUT || is_probe)
+        q->excluded |= 1u << server;
+    if (outcome == UPSTREAM_BROKEN)
+        q->n_bad++;
+    if (list_is_empty(&q->attempts) || (outcome != UPSTREAM_TIMEOUT && !is_probe))
+        question_advance(q);
+}
+
+/* ---- asking ---- */
+
+static struct list *bucket_of(struct resolver *r, uint64_t hash)
+{
+    return &r->buckets[hash % BUCKETS];
+}
+
+static struct question *find_question(struct resolver *r, const struct answer_key *key, uint64_t hash)
+{
+    struct list *bucket = bucket_of(r, hash ^ key->question.type);
+    list_for_each(pos, bucket) {
+        struct question *q = list_entry(pos, struct question, in_bucket);
+        if (q->hash == hash && q->key.question.type == key->question.type &&
+            q->key.question.class == key->question.class && q->key.group == key->group &&
+            q->key.flags == key->flags && !list_is_linked(&q->end.node) &&
+            wire_name_equal_exact(&q->key.question.name, &key->question.name))
+            return q;
+    }
+    return NULL;
+}
+
+/* The newest come first: the oldest question of a full budget gives way, since its askers have most likely gone. */
+static void make_room(struct resolver *r, enum resolver_budget budget)
+{
+    if (r->n_questions[budget] < QUESTIONS_MAX)
+        return;
+    list_for_each(pos, &r->in_order[budget]) {
+        struct question *q = list_entry(pos, struct question, in_order);
+        if (!list_is_linked(&q->end.node)) {
+            question_fail_soon(q, RESOLVER_BUSY);
+            return;
+        }
+    }
+}
+
+static struct question *question_new(struct resolver *r, struct resolver_group *group,
+                                     const struct answer_key *key, uint64_t hash,
+                                     const struct resolver_request *request)
+{
+    make_room(r, request->budget);
+    struct question *q = calloc(1, sizeof(*q));
+    if (!q)
+        return NULL;
+    q->resolver = r;
+    q->group = resolver_group_ref(group);
+    q->key = *key;
+    q->hash = hash;
+    q->budget = request->budget;
+    q->authentic_data = request->authentic_data || request->wants_dnssec;
+    q->by_tcp = request->by_tcp;
+    q->started_ms = loop_now_ms(r->loop);
+    q->limit_ms = request->limit_ms;
+    list_init(&q->waiters);
+    list_init(&q->attempts);
+    loop_task_init(&q->end, on_end);
+    list_append(bucket_of(r, hash ^ key->question.type), &q->in_bucket);
+    list_append(&r->in_order[q->budget], &q->in_order);
+    r->n_questions[q->budget]++;
+    loop_timer_start(r->loop, &q->limit, q->limit_ms, on_question_late);
+    r->counters.n_started++;
+    question_advance(q);
+    start_probe(q);
+    return q;
+}
+
+static void wait_for(struct question *q, struct resolver_ask *ask, resolver_done_fn done)
+{
+    ask->question = q;
+    ask->done = done;
+    list_append(&q->waiters, &ask->node);
+    q->n_waiters++;
+}
+
+static void join(struct question *q, struct resolver_ask *ask, resolver_done_fn done)
+{
+    struct resolver *r = q->resolver;
+    r->counters.n_joined++;
+    wait_for(q, ask, done);
+    /* Most likely a client that asks again: that must cause a new attempt, not only one more who waits. */
+    if (loop_now_ms(r->loop) >= q->sent_ms + RETRY_JOIN_MS)
+        question_advance(q);
+}
+
+/* What is known without asking: own data, or the cache. */
+static bool answer_at_once(struct resolver *r, struct resolver_group *group, const struct answer_key *key,
+                           uint64_t hash, struct resolver_result *ret)
+{
+    uint64_t now = loop_now_ms(r->loop);
+    struct answer *a = cache_get(r->cache, key, hash, group->epoch, now);
+    if (a) {
+        r->counters.n_hits++;
+        answer_ref(a);
+    } else if (!group->policy.forwards_special) {
+        int rc = special_answer(key, now, &a);
+        if (rc < 0) {
+            *ret = (struct resolver_result){.outcome = RESOLVER_BUSY, .rcode = WIRE_RCODE_SERVFAIL};
+            return true;
+        }
+        r->counters.n_local += rc == 0;
+    }
+    if (!a)
+        return false;
+    answer_unref(r->shown);
+    r->shown = a;
+    bool is_failure = a->key_flags & ANSWER_KEY_FAILURE;
+    *ret = (struct resolver_result){
+        .outcome = is_failure ? (enum resolver_outcome)a->outcome : RESOLVER_ANSWER,
+        .rcode = a->rcode,
+        .answer = is_failure ? NULL : a,
+    };
+    return true;
+}
+
+static int done_with(struct resolver_result *ret, enum resolver_outcome outcome, unsigned rcode)
+{
+    *ret = (struct resolver_result){.outcome = outcome, .rcode = rcode};
+    return RESOLVER_DONE;
+}
+
+int resolver_ask_start(struct resolver_ask *ask, struct resolver *r, struct resolver_group *group,
+                       const struct resolver_request *request, resolver_done_fn done,
+                       struct resolver_result *ret_result)
+{
+    struct answer_key key = {
+        .question = request->question,
+        .group = group->id,
+        .flags = (uint8_t)((request->wants_dnssec ? ANSWER_KEY_DO : 0) |
+                           (request->checking_disabled ? ANSWER_KEY_CD : 0)),
+    };
+    ask->question = NULL;
+    wire_name_lower(&key.question.name);
+    uint64_t hash = cache_hash(r->cache, &key);
+    r->counters.n_asked++;
+    if (answer_at_once(r, group, &key, hash, ret_result))
+        return RESOLVER_DONE;
+    if (request->no_recursion)
+        return done_with(ret_result, RESOLVER_UNKNOWN, WIRE_RCODE_REFUSED);
+    struct question *q = find_question(r, &key, hash);
+    if (q && q->n_waiters >= WAITERS_MAX)
+        return done_with(ret_result, RESOLVER_BUSY, WIRE_RCODE_SERVFAIL);
+    if (q) {
+        join(q, ask, done);
+        return 0;
+    }
+    q = question_new(r, group, &key, hash, request);
+    if (!q)
+        return done_with(ret_result, RESOLVER_BUSY, WIRE_RCODE_SERVFAIL);
+    wait_for(q, ask, done);
+    return 0;
+}
+
+void resolver_ask_cancel(struct resolver_ask *ask)
+{
+    if (ask->question)
+        ask->question->n_waiters--;
+    ask->question = NULL;
+    list_remove(&ask->node);
+}
