@@ -1,6 +1,7 @@
 /*
- * Arguments to subcommand, and the only exit(). Each command parses its own options with getopt_long and has --help. Nothing
- * here outlives the call; what a command prints is its result, what is wrong goes to standard error.
+ * Arguments to subcommand, and the only exit(). Each command parses its own options with
+ * getopt_long and has --help. Nothing here outlives the call; what a command prints is its result,
+ * what is wrong goes to standard error.
  */
 #include <getopt.h>
 #include <stdbool.h>
@@ -38,9 +39,10 @@ static unsigned parse_workers(const char *text)
 
 static enum exit_code cmd_run(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"workers", required_argument, NULL, 'w'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"workers", required_argument, NULL, 'w'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     struct daemon_options o = {.file = access(DEFAULT_FILE, F_OK) == 0 ? DEFAULT_FILE : NULL};
     for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (opt) {
@@ -55,12 +57,16 @@ static enum exit_code cmd_run(int argc, char **argv)
             }
             break;
         case 'h':
-            puts("usage: ukai run [-c FILE] [--workers N]\n\n"
-                 "Serves in the foreground until told to stop. HUP reloads, TERM and INT drain, a second one\n"
-                 "stops at once, QUIT stops at once, USR1 reopens log files.\n\n"
-                 "  -c, --config FILE  configuration (default: " DEFAULT_FILE "; without that file the\n"
-                 "                     embedded default: web proxy and DNS on loopback, for loopback)\n"
-                 "      --workers N    threads that serve, 1 to 64 (default: workers in [process])");
+            puts(
+                "usage: ukai run [-c FILE] [--workers N]\n\n"
+                "Serves in the foreground until told to stop. HUP reloads, TERM and INT drain, a "
+                "second one\n"
+                "stops at once, QUIT stops at once, USR1 reopens log files.\n\n"
+                "  -c, --config FILE  configuration (default: " DEFAULT_FILE
+                "; without that file the\n"
+                "                     embedded default: web proxy and DNS on loopback, for "
+                "loopback)\n"
+                "      --workers N    threads that serve, 1 to 64 (default: workers in [process])");
             return EXIT_DONE;
         default:
             return usage_error("run");
@@ -80,10 +86,11 @@ static enum exit_code cmd_check(int argc, char **argv)
             file = optarg;
             break;
         case 'h':
-            puts("usage: ukai check [-c FILE]\n\n"
-                 "Reads everything that `ukai run` would read and prints every finding as\n"
-                 "FILE:LINE: error|warning: text. Exit code 0: it would start; 78: it would not.\n\n"
-                 "  -c, --config FILE  configuration (default: " DEFAULT_FILE ")");
+            puts(
+                "usage: ukai check [-c FILE]\n\n"
+                "Reads everything that `ukai run` would read and prints every finding as\n"
+                "FILE:LINE: error|warning: text. Exit code 0: it would start; 78: it would not.\n\n"
+                "  -c, --config FILE  configuration (default: " DEFAULT_FILE ")");
             return EXIT_DONE;
         default:
             return usage_error("check");
@@ -128,15 +135,19 @@ static enum exit_code cmd_explain(int argc, char **argv)
             o.no_resolve = true;
             break;
         case 'h':
-            puts("usage: ukai explain [-c FILE] --from ADDR [--listener NAME] [--no-resolve] TARGET\n\n"
+            puts("usage: ukai explain [-c FILE] --from ADDR [--listener NAME] [--no-resolve] "
+                 "TARGET\n\n"
                  "Says what would happen to a request and which rule decides. TARGET is one of\n"
                  "  CONNECT host:port      GET http://host/path\n"
                  "  DNS name [type]        DNS/tcp name [type]\n\n"
                  "  -c, --config FILE   configuration (default: " DEFAULT_FILE ")\n"
                  "      --from ADDR     the client's address\n"
-                 "      --listener NAME which [web-proxy] or [dns], where several would answer differently\n"
-                 "      --no-resolve    do not ask name servers: judge the source, the name and literals only\n\n"
-                 "Exit code 0: allowed; 3: refused; 1: the name could not be resolved; 78: bad configuration.");
+                 "      --listener NAME which [web-proxy] or [dns], where several would answer "
+                 "differently\n"
+                 "      --no-resolve    do not ask name servers: judge the source, the name and "
+                 "literals only\n\n"
+                 "Exit code 0: allowed; 3: refused; 1: the name could not be resolved; 78: bad "
+                 "configuration.");
             return EXIT_DONE;
         default:
             return usage_error("explain");
@@ -153,7 +164,8 @@ static enum exit_code cmd_explain(int argc, char **argv)
 static enum exit_code cmd_version(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        puts("usage: ukai version\n\nPrints the version of ukai and of the libraries it runs with.");
+        puts(
+            "usage: ukai version\n\nPrints the version of ukai and of the libraries it runs with.");
         return EXIT_DONE;
     }
     return argc > 1 ? usage_error("version") : version_run();
@@ -179,7 +191,8 @@ int main(int argc, char **argv)
 {
     if (argc < 2)
         exit(help(stderr));
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
         exit(help(stdout));
     if (strcmp(argv[1], "--version") == 0)
         exit(version_run());

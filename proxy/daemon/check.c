@@ -1,4 +1,5 @@
-/* Reads what `run` would read by the same function, adds what no single line shows, opens and binds nothing. */
+/* Reads what `run` would read by the same function, adds what no single line shows, opens and binds
+ * nothing. */
 #include "proxy/daemon/check.h"
 
 #include <errno.h>
@@ -16,8 +17,10 @@ static size_t collect(const struct conf *conf, struct lint_port *ports)
         ports[n++] = (struct lint_port){IN_PROTO_TCP, conf->web_proxies[i].base.port,
                                         conf->web_proxies[i].base.name};
     for (size_t i = 0; i < conf->n_dns; i++) {
-        ports[n++] = (struct lint_port){IN_PROTO_UDP, conf->dns[i].base.port, conf->dns[i].base.name};
-        ports[n++] = (struct lint_port){IN_PROTO_TCP, conf->dns[i].base.port, conf->dns[i].base.name};
+        ports[n++] =
+            (struct lint_port){IN_PROTO_UDP, conf->dns[i].base.port, conf->dns[i].base.name};
+        ports[n++] =
+            (struct lint_port){IN_PROTO_TCP, conf->dns[i].base.port, conf->dns[i].base.name};
     }
     return n;
 }
@@ -44,7 +47,8 @@ enum exit_code check_run(const char *file)
     size_t n_errors = findings.n_errors, n_warnings = findings.n_warnings;
     findings_fini(&findings);
     if (rc == 0)
-        printf("%s: valid, %zu warnings; %zu web proxies, %zu DNS listeners, %zu [in] and %zu [out] rules\n",
+        printf("%s: valid, %zu warnings; %zu web proxies, %zu DNS listeners, %zu [in] and %zu "
+               "[out] rules\n",
                file, n_warnings, s->conf.n_web_proxies, s->conf.n_dns, s->acl->n_in, s->acl->n_out);
     else if (n_errors > 0)
         printf("%s: not valid, %zu errors, %zu warnings\n", file, n_errors, n_warnings);

@@ -1,7 +1,8 @@
 /*
- * The main thread: it reads signals and files, opens sockets and tells the workers; it serves nobody itself. A reload
- * builds everything anew, opens what is missing, and only then hands it over; whatever fails before that leaves all as
- * it was. Signals come through a signalfd, so that their work is done on the loop and never inside a handler.
+ * The main thread: it reads signals and files, opens sockets and tells the workers; it serves
+ * nobody itself. A reload builds everything anew, opens what is missing, and only then hands it
+ * over; whatever fails before that leaves all as it was. Signals come through a signalfd, so that
+ * their work is done on the loop and never inside a handler.
  */
 #include "proxy/daemon/daemon.h"
 
@@ -49,7 +50,8 @@ static void log_findings(const struct findings *f)
         if (item->level == FINDING_NOTE)
             continue;
         log_emit(item->level == FINDING_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
-                 "msg=\"%s\" file=%s line=%u", item->text, item->file ? item->file : "-", item->line);
+                 "msg=\"%s\" file=%s line=%u", item->text, item->file ? item->file : "-",
+                 item->line);
     }
 }
 
@@ -62,9 +64,10 @@ static void size_limits(struct daemon *d, const struct conf *conf, unsigned long
     atomic_store(&d->shared.max_clients, clients);
     atomic_store(&d->shared.max_tunnels, tunnels);
     if (clients > fits)
-        log_warning("msg=\"max-clients needs more open files than there may be\" max_clients=%u fits=%lu "
-                    "nofile=%lu",
-                    clients, fits, n_files);
+        log_warning(
+            "msg=\"max-clients needs more open files than there may be\" max_clients=%u fits=%lu "
+            "nofile=%lu",
+            clients, fits, n_files);
 }
 
 /* ---- handing over to the workers ---- */
@@ -95,8 +98,9 @@ static void name_missing(struct daemon *d, const struct conf_listener *l, unsign
         if (!ifname[0] || sockets_has_interface(ifname))
             continue;
         if (++*n_missing > d->n_waiting)
-            log_warning("msg=\"interface is not there yet, waiting for it\" interface=%s listener=%s", ifname,
-                        l->name);
+            log_warning(
+                "msg=\"interface is not there yet, waiting for it\" interface=%s listener=%s",
+                ifname, l->name);
     }
 }
 
@@ -122,7 +126,8 @@ static int apply(struct daemon *d, struct snapshot *snapshot, char *ret_text, si
         snprintf(ret_text, text_size, "the local addresses could not be read");
         return -ENOMEM;
     }
-    bool is_new = snapshot != d->snapshot || sockets_has_changes(&d->sockets) || !same_own(own, d->own);
+    bool is_new =
+        snapshot != d->snapshot || sockets_has_changes(&d->sockets) || !same_own(own, d->own);
     if (is_new && post_all(d, snapshot, own) < 0)
         log_error("msg=\"out of memory while telling the workers\"");
     sockets_commit(&d->sockets);
@@ -140,7 +145,8 @@ static void on_links_changed(void *arg)
     char text[256] = "";
     int rc = apply(d, d->snapshot, text, sizeof(text));
     if (rc < 0) {
-        log_warning("msg=\"listeners could not follow the interfaces, trying again\" error=\"%s\"", text);
+        log_warning("msg=\"listeners could not follow the interfaces, trying again\" error=\"%s\"",
+                    text);
         links_retry(&d->links, REBIND_RETRY_MS);
     }
 }
@@ -151,7 +157,8 @@ static void warn_of_restart(const struct conf *old, const struct conf *new)
 {
     if (old->process.workers != new->process.workers)
         log_warning("msg=\"needs a restart\" section=process key=workers");
-    if ((old->n_dns ? old->dns[0].cache_size_bytes : 0) != (new->n_dns ? new->dns[0].cache_size_bytes : 0))
+    if ((old->n_dns ? old->dns[0].cache_size_bytes : 0) !=
+        (new->n_dns ? new->dns[0].cache_size_bytes : 0))
         log_warning("msg=\"needs a restart\" section=dns key=cache-size");
 }
 
@@ -166,7 +173,8 @@ static void refuse_reload(const char *why)
 {
     char safe[512];
     escape_write(ESCAPE_LOG, why, strlen(why), safe, sizeof(safe));
-    log_error("msg=\"reload refused\" error=\"%s\" effect=\"the old configuration stays in force\"", safe);
+    log_error("msg=\"reload refused\" error=\"%s\" effect=\"the old configuration stays in force\"",
+              safe);
 }
 
 static void reload(struct daemon *d)
@@ -206,7 +214,8 @@ static void reload(struct daemon *d)
     size_limits(d, &s->conf, privs_raise_nofile(s->conf.process.nofile));
     snapshot_unref(d->snapshot);
     d->snapshot = s;
-    log_notice("msg=reloaded generation=%llu rules=%zu", (unsigned long long)s->generation, s->acl->n_in);
+    log_notice("msg=reloaded generation=%llu rules=%zu", (unsigned long long)s->generation,
+               s->acl->n_in);
 }
 
 static void reopen_logs(struct daemon *d)
@@ -324,19 +333,22 @@ static void say_default(void)
 {
     fputs("ukai: no configuration file; running on the embedded default:\n"
           "ukai:   web proxy on 127.0.0.1:8080 and [::1]:8080, DNS on UDP and TCP 127.0.0.1:5353\n"
-          "ukai:   loopback sources only; name servers from /etc/resolv.conf; as the user that started it\n",
+          "ukai:   loopback sources only; name servers from /etc/resolv.conf; as the user that "
+          "started it\n",
           stderr);
 }
 
 static void say_ready(const struct daemon *d, unsigned long n_files)
 {
     const struct conf *conf = &d->snapshot->conf;
-    log_notice("msg=ready workers=%u web_proxies=%zu dns=%zu rules=%zu max_clients=%u max_tunnels=%u nofile=%lu",
+    log_notice("msg=ready workers=%u web_proxies=%zu dns=%zu rules=%zu max_clients=%u "
+               "max_tunnels=%u nofile=%lu",
                d->n_workers, conf->n_web_proxies, conf->n_dns, d->snapshot->acl->n_in,
                atomic_load(&d->shared.max_clients), atomic_load(&d->shared.max_tunnels), n_files);
 }
 
-/* A pseudonym of our own in Via: two proxies of this kind in a row are no loop, the same one twice is. */
+/* A pseudonym of our own in Via: two proxies of this kind in a row are no loop, the same one twice
+ * is. */
 static void name_ourselves(struct daemon *d)
 {
     uint32_t number;
@@ -353,15 +365,18 @@ static enum exit_code start(struct daemon *d)
     d->shared.sink = sink_new(&d->snapshot->conf.log, &rc);
     if (!d->shared.sink) {
         log_error("msg=\"the access log cannot be opened\" path=\"%s\" error=\"%s\"",
-                  d->snapshot->conf.log.access_path ? d->snapshot->conf.log.access_path : "-", strerror(-rc));
+                  d->snapshot->conf.log.access_path ? d->snapshot->conf.log.access_path : "-",
+                  strerror(-rc));
         return EXIT_FAILED;
     }
-    if (loop_init(&d->loop) < 0 || mailbox_init(&d->mailbox, &d->loop) < 0 || watch_signals(d) < 0) {
+    if (loop_init(&d->loop) < 0 || mailbox_init(&d->mailbox, &d->loop) < 0 ||
+        watch_signals(d) < 0) {
         log_error("msg=\"the event loop could not be made\"");
         return EXIT_FAILED;
     }
     if (links_open(&d->links, &d->loop, on_links_changed, d) < 0)
-        log_warning("msg=\"interfaces cannot be watched; listeners bind only at start and reload\"");
+        log_warning(
+            "msg=\"interfaces cannot be watched; listeners bind only at start and reload\"");
     name_ourselves(d);
     d->shared.main_mailbox = &d->mailbox;
     d->shared.on_drained = on_drained;
@@ -433,7 +448,8 @@ enum exit_code daemon_run(const struct daemon_options *options)
     bool is_config = findings.n_errors > 0;
     findings_fini(&findings);
     if (rc < 0) {
-        fprintf(stderr, "ukai: not started: %s\n", is_config ? "see the errors above" : strerror(-rc));
+        fprintf(stderr, "ukai: not started: %s\n",
+                is_config ? "see the errors above" : strerror(-rc));
         return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
     if (!options->file)

@@ -14,7 +14,8 @@ struct explain_options {
     bool no_resolve;
 };
 
-/* EXIT_DONE allowed · EXIT_NO refused · EXIT_FAILED the name could not be resolved · EXIT_USAGE · EXIT_CONFIG. */
+/* EXIT_DONE allowed · EXIT_NO refused · EXIT_FAILED the name could not be resolved · EXIT_USAGE ·
+ * EXIT_CONFIG. */
 enum exit_code explain_run(const struct explain_options *options);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * A route socket that is read for its wake-ups only: what changed is looked up afresh from the kernel, so a lost or
- * garbled message can do no harm (an overflow counts as a change). Belongs to the main thread; opened before the sandbox.
+ * A route socket that is read for its wake-ups only: what changed is looked up afresh from the
+ * kernel, so a lost or garbled message can do no harm (an overflow counts as a change). Belongs to
+ * the main thread; opened before the sandbox.
  */
 #include "proxy/daemon/links.h"
 

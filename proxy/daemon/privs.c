@@ -1,6 +1,7 @@
 /*
- * Sockets are opened before, but an interface may come back later and be bound again, so three capabilities may stay,
- * each only when the configuration needs it. The kernel's capset is called through libcap-free raw syscalls: two words.
+ * Sockets are opened before, but an interface may come back later and be bound again, so three
+ * capabilities may stay, each only when the configuration needs it. The kernel's capset is called
+ * through libcap-free raw syscalls: two words.
  */
 #include "proxy/daemon/privs.h"
 
@@ -55,14 +56,15 @@ static int become(const struct passwd *pw, gid_t gid, uint32_t caps)
     return set_capabilities(caps);
 }
 
-static int find_ids(const struct conf_process *p, struct passwd **ret_pw, gid_t *ret_gid, char *ret_text,
-                    size_t text_size)
+static int find_ids(const struct conf_process *p, struct passwd **ret_pw, gid_t *ret_gid,
+                    char *ret_text, size_t text_size)
 {
     const char *user = p->user ? p->user : "ukai";
     struct passwd *pw = getpwnam(user);
     if (!pw) {
         snprintf(ret_text, text_size,
-                 "there is no user '%s' to run as: make it with `useradd --system --shell /usr/sbin/nologin "
+                 "there is no user '%s' to run as: make it with `useradd --system --shell "
+                 "/usr/sbin/nologin "
                  "%s`, or name another one with user in [process]",
                  user, user);
         return -ENOENT;
@@ -92,7 +94,8 @@ int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
     if (rc == 0) {
         rc = become(pw, gid, needed_capabilities(conf));
         if (rc < 0)
-            snprintf(ret_text, text_size, "cannot become user '%s': %s", pw->pw_name, strerror(-rc));
+            snprintf(ret_text, text_size, "cannot become user '%s': %s", pw->pw_name,
+                     strerror(-rc));
     }
     return rc;
 }

@@ -1,4 +1,5 @@
-/* privs - from root to the daemon's user, with the capabilities that re-binding needs and no other. */
+/* privs - from root to the daemon's user, with the capabilities that re-binding needs and no other.
+ */
 #ifndef PROXY_DAEMON_PRIVS_H
 #define PROXY_DAEMON_PRIVS_H
 
@@ -7,13 +8,15 @@
 #include "conf/snapshot.h"
 
 /**
- * privs_drop - become conf.process.user (default: ukai) when started as root; no_new_privs in any case
- * Keeps NET_BIND_SERVICE when a port below 1024 is configured, NET_ADMIN with a bypass-mark, NET_RAW for binding to devices.
- * The embedded default stays the user that started it.
- * Returns: 0 · -errno with @ret_text saying what to do.
+ * privs_drop - become conf.process.user (default: ukai) when started as root; no_new_privs in any
+ * case Keeps NET_BIND_SERVICE when a port below 1024 is configured, NET_ADMIN with a bypass-mark,
+ * NET_RAW for binding to devices. The embedded default stays the user that started it. Returns: 0 ·
+ * -errno with @ret_text saying what to do.
  */
-int privs_drop(const struct conf *conf, char *ret_text, size_t text_size) __attribute__((warn_unused_result));
-/* Raises the soft limit of open files (conf.process.nofile, or the hard limit). Returns the limit in force. */
+int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
+    __attribute__((warn_unused_result));
+/* Raises the soft limit of open files (conf.process.nofile, or the hard limit). Returns the limit
+ * in force. */
 unsigned long privs_raise_nofile(uint64_t wanted);
 /* Makes sure that 0, 1 and 2 are open, so that no socket becomes somebody's standard output. */
 void privs_reserve_stdio(void);

@@ -1,7 +1,8 @@
 /*
- * The main thread's list of listening sockets. A socket's key is what it is bound to; the same key is the same socket,
- * whatever section of the configuration it serves after a reload. An interface is keyed by its index too: one that was
- * removed and made again is another interface, and a socket bound to the old one would stay deaf forever.
+ * The main thread's list of listening sockets. A socket's key is what it is bound to; the same key
+ * is the same socket, whatever section of the configuration it serves after a reload. An interface
+ * is keyed by its index too: one that was removed and made again is another interface, and a socket
+ * bound to the old one would stay deaf forever.
  */
 #include "proxy/daemon/sockets.h"
 
@@ -60,7 +61,7 @@ static void bound_free(struct bound *b, unsigned n_workers)
 
 void sockets_fini(struct sockets *s)
 {
-    list_for_each_safe(pos, tmp, &s->all)
+    list_for_each_safe (pos, tmp, &s->all)
         bound_free(list_entry(pos, struct bound, node), s->n_workers);
 }
 
@@ -73,13 +74,13 @@ static bool key_equal(const struct key *a, const struct key *b)
 
 static int open_one(const struct key *k)
 {
-    return listener_socket(k->kind == SOCKET_DNS_UDP ? SOCK_DGRAM : SOCK_STREAM, k->ifname, k->is_ipv6,
-                           &k->addr, k->port);
+    return listener_socket(k->kind == SOCKET_DNS_UDP ? SOCK_DGRAM : SOCK_STREAM, k->ifname,
+                           k->is_ipv6, &k->addr, k->port);
 }
 
 /*
- * SO_REUSEPORT lets a second daemon of the same user share our port without a word. So each new key is first bound
- * without it: that fails when somebody is there.
+ * SO_REUSEPORT lets a second daemon of the same user share our port without a word. So each new key
+ * is first bound without it: that fails when somebody is there.
  */
 static int probe(const struct key *k)
 {
@@ -145,7 +146,7 @@ static int open_all(const struct plan *p, struct bound *b)
 static int want(const struct plan *p, const struct key *k, unsigned conf_index)
 {
     struct sockets *s = p->sockets;
-    list_for_each(pos, &s->all) {
+    list_for_each (pos, &s->all) {
         struct bound *b = list_entry(pos, struct bound, node);
         if (key_equal(&b->key, k)) {
             b->is_wanted = true;
@@ -160,7 +161,8 @@ static int want(const struct plan *p, const struct key *k, unsigned conf_index)
     b->conf_index = conf_index;
     b->is_wanted = b->is_fresh = true;
     int rc = open_all(p, b);
-    if (rc == -EAFNOSUPPORT || rc == -ENODEV) { /* no IPv6 here, or the interface went away meanwhile */
+    if (rc == -EAFNOSUPPORT ||
+        rc == -ENODEV) { /* no IPv6 here, or the interface went away meanwhile */
         bound_free(b, s->n_workers);
         return 0;
     }
@@ -192,11 +194,13 @@ static int want_network(const struct plan *p, const struct conf_network *net, en
     return rc < 0 ? rc : want(p, &k, conf_index);
 }
 
-static int want_listener(const struct plan *p, const struct conf_listener *l, bool is_dns, unsigned conf_index)
+static int want_listener(const struct plan *p, const struct conf_listener *l, bool is_dns,
+                         unsigned conf_index)
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < l->n_networks; i++) {
-        rc = want_network(p, &l->networks[i], is_dns ? SOCKET_DNS_UDP : SOCKET_WEB, l->port, conf_index);
+        rc = want_network(p, &l->networks[i], is_dns ? SOCKET_DNS_UDP : SOCKET_WEB, l->port,
+                          conf_index);
         if (rc == 0 && is_dns)
             rc = want_network(p, &l->networks[i], SOCKET_DNS_TCP, l->port, conf_index);
     }
@@ -205,7 +209,7 @@ static int want_listener(const struct plan *p, const struct conf_listener *l, bo
 
 void sockets_rollback(struct sockets *s)
 {
-    list_for_each_safe(pos, tmp, &s->all) {
+    list_for_each_safe (pos, tmp, &s->all) {
         struct bound *b = list_entry(pos, struct bound, node);
         if (b->is_fresh)
             bound_free(b, s->n_workers);
@@ -217,7 +221,7 @@ void sockets_rollback(struct sockets *s)
 int sockets_prepare(struct sockets *s, const struct conf *conf, char *ret_text, size_t text_size)
 {
     struct plan p = {s, ret_text, text_size};
-    list_for_each(pos, &s->all)
+    list_for_each (pos, &s->all)
         list_entry(pos, struct bound, node)->is_wanted = false;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < conf->n_web_proxies; i++)
@@ -231,7 +235,7 @@ int sockets_prepare(struct sockets *s, const struct conf *conf, char *ret_text, 
 
 bool sockets_has_changes(const struct sockets *s)
 {
-    list_for_each(pos, &s->all) {
+    list_for_each (pos, &s->all) {
         const struct bound *b = list_entry(pos, struct bound, node);
         if (b->is_fresh || !b->is_wanted)
             return true;
@@ -242,13 +246,13 @@ bool sockets_has_changes(const struct sockets *s)
 struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned *ret_n)
 {
     unsigned n = 0;
-    list_for_each(pos, &s->all)
+    list_for_each (pos, &s->all)
         n += list_entry(pos, struct bound, node)->is_wanted;
     struct socket_order *orders = calloc(n + 1, sizeof(*orders));
     if (!orders)
         return NULL;
     unsigned at = 0;
-    list_for_each(pos, &s->all) {
+    list_for_each (pos, &s->all) {
         struct bound *b = list_entry(pos, struct bound, node);
         if (!b->is_wanted)
             continue;
@@ -261,7 +265,7 @@ struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned 
 
 void sockets_commit(struct sockets *s)
 {
-    list_for_each_safe(pos, tmp, &s->all) {
+    list_for_each_safe (pos, tmp, &s->all) {
         struct bound *b = list_entry(pos, struct bound, node);
         if (b->is_wanted)
             b->is_fresh = false;
@@ -296,8 +300,8 @@ static int compare_endpoints(const void *a, const void *b)
     return order ? order : (int)x->port - (int)y->port;
 }
 
-static int add_own(struct guard_own *own, size_t *capacity, const struct addr *a, const uint16_t *ports,
-                   size_t n_ports)
+static int add_own(struct guard_own *own, size_t *capacity, const struct addr *a,
+                   const uint16_t *ports, size_t n_ports)
 {
     if (own->n_listeners + n_ports > *capacity) {
         size_t bigger = (*capacity + n_ports) * 2;
@@ -338,10 +342,12 @@ struct own_set *sockets_own(const struct conf *conf)
     for (struct ifaddrs *i = all; rc == 0 && i; i = i->ifa_next) {
         struct sockaddr_storage ss = {0};
         struct endpoint ep;
-        if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
+        if (!i->ifa_addr ||
+            (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
             continue;
         memcpy(&ss, i->ifa_addr,
-               i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+               i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+                                                 : sizeof(struct sockaddr_in6));
         if (endpoint_from_sockaddr(&ss, &ep) == 0)
             rc = add_own(&o->own, &capacity, &ep.addr, ports, n_ports);
     }

@@ -1,4 +1,5 @@
-/* sockets - which listening sockets there must be, opened for all workers, unchanged ones left alone. */
+/* sockets - which listening sockets there must be, opened for all workers, unchanged ones left
+ * alone. */
 #ifndef PROXY_DAEMON_SOCKETS_H
 #define PROXY_DAEMON_SOCKETS_H
 
@@ -19,8 +20,8 @@ void sockets_fini(struct sockets *s);
 
 /**
  * sockets_prepare - open what @conf wants and is not open yet; nothing that runs is touched
- * An interface that is not there (any more) is skipped and named once in the log; sockets_commit() then closes
- * what was bound to it. @ret_text says what failed and what to do.
+ * An interface that is not there (any more) is skipped and named once in the log; sockets_commit()
+ * then closes what was bound to it. @ret_text says what failed and what to do.
  *
  * Returns: 0 prepared: commit or roll back · -errno nothing changed.
  */
@@ -29,7 +30,8 @@ int sockets_prepare(struct sockets *s, const struct conf *conf, char *ret_text, 
 void sockets_rollback(struct sockets *s);
 /* Whether the prepared state differs from the committed one. */
 bool sockets_has_changes(const struct sockets *s);
-/* The orders of worker @index; fds of new sockets are given with them, once. The caller frees the array. NULL: out of memory. */
+/* The orders of worker @index; fds of new sockets are given with them, once. The caller frees the
+ * array. NULL: out of memory. */
 struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned *ret_n);
 /* After the orders of all workers were posted. */
 void sockets_commit(struct sockets *s);
@@ -37,7 +39,8 @@ void sockets_commit(struct sockets *s);
 /* Whether there is an interface of that name now. */
 bool sockets_has_interface(const char *ifname);
 
-/* All local addresses with each port that @conf listens on. NULL: out of memory or no answer from the kernel. */
+/* All local addresses with each port that @conf listens on. NULL: out of memory or no answer from
+ * the kernel. */
 struct own_set *sockets_own(const struct conf *conf);
 
 #endif

@@ -1,10 +1,12 @@
 /*
- * A connection's life. States change only in conn_set_state(), which knows the legal ones; everything ends in
- * conn_finish() or, where the client is owed an answer, conn_refuse(), each of which writes the one access record.
- * Nothing is freed inside a callback: the reap task does it at the end of the round. A connection belongs to its worker.
+ * A connection's life. States change only in conn_set_state(), which knows the legal ones;
+ * everything ends in conn_finish() or, where the client is owed an answer, conn_refuse(), each of
+ * which writes the one access record. Nothing is freed inside a callback: the reap task does it at
+ * the end of the round. A connection belongs to its worker.
  *
- * Before the relay the client's socket is read only as far as a head needs; bytes behind it stay in the set-up buffer or
- * in the kernel until the destination accepts (domain: early tunnel bytes are held, bounded).
+ * Before the relay the client's socket is read only as far as a head needs; bytes behind it stay in
+ * the set-up buffer or in the kernel until the destination accepts (domain: early tunnel bytes are
+ * held, bounded).
  */
 #include "proxy/flow/conn.h"
 
@@ -44,14 +46,15 @@ static struct side *client_side(struct conn *c)
 void conn_set_state(struct conn *c, enum conn_state state)
 {
     static const uint8_t legal[] = {
-        [CONN_STATE_HEAD] = 1 << CONN_STATE_RESOLVE | 1 << CONN_STATE_DIAL | 1 << CONN_STATE_EXCHANGE |
-                            1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
-        [CONN_STATE_RESOLVE] = 1 << CONN_STATE_DIAL | 1 << CONN_STATE_EXCHANGE | 1 << CONN_STATE_LINGER |
-                               1 << CONN_STATE_CLOSED,
-        [CONN_STATE_DIAL] = 1 << CONN_STATE_RELAY | 1 << CONN_STATE_EXCHANGE | 1 << CONN_STATE_LINGER |
+        [CONN_STATE_HEAD] = 1 << CONN_STATE_RESOLVE | 1 << CONN_STATE_DIAL |
+                            1 << CONN_STATE_EXCHANGE | 1 << CONN_STATE_LINGER |
                             1 << CONN_STATE_CLOSED,
-        [CONN_STATE_EXCHANGE] = 1 << CONN_STATE_HEAD | 1 << CONN_STATE_DIAL | 1 << CONN_STATE_LINGER |
-                                1 << CONN_STATE_CLOSED,
+        [CONN_STATE_RESOLVE] = 1 << CONN_STATE_DIAL | 1 << CONN_STATE_EXCHANGE |
+                               1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
+        [CONN_STATE_DIAL] = 1 << CONN_STATE_RELAY | 1 << CONN_STATE_EXCHANGE |
+                            1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
+        [CONN_STATE_EXCHANGE] = 1 << CONN_STATE_HEAD | 1 << CONN_STATE_DIAL |
+                                1 << CONN_STATE_LINGER | 1 << CONN_STATE_CLOSED,
         [CONN_STATE_RELAY] = 1 << CONN_STATE_CLOSED,
         [CONN_STATE_LINGER] = 1 << CONN_STATE_CLOSED,
         [CONN_STATE_CLOSED] = 0,
@@ -61,8 +64,8 @@ void conn_set_state(struct conn *c, enum conn_state state)
                   (unsigned long long)c->serial, c->state, state);
         state = CONN_STATE_CLOSED;
     }
-    log_debug("msg=state conn=%u.%llu from=%u to=%u", c->worker->index, (unsigned long long)c->serial,
-              c->state, state);
+    log_debug("msg=state conn=%u.%llu from=%u to=%u", c->worker->index,
+              (unsigned long long)c->serial, c->state, state);
     c->state = (uint8_t)state;
     loop_timer_stop(&c->worker->loop, &c->timer);
     if (state == CONN_STATE_LINGER)
@@ -114,7 +117,8 @@ static uint64_t wall_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static void record(struct conn *c, enum access_event event, enum reason reason, const struct out_rule *out)
+static void record(struct conn *c, enum access_event event, enum reason reason,
+                   const struct out_rule *out)
 {
     struct worker *w = c->worker;
     if (w->view->snapshot->conf.log.access == CONF_ACCESS_OFF)
@@ -254,7 +258,8 @@ static void next_head(struct conn *c)
     c->times.start_ms = loop_now_ms(&c->worker->loop);
     head_init(&s->head, HEAD_REQUEST, conf->limits.request_line_bytes, conf->limits.head_bytes);
     loop_timer_start(&c->worker->loop, &c->timer,
-                     has_begun ? conf->timeouts.head_ms : conf->timeouts.http_idle_ms, on_head_late);
+                     has_begun ? conf->timeouts.head_ms : conf->timeouts.http_idle_ms,
+                     on_head_late);
     loop_task_add(&c->worker->loop, &c->resume);
 }
 
@@ -275,8 +280,9 @@ void conn_request_over(struct conn *c, bool keeps_client)
 
 void conn_answer_options(struct conn *c)
 {
-    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n"
-                                 "Allow: GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, PATCH\r\n\r\n";
+    static const char answer[] =
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n"
+        "Allow: GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, PATCH\r\n\r\n";
     struct io *io = &client_side(c)->io;
     c->status = 200;
     record(c, ACCESS_REQUEST, REASON_NONE, NULL);
@@ -302,7 +308,8 @@ static void on_linger_over(struct timer *t)
     close_now(list_entry(t, struct conn, timer));
 }
 
-/* Discards so that the close is no reset that would take the answer from the client's hands; bounded in time and bytes. */
+/* Discards so that the close is no reset that would take the answer from the client's hands;
+ * bounded in time and bytes. */
 static void linger_read(struct conn *c)
 {
     struct io *io = &client_side(c)->io;
@@ -410,7 +417,8 @@ static int make_setup(struct conn *c)
     return 0;
 }
 
-/* One recv into the set-up buffer. >0 bytes · 0 nothing now · -1 it left or failed (conn finished). */
+/* One recv into the set-up buffer. >0 bytes · 0 nothing now · -1 it left or failed (conn finished).
+ */
 static ssize_t read_some(struct conn *c, bool is_eof_fine)
 {
     struct conn_setup *s = c->setup;
@@ -468,8 +476,8 @@ static void head_read(struct conn *c)
         }
         int rc = make_room(c);
         if (rc < 0) {
-            conn_refuse(c, &(struct conn_refusal){
-                               .reason = rc == -ENOMEM ? REASON_INTERNAL : REASON_HEAD_TOO_LONG});
+            conn_refuse(c, &(struct conn_refusal){.reason = rc == -ENOMEM ? REASON_INTERNAL
+                                                                          : REASON_HEAD_TOO_LONG});
             return;
         }
         if (read_some(c, false) <= 0 || !feed_head(c))

@@ -19,13 +19,14 @@ struct view;
 struct worker;
 
 enum conn_state {
-    CONN_STATE_HEAD,    /* the request head is being read */
-    CONN_STATE_RESOLVE, /* the target's name is asked for */
-    CONN_STATE_DIAL,    /* the permitted addresses are dialled */
-    CONN_STATE_RELAY,   /* the tunnel is open */
+    CONN_STATE_HEAD,     /* the request head is being read */
+    CONN_STATE_RESOLVE,  /* the target's name is asked for */
+    CONN_STATE_DIAL,     /* the permitted addresses are dialled */
+    CONN_STATE_RELAY,    /* the tunnel is open */
     CONN_STATE_EXCHANGE, /* a plain HTTP request is with its origin */
-    CONN_STATE_LINGER,  /* an answer was written; the client reads it while we discard what it still sends */
-    CONN_STATE_CLOSED,  /* freed at the end of the round */
+    CONN_STATE_LINGER, /* an answer was written; the client reads it while we discard what it still
+                          sends */
+    CONN_STATE_CLOSED, /* freed at the end of the round */
 };
 
 typedef void (*reach_permitted_fn)(struct conn *c);
@@ -57,16 +58,17 @@ struct conn {
     struct list node; /* of the worker */
     struct loop_task reap;
     struct loop_task resume; /* the next of pipelined requests */
-    struct timer timer; /* head, linger */
+    struct timer timer;      /* head, linger */
     struct worker *worker;
-    struct view *view; /* counted */
+    struct view *view;                  /* counted */
     const struct conf_web_proxy *proxy; /* in the view */
-    const struct in_rule *rule;         /* admits the source; in the view; NULL after a reload that dropped it */
-    struct relay relay;                 /* its sides hold both sockets in every state */
-    struct conn_setup *setup;           /* owned; NULL until a byte came and after the set-up */
-    struct forward *forward;            /* owned; NULL until the first plain HTTP request */
-    char *host;                         /* owned: target as asked, for the record; NULL before */
-    char *user_agent;                   /* owned; NULL: none */
+    const struct in_rule
+        *rule;          /* admits the source; in the view; NULL after a reload that dropped it */
+    struct relay relay; /* its sides hold both sockets in every state */
+    struct conn_setup *setup; /* owned; NULL until a byte came and after the set-up */
+    struct forward *forward;  /* owned; NULL until the first plain HTTP request */
+    char *host;               /* owned: target as asked, for the record; NULL before */
+    char *user_agent;         /* owned; NULL: none */
     struct endpoint client;
     struct endpoint origin;
     uint64_t serial;
@@ -74,7 +76,7 @@ struct conn {
     uint64_t discarded_bytes;
     uint16_t port;
     uint16_t status;
-    uint8_t state; /* enum conn_state; only conn_set_state() writes it */
+    uint8_t state;  /* enum conn_state; only conn_set_state() writes it */
     bool is_tunnel; /* counted as an open tunnel */
     bool is_connect;
     bool has_origin;
@@ -98,22 +100,28 @@ struct conn *conn_accept(struct worker *w, struct view *view, const struct conf_
                          const struct in_rule *rule, int fd, const struct endpoint *client);
 /* Answers, records and lingers. The caller returns at once. */
 void conn_refuse(struct conn *c, const struct conn_refusal *why);
-/* The one exit of everything that needs no answer: closes, counts, records once. The caller returns at once. */
+/* The one exit of everything that needs no answer: closes, counts, records once. The caller returns
+ * at once. */
 void conn_finish(struct conn *c, enum reason reason);
-/* An answer that has begun cannot be finished: recorded, and the client's connection reset. The caller returns at once. */
+/* An answer that has begun cannot be finished: recorded, and the client's connection reset. The
+ * caller returns at once. */
 void conn_abort(struct conn *c, enum reason reason);
-/* A plain request was answered: recorded, then the next one is read, or the connection ends. The caller returns at once. */
+/* A plain request was answered: recorded, then the next one is read, or the connection ends. The
+ * caller returns at once. */
 void conn_request_over(struct conn *c, bool keeps_client);
-/* OPTIONS that ends here: 200 without a body (RFC 9110 section 9.3.7). The caller returns at once. */
+/* OPTIONS that ends here: 200 without a body (RFC 9110 section 9.3.7). The caller returns at once.
+ */
 void conn_answer_options(struct conn *c);
 void conn_set_state(struct conn *c, enum conn_state state);
 /* The target as asked, for the record. */
 void conn_keep_host(struct conn *c, const char *text, size_t len);
 /* The set-up is over and both sockets are connected: writes the 200 and relays. */
 void conn_open_tunnel(struct conn *c);
-/* The rules changed: the connection moves to the new view; what is not admitted any more keeps running unnamed. */
+/* The rules changed: the connection moves to the new view; what is not admitted any more keeps
+ * running unnamed. */
 void conn_set_view(struct conn *c, struct view *view);
-/* What a client sent while it waits; called when it is readable before the relay. False: it left, the conn is finished. */
+/* What a client sent while it waits; called when it is readable before the relay. False: it left,
+ * the conn is finished. */
 bool conn_read_early(struct conn *c);
 
 #endif

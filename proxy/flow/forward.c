@@ -1,15 +1,16 @@
 /*
- * Plain HTTP. A request head is parsed, judged like a CONNECT, and written anew; bodies are decoded by their own framing and
- * framed anew, so nothing that two parsers could read in two ways ever goes on. One exchange at a time: the next pipelined
- * request is not looked at before this answer has been handed to the kernel, so answers are in order and each request is
- * judged by the rules of its moment.
+ * Plain HTTP. A request head is parsed, judged like a CONNECT, and written anew; bodies are decoded
+ * by their own framing and framed anew, so nothing that two parsers could read in two ways ever
+ * goes on. One exchange at a time: the next pipelined request is not looked at before this answer
+ * has been handed to the kernel, so answers are in order and each request is judged by the rules of
+ * its moment.
  *
- * Buffers: the head and what came behind it in c->setup, one outgoing buffer a direction that is refilled only when it is
- * empty, one buffer for the origin's heads and chunks; bodies of known length pass through the worker's scratch. So
- * memory is bounded and a slow side slows the other.
+ * Buffers: the head and what came behind it in c->setup, one outgoing buffer a direction that is
+ * refilled only when it is empty, one buffer for the origin's heads and chunks; bodies of known
+ * length pass through the worker's scratch. So memory is bounded and a slow side slows the other.
  *
- * An origin connection goes back to the pool only after a complete answer that ended where its framing said, with
- * nothing behind it and the request sent whole. Every other end closes it.
+ * An origin connection goes back to the pool only after a complete answer that ended where its
+ * framing said, with nothing behind it and the request sent whole. Every other end closes it.
  */
 #include "proxy/flow/forward.h"
 
@@ -202,7 +203,8 @@ void forward_describe(const struct forward *f, struct access_record *ret)
     ret->duration_ms = (int64_t)(loop_now_ms(&f->c->worker->loop) - f->start_ms);
 }
 
-/* The exchange cannot go on. An answer that has begun is cut by a reset, never by an end that looks clean. */
+/* The exchange cannot go on. An answer that has begun is cut by a reset, never by an end that looks
+ * clean. */
 static void fail(struct forward *f, enum reason reason, unsigned status, const char *body)
 {
     struct conn *c = f->c;
@@ -228,7 +230,8 @@ static void touch(struct forward *f, size_t n)
         f->last_active_ms = loop_now_ms(loop_of(f));
 }
 
-/* The origin takes no more. It may have answered already (413 and a close), so its answer is still read. */
+/* The origin takes no more. It may have answered already (413 and a close), so its answer is still
+ * read. */
 static void up_broke(struct forward *f)
 {
     f->is_up_broken = true;
@@ -333,7 +336,8 @@ static enum step up_chunked(struct forward *f)
     while (at < s->n_buf) {
         size_t used, n_data;
         const char *data;
-        result = chunked_feed(&f->up_body.chunks, s->buf + at, s->n_buf - at, &used, &data, &n_data);
+        result =
+            chunked_feed(&f->up_body.chunks, s->buf + at, s->n_buf - at, &used, &data, &n_data);
         at += used;
         if (result != CHUNKED_DATA)
             break;
@@ -384,13 +388,14 @@ static bool down_send(struct forward *f, const char *bytes, size_t len)
 
 static bool may_retry(const struct forward *f)
 {
-    return f->origin->is_reused && !f->is_retried && f->is_idempotent && !f->has_body && f->n_in == 0 &&
-           !f->has_answer && f->n_informational == 0;
+    return f->origin->is_reused && !f->is_retried && f->is_idempotent && !f->has_body &&
+           f->n_in == 0 && !f->has_answer && f->n_informational == 0;
 }
 
 static void on_connected(struct conn *c);
 
-/* RFC 9110 section 9.2.2: the kept connection was already dying; the request is repeated once on a new one. */
+/* RFC 9110 section 9.2.2: the kept connection was already dying; the request is repeated once on a
+ * new one. */
 static enum step retry(struct forward *f)
 {
     struct conn *c = f->c;
@@ -419,7 +424,8 @@ static enum step origin_ended(struct forward *f, bool is_reset)
         }
         return STEP_MOVED;
     }
-    fail(f, is_reset ? REASON_ORIGIN_RESET : REASON_ORIGIN_CLOSED, 502, "the origin closed before its answer was complete");
+    fail(f, is_reset ? REASON_ORIGIN_RESET : REASON_ORIGIN_CLOSED, 502,
+         "the origin closed before its answer was complete");
     return STEP_OVER;
 }
 
@@ -471,10 +477,10 @@ static void frame_answer(struct forward *f)
     unsigned code = f->answer.status_code;
     bool has_none = f->is_head || code < 200 || code == 204 || code == 304;
     bool is_modern = f->c->setup->head.minor >= 1;
-    f->down_body = (struct body){.kind = has_none                ? BODY_NONE
-                                         : framing->is_chunked   ? BODY_CHUNKED
-                                         : framing->has_length   ? BODY_LENGTH
-                                                                 : BODY_CLOSE,
+    f->down_body = (struct body){.kind = has_none              ? BODY_NONE
+                                         : framing->is_chunked ? BODY_CHUNKED
+                                         : framing->has_length ? BODY_LENGTH
+                                                               : BODY_CLOSE,
                                  .left = framing->length};
     chunked_init(&f->down_body.chunks);
     switch (f->down_body.kind) {
@@ -509,8 +515,8 @@ static bool pass_head(struct forward *f)
         fail(f, REASON_INTERNAL, 0, NULL);
         return false;
     }
-    if (rewrite_response(&f->answer, buf, f->c->worker->shared->via, f->down_frame, closes, says_keep,
-                         f->down.bytes, f->down.size, &len) != REWRITE_OK) {
+    if (rewrite_response(&f->answer, buf, f->c->worker->shared->via, f->down_frame, closes,
+                         says_keep, f->down.bytes, f->down.size, &len) != REWRITE_OK) {
         bad_answer(f, "the origin's answer head cannot be passed on");
         return false;
     }
@@ -541,7 +547,8 @@ static enum step take_head(struct forward *f)
         f->first_byte_ms = (int64_t)(loop_now_ms(loop_of(f)) - f->start_ms);
     } else {
         f->down_body.is_done = false;
-        head_init(&f->answer, HEAD_RESPONSE, conf_of(f)->limits.request_line_bytes, IN_MAX_BYTES / 2);
+        head_init(&f->answer, HEAD_RESPONSE, conf_of(f)->limits.request_line_bytes,
+                  IN_MAX_BYTES / 2);
     }
     return STEP_MOVED;
 }
@@ -589,7 +596,8 @@ static bool down_data(struct forward *f, const char *bytes, size_t len)
 static enum step down_plain(struct forward *f)
 {
     struct body *b = &f->down_body;
-    size_t want = b->kind == BODY_LENGTH && b->left < RELAY_CHUNK_BYTES ? (size_t)b->left : RELAY_CHUNK_BYTES;
+    size_t want =
+        b->kind == BODY_LENGTH && b->left < RELAY_CHUNK_BYTES ? (size_t)b->left : RELAY_CHUNK_BYTES;
     const char *bytes = f->in + f->in_at;
     ssize_t n;
     if (f->in_at < f->n_in) {
@@ -625,8 +633,8 @@ static enum step down_chunked(struct forward *f)
     while (f->in_at < f->n_in) {
         size_t used, n_data;
         const char *data;
-        enum chunked_result result =
-            chunked_feed(&f->down_body.chunks, f->in + f->in_at, f->n_in - f->in_at, &used, &data, &n_data);
+        enum chunked_result result = chunked_feed(&f->down_body.chunks, f->in + f->in_at,
+                                                  f->n_in - f->in_at, &used, &data, &n_data);
         f->in_at += (uint32_t)used;
         if (result == CHUNKED_BAD) {
             bad_answer(f, f->down_body.chunks.why);
@@ -662,8 +670,8 @@ static enum step pump_down(struct forward *f)
 static void settle_origin(struct forward *f)
 {
     struct origin *o = f->origin;
-    bool is_clean = f->keeps_origin && f->up_body.is_done && out_is_empty(&f->up) && !f->is_up_broken &&
-                    f->in_at == f->n_in && !o->io.is_peer_done;
+    bool is_clean = f->keeps_origin && f->up_body.is_done && out_is_empty(&f->up) &&
+                    !f->is_up_broken && f->in_at == f->n_in && !o->io.is_peer_done;
     f->origin = NULL;
     if (is_clean)
         origin_give(&f->c->worker->origins, o, conf_of(f)->timeouts.http_idle_ms);
@@ -684,7 +692,8 @@ static bool is_over(const struct forward *f)
     return f->has_answer && f->down_body.is_done && out_is_empty(&f->down);
 }
 
-/* A client that reset is found while we wait for its origin; one that only half-closed is served. */
+/* A client that reset is found while we wait for its origin; one that only half-closed is served.
+ */
 static bool client_is_gone(struct forward *f)
 {
     struct io *io = client_io(f);
@@ -800,7 +809,8 @@ static bool is_method(const struct forward *f, const char *name)
     return strcmp(f->method, name) == 0;
 }
 
-/* A Host that could not be a Host (RFC 9112 section 3.2), or none where there must be one. NULL: fine. */
+/* A Host that could not be a Host (RFC 9112 section 3.2), or none where there must be one. NULL:
+ * fine. */
 static const char *bad_host(const struct conn_setup *s)
 {
     const struct head_framing *framing = &s->head.framing;
@@ -843,9 +853,11 @@ static void frame_request(struct forward *f)
                                                              : BODY_NONE,
                                .left = framing->length};
     chunked_init(&f->up_body.chunks);
-    f->has_body = f->up_body.kind == BODY_CHUNKED || (f->up_body.kind == BODY_LENGTH && framing->length > 0);
+    f->has_body =
+        f->up_body.kind == BODY_CHUNKED || (f->up_body.kind == BODY_LENGTH && framing->length > 0);
     f->up_body.is_done = !f->has_body;
-    f->keeps_client = !framing->wants_close && (f->c->setup->head.minor >= 1 || framing->wants_keep);
+    f->keeps_client =
+        !framing->wants_close && (f->c->setup->head.minor >= 1 || framing->wants_keep);
 }
 
 /* Writes the outgoing head into f->up and takes the incoming one out of the set-up buffer. */
@@ -861,8 +873,8 @@ static bool write_request(struct forward *f, const char *path, size_t n_path, in
         refuse(f, REASON_INTERNAL, 0, NULL);
         return false;
     }
-    switch (rewrite_request(&s->head, s->buf, &s->target, path, n_path, f->c->worker->shared->via, n_forwards,
-                            body, f->up.bytes, f->up.size, &len)) {
+    switch (rewrite_request(&s->head, s->buf, &s->target, path, n_path, f->c->worker->shared->via,
+                            n_forwards, body, f->up.bytes, f->up.size, &len)) {
     case REWRITE_OK:
         break;
     case REWRITE_LOOP:
@@ -968,7 +980,8 @@ void forward_start(struct conn *c)
         conn_answer_options(c);
         return;
     }
-    enum authority_result parsed = authority_parse_absolute(target, n_target, &s->target, &path_at, &why);
+    enum authority_result parsed =
+        authority_parse_absolute(target, n_target, &s->target, &path_at, &why);
     if (parsed != AUTHORITY_OK) {
         conn_keep_host(c, target, n_target);
         refuse(f, parsed == AUTHORITY_BAD_SCHEME ? REASON_METHOD : REASON_BAD_REQUEST,

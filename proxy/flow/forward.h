@@ -6,7 +6,8 @@
 
 struct forward;
 
-/* A head that is no CONNECT is complete in c->setup. The caller returns at once: the connection may be finished. */
+/* A head that is no CONNECT is complete in c->setup. The caller returns at once: the connection may
+ * be finished. */
 void forward_start(struct conn *c);
 /* The client's socket is ready while an exchange runs. */
 void forward_client_ready(struct conn *c);

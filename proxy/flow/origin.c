@@ -1,7 +1,8 @@
 /*
- * The pool of one worker. The one used last is taken first: it is the least likely to have been closed meanwhile. A socket
- * that becomes readable while nobody asked anything has either ended or sent bytes that belong to no request; both
- * ways it is closed, so nothing an origin sent for one client can ever be the start of another's answer.
+ * The pool of one worker. The one used last is taken first: it is the least likely to have been
+ * closed meanwhile. A socket that becomes readable while nobody asked anything has either ended or
+ * sent bytes that belong to no request; both ways it is closed, so nothing an origin sent for one
+ * client can ever be the start of another's answer.
  */
 #include "proxy/flow/origin.h"
 
@@ -75,7 +76,7 @@ struct origin *origin_take(struct origin_pool *p, const struct endpoint *to, uns
                            const struct egress *egress)
 {
     for (unsigned i = 0; i < n_to; i++) {
-        list_for_each_safe(pos, tmp, bucket_of(p, &to[i])) {
+        list_for_each_safe (pos, tmp, bucket_of(p, &to[i])) {
             struct origin *o = list_entry(pos, struct origin, node);
             if (!endpoint_equal(&o->to, &to[i]) || !egress_equal(&o->egress, egress))
                 continue;

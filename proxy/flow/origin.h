@@ -20,7 +20,7 @@ struct origin {
     struct egress egress;
     struct origin_pool *pool; /* NULL: lent */
     struct timer idle;
-    bool is_reused;     /* it has served a request before */
+    bool is_reused; /* it has served a request before */
 };
 
 struct origin_pool {
@@ -33,12 +33,14 @@ struct origin_pool {
 void origin_pool_init(struct origin_pool *p, struct loop *loop);
 /* Closes all idle ones: at the end, and when rules changed so that none outlives its permission. */
 void origin_pool_close_all(struct origin_pool *p);
-/* The one used last to any of @to by @egress, checked for an end or stray bytes; NULL: none. The caller owns it. */
+/* The one used last to any of @to by @egress, checked for an end or stray bytes; NULL: none. The
+ * caller owns it. */
 struct origin *origin_take(struct origin_pool *p, const struct endpoint *to, unsigned n_to,
                            const struct egress *egress);
-/* Back to the pool for @idle_ms; the oldest makes room. Takes @o. Its io must be registered and its stream clean. */
+/* Back to the pool for @idle_ms; the oldest makes room. Takes @o. Its io must be registered and its
+ * stream clean. */
 void origin_give(struct origin_pool *p, struct origin *o, uint64_t idle_ms);
-struct origin *origin_new(void); /* closed io; NULL: out of memory */
+struct origin *origin_new(void);              /* closed io; NULL: out of memory */
 struct origin *origin_free(struct origin *o); /* closes it; also when it is in the pool */
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * The way from a split target to a connected socket, the same for tunnels and plain requests: port list, name, resolver, each
- * address, dial. The name is judged before it is resolved and each address before it is dialled, by the snapshot
- * under which the request began. Whoever asks decides in between whether a dial is needed at all (a pooled connection
- * to a permitted address will do).
+ * The way from a split target to a connected socket, the same for tunnels and plain requests: port
+ * list, name, resolver, each address, dial. The name is judged before it is resolved and each
+ * address before it is dialled, by the snapshot under which the request began. Whoever asks decides
+ * in between whether a dial is needed at all (a pooled connection to a permitted address will do).
  */
 #include "proxy/flow/reach.h"
 
@@ -13,8 +13,8 @@
 
 enum { PHRASE_MAX = 200 };
 
-static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome, const struct addr *addrs,
-                              unsigned n_addrs);
+static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome,
+                              const struct addr *addrs, unsigned n_addrs);
 static void on_origin_connected(struct dial *d, enum dial_outcome outcome, unsigned winner);
 
 static const struct conf *conf_of(struct conn *c)
@@ -39,7 +39,8 @@ static void refuse(struct conn *c, enum reason reason)
 }
 
 /* 403 with the reason in words; the rule is named only here. */
-static void refuse_by_verdict(struct conn *c, enum verdict verdict, const struct verdict_detail *detail)
+static void refuse_by_verdict(struct conn *c, enum verdict verdict,
+                              const struct verdict_detail *detail)
 {
     char phrase[PHRASE_MAX];
     struct conn_refusal why = {.phrase = phrase, .rule = detail->rule};
@@ -63,7 +64,8 @@ static void refuse_by_verdict(struct conn *c, enum verdict verdict, const struct
     case VERDICT_UNDECIDED:
         why.reason = REASON_OUT_DENIED;
         if (rule)
-            snprintf(phrase, sizeof(phrase), "Forbidden by rule %s:%u", rule->place.file, rule->place.line);
+            snprintf(phrase, sizeof(phrase), "Forbidden by rule %s:%u", rule->place.file,
+                     rule->place.line);
         else
             snprintf(phrase, sizeof(phrase), "Forbidden, no allow line of [out] matches");
         break;
@@ -71,16 +73,18 @@ static void refuse_by_verdict(struct conn *c, enum verdict verdict, const struct
     conn_refuse(c, &why);
 }
 
-/* Keeps the addresses that may be dialled. With none left: the verdict that refused the first one. */
-static enum verdict permit(struct conn *c, enum verdict by_name, const struct addr *addrs, unsigned n_addrs,
-                           unsigned *ret_n, struct verdict_detail *ret_detail)
+/* Keeps the addresses that may be dialled. With none left: the verdict that refused the first one.
+ */
+static enum verdict permit(struct conn *c, enum verdict by_name, const struct addr *addrs,
+                           unsigned n_addrs, unsigned *ret_n, struct verdict_detail *ret_detail)
 {
     const struct snapshot *s = c->view->snapshot;
     enum verdict first = VERDICT_ALLOW;
     unsigned n = 0;
     for (unsigned i = 0; i < n_addrs && n < DIAL_ADDRS_MAX; i++) {
         struct verdict_detail detail = {0};
-        enum verdict v = verdict_addr(s->acl, &c->worker->own->own, by_name, &addrs[i], c->port, &detail);
+        enum verdict v =
+            verdict_addr(s->acl, &c->worker->own->own, by_name, &addrs[i], c->port, &detail);
         if (v == VERDICT_ALLOW) {
             c->setup->to[n++] = (struct endpoint){.addr = addrs[i], .port = c->port};
         } else if (first == VERDICT_ALLOW) {
@@ -92,7 +96,8 @@ static enum verdict permit(struct conn *c, enum verdict by_name, const struct ad
     return n > 0 ? VERDICT_ALLOW : first;
 }
 
-static void permit_addresses(struct conn *c, enum verdict by_name, const struct addr *addrs, unsigned n_addrs)
+static void permit_addresses(struct conn *c, enum verdict by_name, const struct addr *addrs,
+                             unsigned n_addrs)
 {
     struct conn_setup *s = c->setup;
     struct verdict_detail detail = {0};
@@ -112,13 +117,13 @@ void reach_dial(struct conn *c, struct io *io, reach_connected_fn on_connected)
     struct egress egress = egress_from_conf(&c->proxy->base.egress);
     s->on_connected = on_connected;
     conn_set_state(c, CONN_STATE_DIAL);
-    if (dial_start(&s->dial, &c->worker->loop, &egress, io, s->to, s->n_to, conf_of(c)->timeouts.connect_ms,
-                   on_origin_connected) < 0)
+    if (dial_start(&s->dial, &c->worker->loop, &egress, io, s->to, s->n_to,
+                   conf_of(c)->timeouts.connect_ms, on_origin_connected) < 0)
         refuse(c, REASON_INTERNAL);
 }
 
-static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome, const struct addr *addrs,
-                              unsigned n_addrs)
+static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome,
+                              const struct addr *addrs, unsigned n_addrs)
 {
     struct conn *c = list_entry(l, struct conn_setup, lookup)->conn;
     c->times.dns_ms = elapsed_ms(c);

@@ -1,6 +1,7 @@
 /*
- * CONNECT. The request target alone decides: Host, Connection and Content-Length: 0 are ignored (real clients send all
- * kinds). What follows the head is kept and goes to the destination once it has accepted.
+ * CONNECT. The request target alone decides: Host, Connection and Content-Length: 0 are ignored
+ * (real clients send all kinds). What follows the head is kept and goes to the destination once it
+ * has accepted.
  */
 #include "proxy/flow/tunnel.h"
 
@@ -28,7 +29,8 @@ void tunnel_start(struct conn *c)
     struct shared *shared = c->worker->shared;
     const char *text = s->buf + s->head.target.at;
     const char *why = bad_framing(&s->head);
-    if (why || authority_parse_connect(text, s->head.target.len, &s->target, &why) != AUTHORITY_OK) {
+    if (why ||
+        authority_parse_connect(text, s->head.target.len, &s->target, &why) != AUTHORITY_OK) {
         conn_keep_host(c, text, s->head.target.len);
         conn_refuse(c, &(struct conn_refusal){.reason = REASON_BAD_REQUEST, .body = why});
         return;

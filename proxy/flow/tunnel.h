@@ -4,6 +4,7 @@
 
 #include "proxy/flow/conn.h"
 
-/* The head of a CONNECT is complete in c->setup. The caller returns at once: the connection may be finished. */
+/* The head of a CONNECT is complete in c->setup. The caller returns at once: the connection may be
+ * finished. */
 void tunnel_start(struct conn *c);
 #endif

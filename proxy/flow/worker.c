@@ -1,7 +1,8 @@
 /*
- * A worker owns all that happens on its thread; nothing here takes a lock. The main thread speaks to it by mail only: an
- * update carries the snapshot, our own addresses and the complete list of sockets, so a reload is applied as a whole or
- * (out of memory) not at all. Sockets that the new list names by the same id are never touched.
+ * A worker owns all that happens on its thread; nothing here takes a lock. The main thread speaks
+ * to it by mail only: an update carries the snapshot, our own addresses and the complete list of
+ * sockets, so a reload is applied as a whole or (out of memory) not at all. Sockets that the new
+ * list names by the same id are never touched.
  */
 #include "proxy/flow/worker.h"
 
@@ -104,7 +105,8 @@ static void on_sample_over(struct timer *t)
 {
     struct worker *w = list_entry(t, struct worker, log_sample);
     if (w->n_unlogged > 0)
-        log_warning("msg=\"refusals not recorded one by one\" worker=%u n=%u", w->index, w->n_unlogged);
+        log_warning("msg=\"refusals not recorded one by one\" worker=%u n=%u", w->index,
+                    w->n_unlogged);
     w->n_logged = w->n_unlogged = 0;
 }
 
@@ -142,8 +144,9 @@ static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, 
     if (w->view->snapshot->conf.acl_deny_403) {
         struct conn *c = conn_accept(w, w->view, proxy, NULL, fd, peer);
         if (c)
-            conn_refuse(c, &(struct conn_refusal){
-                               .reason = REASON_SOURCE_DENIED, .status = 403, .phrase = "Forbidden source"});
+            conn_refuse(c, &(struct conn_refusal){.reason = REASON_SOURCE_DENIED,
+                                                  .status = 403,
+                                                  .phrase = "Forbidden source"});
         return;
     }
     close(fd);
@@ -191,7 +194,7 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
 
 static struct worker_socket *find_socket(struct worker *w, uint64_t id)
 {
-    list_for_each(pos, &w->sockets) {
+    list_for_each (pos, &w->sockets) {
         struct worker_socket *s = list_entry(pos, struct worker_socket, node);
         if (s->id == id)
             return s;
@@ -287,7 +290,7 @@ static void use_snapshot(struct worker *w, struct view *view)
 {
     struct view *old = w->view;
     w->view = view;
-    list_for_each(pos, &w->conns)
+    list_for_each (pos, &w->conns)
         conn_set_view(list_entry(pos, struct conn, node), view);
     view_unref(old);
     origin_pool_close_all(&w->origins); /* nothing outlives its permission */
@@ -311,7 +314,7 @@ static void on_update(struct mail *m)
     own_set_unref(old_own);
     if (view)
         use_snapshot(w, view);
-    list_for_each_safe(pos, tmp, &w->sockets) {
+    list_for_each_safe (pos, tmp, &w->sockets) {
         struct worker_socket *s = list_entry(pos, struct worker_socket, node);
         if (!is_ordered(u->orders, u->n_orders, s->id))
             socket_close(s);
@@ -370,7 +373,7 @@ static void tell_drained(struct worker *w)
 
 static void finish_all(struct worker *w)
 {
-    list_for_each(pos, &w->conns)
+    list_for_each (pos, &w->conns)
         conn_finish(list_entry(pos, struct conn, node), REASON_SHUTDOWN);
 }
 
@@ -385,9 +388,9 @@ static void on_drain(struct mail *m)
     struct worker *w = d->worker;
     bool was_draining = w->is_draining;
     w->is_draining = true;
-    list_for_each_safe(pos, tmp, &w->sockets)
+    list_for_each_safe (pos, tmp, &w->sockets)
         socket_close(list_entry(pos, struct worker_socket, node));
-    list_for_each(pos, &w->conns) {
+    list_for_each (pos, &w->conns) {
         struct conn *c = list_entry(pos, struct conn, node);
         if (d->limit_ms == 0 || (c->state == CONN_STATE_HEAD && !c->setup))
             conn_finish(c, REASON_SHUTDOWN);
@@ -470,7 +473,7 @@ int worker_start(struct worker *w)
 
 void worker_fini(struct worker *w)
 {
-    list_for_each_safe(pos, tmp, &w->sockets)
+    list_for_each_safe (pos, tmp, &w->sockets)
         socket_close(list_entry(pos, struct worker_socket, node));
     finish_all(w);
     if (w->loop.base)

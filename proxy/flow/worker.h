@@ -1,4 +1,5 @@
-/* worker - one thread's world: loop, listeners, connections, resolver, and the view of the rules. */
+/* worker - one thread's world: loop, listeners, connections, resolver, and the view of the rules.
+ */
 #ifndef PROXY_FLOW_WORKER_H
 #define PROXY_FLOW_WORKER_H
 
@@ -22,7 +23,7 @@ struct worker;
 /* A snapshot as one worker uses it: a plain count, since all users are on its thread. */
 struct view {
     struct worker *worker;
-    struct snapshot *snapshot; /* one reference */
+    struct snapshot *snapshot;      /* one reference */
     struct resolver_group **groups; /* owned: one a [web-proxy] */
     unsigned n_users;
 };
@@ -39,10 +40,10 @@ enum socket_kind { SOCKET_WEB, SOCKET_DNS_UDP, SOCKET_DNS_TCP };
 
 /* One listening socket of this worker, as the main thread wants it. */
 struct socket_order {
-    uint64_t id;        /* the same id is the same socket; ids that are not named are closed */
+    uint64_t id; /* the same id is the same socket; ids that are not named are closed */
     enum socket_kind kind;
     unsigned conf_index; /* in web_proxies or dns of the snapshot */
-    int fd;             /* new: taken; -1: keep the one with this id */
+    int fd;              /* new: taken; -1: keep the one with this id */
 };
 
 /* Shared by all workers; embedded in the daemon. */
@@ -91,18 +92,20 @@ int worker_start(struct worker *w) __attribute__((warn_unused_result));
 /* After the thread ended (or never started). */
 void worker_fini(struct worker *w);
 
-/* Main thread: everything that changed, applied by the worker as a whole. @orders is copied, its fds are taken.
- * -ENOMEM: nothing was sent, the fds are closed. */
+/* Main thread: everything that changed, applied by the worker as a whole. @orders is copied, its
+ * fds are taken. -ENOMEM: nothing was sent, the fds are closed. */
 int worker_post_update(struct worker *w, struct snapshot *snapshot, struct own_set *own,
                        const struct socket_order *orders, unsigned n_orders)
     __attribute__((warn_unused_result));
 /* Stop accepting, finish what runs within @limit_ms, then on_drained. 0 ms: at once. */
 int worker_post_drain(struct worker *w, uint64_t limit_ms) __attribute__((warn_unused_result));
-int worker_post_stop(struct worker *w) __attribute__((warn_unused_result)); /* after drained: ends the thread */
+int worker_post_stop(struct worker *w)
+    __attribute__((warn_unused_result)); /* after drained: ends the thread */
 
 struct view *view_ref(struct view *v);
 void view_unref(struct view *v);
-/* A record to the sink, if records are wanted at all. Refusals of sources are sampled by the caller. */
+/* A record to the sink, if records are wanted at all. Refusals of sources are sampled by the
+ * caller. */
 void worker_record(struct worker *w, const struct access_record *r);
 /* Whether a refusal may be logged now: 50 a second, the others are counted and told. */
 bool worker_may_log_refusal(struct worker *w);

@@ -1,7 +1,7 @@
 /*
- * A byte machine for everything but the data, which is handed out in place. Each of its refusals stands for a way in which
- * two parsers once disagreed on where a body ends: a sign or 0x before the size, a lone LF, a CR inside an
- * extension, white space around the size, a size that wraps.
+ * A byte machine for everything but the data, which is handed out in place. Each of its refusals
+ * stands for a way in which two parsers once disagreed on where a body ends: a sign or 0x before
+ * the size, a lone LF, a CR inside an extension, white space around the size, a size that wraps.
  */
 #include "proxy/http/chunked.h"
 
@@ -85,13 +85,15 @@ static enum state step_extension(struct chunked *d, unsigned char c)
     if (++d->n_extension > CHUNKED_EXTENSION_MAX)
         return bad(d, "chunk extension too long");
     if (d->state == STATE_EXTENSION_ESCAPED)
-        return is_text(c) ? STATE_EXTENSION_QUOTED : bad(d, "control character in a chunk extension");
+        return is_text(c) ? STATE_EXTENSION_QUOTED
+                          : bad(d, "control character in a chunk extension");
     if (d->state == STATE_EXTENSION_QUOTED) {
         if (c == '\\')
             return STATE_EXTENSION_ESCAPED;
         if (c == '"')
             return STATE_EXTENSION;
-        return is_text(c) ? STATE_EXTENSION_QUOTED : bad(d, "control character in a chunk extension");
+        return is_text(c) ? STATE_EXTENSION_QUOTED
+                          : bad(d, "control character in a chunk extension");
     }
     if (c == '\r')
         return STATE_SIZE_LF;

@@ -1,8 +1,9 @@
 /*
- * Serialising. A head goes on only as what our own parser understood: the start line, framing and Host are written from
- * parsed values, the other fields from their spans, each as `Name: value`. So an origin sees one spelling of everything
- * that decides where a message ends, whatever the client wrote. Connection options are collected first and are
- * bounded; a field that one names is dropped, but no option can take the framing away (RFC 9110 section 7.6.1).
+ * Serialising. A head goes on only as what our own parser understood: the start line, framing and
+ * Host are written from parsed values, the other fields from their spans, each as `Name: value`. So
+ * an origin sees one spelling of everything that decides where a message ends, whatever the client
+ * wrote. Connection options are collected first and are bounded; a field that one names is dropped,
+ * but no option can take the framing away (RFC 9110 section 7.6.1).
  */
 #include "proxy/http/rewrite.h"
 
@@ -85,9 +86,17 @@ static bool is_option(const struct options *options, const char *buf, struct hea
 
 static bool is_hop_by_hop(const char *buf, const struct head_field *f)
 {
-    static const char *const names[] = {
-        "Connection", "Proxy-Connection",    "Keep-Alive",         "TE",  "Trailer", "Transfer-Encoding",
-        "Upgrade",    "Proxy-Authorization", "Proxy-Authenticate", "HTTP2-Settings", "Proxy-Authentication-Info"};
+    static const char *const names[] = {"Connection",
+                                        "Proxy-Connection",
+                                        "Keep-Alive",
+                                        "TE",
+                                        "Trailer",
+                                        "Transfer-Encoding",
+                                        "Upgrade",
+                                        "Proxy-Authorization",
+                                        "Proxy-Authenticate",
+                                        "HTTP2-Settings",
+                                        "Proxy-Authentication-Info"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (f->name.len == strlen(names[i]) && is_named(buf, f, names[i]))
             return true;
@@ -103,11 +112,17 @@ static void put_field(struct out *o, const char *buf, const struct head_field *f
     put_text(o, "\r\n");
 }
 
+/* RFC 9110 section 8.6: these have no Content-Length at all. */
+static bool has_no_content(const struct head *h)
+{
+    return h->kind == HEAD_RESPONSE && (h->status_code < 200 || h->status_code == 204);
+}
+
 static void put_framing(struct out *o, const struct head *h, enum rewrite_body body)
 {
     if (body == REWRITE_BODY_CHUNKED) {
         put_text(o, "Transfer-Encoding: chunked\r\n");
-    } else if (h->framing.has_length && body != REWRITE_BODY_CLOSE) {
+    } else if (h->framing.has_length && body != REWRITE_BODY_CLOSE && !has_no_content(h)) {
         put_text(o, "Content-Length: ");
         put_number(o, h->framing.length);
         put_text(o, "\r\n");
@@ -153,13 +168,14 @@ static void put_via(struct out *o, unsigned minor, const char *via)
 }
 
 /* Fields that go on as they are; the caller writes framing, Host and Via. */
-static void put_fields(struct out *o, const struct head *h, const char *buf, const struct options *options,
-                       int max_forwards)
+static void put_fields(struct out *o, const struct head *h, const char *buf,
+                       const struct options *options, int max_forwards)
 {
     for (uint32_t i = 0; i < h->n_fields; i++) {
         const struct head_field *f = &h->fields[i];
         if (is_hop_by_hop(buf, f) || is_named(buf, f, "Content-Length") ||
-            (h->kind == HEAD_REQUEST && is_named(buf, f, "Host")) || is_option(options, buf, f->name))
+            (h->kind == HEAD_REQUEST && is_named(buf, f, "Host")) ||
+            is_option(options, buf, f->name))
             continue;
         if (max_forwards >= 0 && is_named(buf, f, "Max-Forwards")) {
             put_text(o, "Max-Forwards: ");
@@ -171,9 +187,10 @@ static void put_fields(struct out *o, const struct head *h, const char *buf, con
     }
 }
 
-enum rewrite_result rewrite_request(const struct head *h, const char *buf, const struct authority *target,
-                                    const char *path, size_t n_path, const char *via, int max_forwards,
-                                    enum rewrite_body body, char *out, size_t size, size_t *ret_len)
+enum rewrite_result rewrite_request(const struct head *h, const char *buf,
+                                    const struct authority *target, const char *path, size_t n_path,
+                                    const char *via, int max_forwards, enum rewrite_body body,
+                                    char *out, size_t size, size_t *ret_len)
 {
     struct out o = {.bytes = out, .size = size};
     struct options options;

@@ -1,4 +1,5 @@
-/* rewrite - heads as they go on: what was parsed is written anew, nothing is copied unseen (pure). */
+/* rewrite - heads as they go on: what was parsed is written anew, nothing is copied unseen (pure).
+ */
 #ifndef PROXY_HTTP_REWRITE_H
 #define PROXY_HTTP_REWRITE_H
 
@@ -19,20 +20,29 @@ enum rewrite_result {
 };
 
 /* How the body is framed on the outgoing leg. */
-enum rewrite_body { REWRITE_BODY_NONE, REWRITE_BODY_LENGTH, REWRITE_BODY_CHUNKED, REWRITE_BODY_CLOSE };
+enum rewrite_body {
+    REWRITE_BODY_NONE,
+    REWRITE_BODY_LENGTH,
+    REWRITE_BODY_CHUNKED,
+    REWRITE_BODY_CLOSE
+};
 
 /**
- * rewrite_request - the request in origin-form: Host from the target, hop-by-hop fields gone, Via added, HTTP/1.1
- * @path, @n_path: origin-form part of the target; empty: "/", beginning with `?`: "/" is put before it
+ * rewrite_request - the request in origin-form: Host from the target, hop-by-hop fields gone, Via
+ * added, HTTP/1.1
+ * @path, @n_path: origin-form part of the target; empty: "/", beginning with `?`: "/" is put before
+ * it
  * @via: our pseudonym. @max_forwards: -1 leave the field as it is, else written in its place
  *
- * Removed: Connection, Proxy-Connection, Keep-Alive, TE, Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings, Proxy-Authorization,
- * Proxy-Authenticate, and what Connection names, except Host and the framing fields, which are written from what was
- * parsed (RFC 9110 section 7.6.1). Everything else goes on byte for byte in its order.
+ * Removed: Connection, Proxy-Connection, Keep-Alive, TE, Trailer, Transfer-Encoding, Upgrade,
+ * HTTP2-Settings, Proxy-Authorization, Proxy-Authenticate, and what Connection names, except Host
+ * and the framing fields, which are written from what was parsed (RFC 9110 section 7.6.1).
+ * Everything else goes on byte for byte in its order.
  */
-enum rewrite_result rewrite_request(const struct head *h, const char *buf, const struct authority *target,
-                                    const char *path, size_t n_path, const char *via, int max_forwards,
-                                    enum rewrite_body body, char *out, size_t size, size_t *ret_len);
+enum rewrite_result rewrite_request(const struct head *h, const char *buf,
+                                    const struct authority *target, const char *path, size_t n_path,
+                                    const char *via, int max_forwards, enum rewrite_body body,
+                                    char *out, size_t size, size_t *ret_len);
 
 /**
  * rewrite_response - the response head for the client: HTTP/1.1, hop-by-hop fields gone, Via added

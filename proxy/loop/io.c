@@ -1,7 +1,7 @@
 /*
- * A socket is registered once with everything and edge-triggered; afterwards the kernel is asked again only when a call
- * said EAGAIN. EV_CLOSED carries EPOLLRDHUP: a short read may count as drained only while no FIN is known (a FIN that
- * came together with data raises no second edge).
+ * A socket is registered once with everything and edge-triggered; afterwards the kernel is asked
+ * again only when a call said EAGAIN. EV_CLOSED carries EPOLLRDHUP: a short read may count as
+ * drained only while no FIN is known (a FIN that came together with data raises no second edge).
  */
 #include "proxy/loop/io.h"
 

@@ -31,7 +31,8 @@ int io_open(struct io *io, struct loop *loop, int fd, io_ready_fn on_ready, void
 void io_close(struct io *io);
 /* Closes so that the peer gets a RST: what was not sent is not taken for complete. */
 void io_reset(struct io *io);
-/* Moves a registered socket to another object: the fd is re-registered. Returns as io_open(); @from is closed. */
+/* Moves a registered socket to another object: the fd is re-registered. Returns as io_open(); @from
+ * is closed. */
 int io_move(struct io *from, struct io *to, struct loop *loop, io_ready_fn on_ready, void *owner)
     __attribute__((warn_unused_result));
 /* Another owner from now on; the registration stays. */

@@ -1,8 +1,9 @@
 /*
- * One thread's world of events. We own the loop around libevent's: one poll, its callbacks, due timers, then the tasks
- * put off to the end of the round (frees, so that no callback pulls the ground from under another), then one bulk task.
- * A bulk task is never run from a callback, since a callback that re-activates its own event does not yield to others.
- * The wheel has one kernel deadline, re-armed only when something earlier comes.
+ * One thread's world of events. We own the loop around libevent's: one poll, its callbacks, due
+ * timers, then the tasks put off to the end of the round (frees, so that no callback pulls the
+ * ground from under another), then one bulk task. A bulk task is never run from a callback, since a
+ * callback that re-activates its own event does not yield to others. The wheel has one kernel
+ * deadline, re-armed only when something earlier comes.
  */
 #include "proxy/loop/loop.h"
 
@@ -62,7 +63,8 @@ uint64_t loop_now_ms(struct loop *l)
     return l->now_ms;
 }
 
-/* One kernel timer for the wheel; an earlier one than needed costs a wake-up, a later one would be wrong. */
+/* One kernel timer for the wheel; an earlier one than needed costs a wake-up, a later one would be
+ * wrong. */
 static void arm_deadline(struct loop *l)
 {
     uint64_t now = loop_now_ms(l);
@@ -70,7 +72,8 @@ static void arm_deadline(struct loop *l)
     if (next == UINT64_MAX || now + next >= l->timer_event_due_ms)
         return;
     l->timer_event_due_ms = now + next;
-    struct timeval tv = {.tv_sec = (time_t)(next / 1000), .tv_usec = (suseconds_t)(next % 1000) * 1000};
+    struct timeval tv = {.tv_sec = (time_t)(next / 1000),
+                         .tv_usec = (suseconds_t)(next % 1000) * 1000};
     evtimer_add(&l->timer_event, &tv);
 }
 

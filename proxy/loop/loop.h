@@ -11,7 +11,6 @@
 #include "proxy/base/list.h"
 #include "proxy/loop/timers.h"
 
-
 /* Work for the end of this round of events: embed, init with loop_task_init(). */
 struct loop_task {
     struct list node;
@@ -20,13 +19,13 @@ struct loop_task {
 
 struct loop {
     struct event_base *base;
-    uint64_t now_ms;          /* private: read loop_now_ms() */
-    bool is_now_stale;        /* a poll may have waited since now_ms was read */
+    uint64_t now_ms;   /* private: read loop_now_ms() */
+    bool is_now_stale; /* a poll may have waited since now_ms was read */
     struct timers timers;
     struct event timer_event; /* one kernel deadline for the whole wheel */
     uint64_t timer_event_due_ms;
-    struct list tasks;        /* run once at the end of the round: frees */
-    struct list bulk;         /* one is run between two polls: bulk transfers take turns */
+    struct list tasks; /* run once at the end of the round: frees */
+    struct list bulk;  /* one is run between two polls: bulk transfers take turns */
     bool is_stopping;
 };
 
@@ -39,10 +38,11 @@ void loop_round(struct loop *l, bool may_wait);
 void loop_stop(struct loop *l);
 
 void loop_task_init(struct loop_task *t, void (*run)(struct loop_task *));
-/* Runs once at the end of this round, after all callbacks of the round; queued twice is queued once. */
+/* Runs once at the end of this round, after all callbacks of the round; queued twice is queued
+ * once. */
 void loop_task_add(struct loop *l, struct loop_task *t);
-/* Runs between two polls: the first task of the queue, once a round; it may add itself again (at the end) or
- * call loop_bulk_keep() to stay first. */
+/* Runs between two polls: the first task of the queue, once a round; it may add itself again (at
+ * the end) or call loop_bulk_keep() to stay first. */
 void loop_bulk_add(struct loop *l, struct loop_task *t);
 void loop_bulk_keep(struct loop *l, struct loop_task *t);
 void loop_task_remove(struct loop_task *t);

@@ -1,6 +1,7 @@
 /*
- * An eventfd and a list under a mutex: rare messages (a new snapshot, a listener, drain), so a lock is the simple and
- * right thing; nothing per connection comes this way. The sender allocates, the receiver's function owns the mail.
+ * An eventfd and a list under a mutex: rare messages (a new snapshot, a listener, drain), so a lock
+ * is the simple and right thing; nothing per connection comes this way. The sender allocates, the
+ * receiver's function owns the mail.
  */
 #include "proxy/loop/mailbox.h"
 

@@ -19,7 +19,7 @@ struct mail {
 struct mailbox {
     pthread_mutex_t lock;
     struct list waiting;
-    int fd;             /* eventfd */
+    int fd; /* eventfd */
     struct event event;
 };
 

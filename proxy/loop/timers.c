@@ -1,8 +1,9 @@
 /*
- * A hierarchical timer wheel (Varghese and Lauck): level k has 64 slots of 64^k ticks. Starting and stopping are O(1);
- * a timer moves down at most once a level. It reads no clock: the caller says what time it is, so tests run 24 hours
- * in a millisecond. The bits in occupied[] may be stale after a stop, which costs one early wake-up and no more.
- * A timer fires never early: its tick is rounded up. Belongs to one loop and its thread.
+ * A hierarchical timer wheel (Varghese and Lauck): level k has 64 slots of 64^k ticks. Starting and
+ * stopping are O(1); a timer moves down at most once a level. It reads no clock: the caller says
+ * what time it is, so tests run 24 hours in a millisecond. The bits in occupied[] may be stale
+ * after a stop, which costs one early wake-up and no more. A timer fires never early: its tick is
+ * rounded up. Belongs to one loop and its thread.
  */
 #include "proxy/loop/timers.h"
 
@@ -37,7 +38,8 @@ static void place(struct timers *w, struct timer *t)
     w->occupied[level] |= 1ull << slot;
 }
 
-void timers_start(struct timers *w, struct timer *t, uint64_t now_ms, uint64_t delay_ms, timer_fn fire)
+void timers_start(struct timers *w, struct timer *t, uint64_t now_ms, uint64_t delay_ms,
+                  timer_fn fire)
 {
     timers_stop(w, t);
     uint64_t due = (now_ms + delay_ms + TIMERS_TICK_MS - 1) / TIMERS_TICK_MS;
@@ -67,7 +69,7 @@ static void cascade(struct timers *w, unsigned level)
     list_init(&moving);
     list_splice(&moving, &w->slots[level][slot]);
     w->occupied[level] &= ~(1ull << slot);
-    list_for_each_safe(pos, tmp, &moving) {
+    list_for_each_safe (pos, tmp, &moving) {
         list_remove(pos);
         place(w, list_entry(pos, struct timer, node));
     }
@@ -124,7 +126,8 @@ uint64_t timers_next_ms(const struct timers *w, uint64_t now_ms)
         if (!bits)
             continue;
         uint64_t here = w->now_tick >> (SLOT_BITS * level);
-        /* Rotated so that bit 0 is the next slot; what stands in the current one is a full turn away. */
+        /* Rotated so that bit 0 is the next slot; what stands in the current one is a full turn
+         * away. */
         unsigned shift = (here + 1) & SLOT_MASK;
         uint64_t ahead = shift ? bits >> shift | bits << (TIMERS_SLOTS - shift) : bits;
         uint64_t tick = (here + 1 + (unsigned)__builtin_ctzll(ahead)) << (SLOT_BITS * level);

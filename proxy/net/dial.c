@@ -1,7 +1,8 @@
 /*
- * The race of RFC 8305 section 5 over addresses that the verdict has already permitted: the address judged is the address
- * dialled. The first attempt runs in the caller's own io, so that the usual case (the first address answers) registers
- * its socket once; a later winner is moved there. Whoever wins closes the others. Belongs to one worker.
+ * The race of RFC 8305 section 5 over addresses that the verdict has already permitted: the address
+ * judged is the address dialled. The first attempt runs in the caller's own io, so that the usual
+ * case (the first address answers) registers its socket once; a later winner is moved there.
+ * Whoever wins closes the others. Belongs to one worker.
  */
 #include "proxy/net/dial.h"
 
@@ -49,8 +50,8 @@ static enum dial_outcome outcome_of(int error)
         return DIAL_REFUSED;
     if (error == ETIMEDOUT)
         return DIAL_TIMEOUT;
-    if (error == EADDRNOTAVAIL || error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS ||
-        error == EAGAIN)
+    if (error == EADDRNOTAVAIL || error == EMFILE || error == ENFILE || error == ENOMEM ||
+        error == ENOBUFS || error == EAGAIN)
         return DIAL_NO_PORTS;
     return DIAL_UNREACHABLE;
 }
@@ -115,7 +116,8 @@ static void on_limit(struct timer *t)
     finish(list_entry(t, struct dial, limit), DIAL_TIMEOUT);
 }
 
-/* Writable alone means connected; with anything else the kernel is asked (an error shows as both). */
+/* Writable alone means connected; with anything else the kernel is asked (an error shows as both).
+ */
 static int connect_result(struct io *io)
 {
     if (io->is_writable && !io->is_readable)

@@ -1,4 +1,5 @@
-/* dial - connect to the first address that answers: happy eyeballs over already permitted addresses. */
+/* dial - connect to the first address that answers: happy eyeballs over already permitted
+ * addresses. */
 #ifndef PROXY_NET_DIAL_H
 #define PROXY_NET_DIAL_H
 
@@ -15,13 +16,14 @@ enum dial_outcome {
     DIAL_REFUSED,     /* at least one address refused, none answered */
     DIAL_UNREACHABLE, /* no route, no such interface, no permitted family */
     DIAL_TIMEOUT,
-    DIAL_NO_PORTS,    /* no local port or fd left: our limit */
+    DIAL_NO_PORTS, /* no local port or fd left: our limit */
 };
 
 struct dial;
 /**
- * Called once, later, on the worker of the dial. DIAL_CONNECTED: @io given to dial_start() holds the socket, registered;
- * its on_ready still is the dial's: the owner replaces it. @local_error: the last errno of a failed attempt, for the log.
+ * Called once, later, on the worker of the dial. DIAL_CONNECTED: @io given to dial_start() holds
+ * the socket, registered; its on_ready still is the dial's: the owner replaces it. @local_error:
+ * the last errno of a failed attempt, for the log.
  */
 typedef void (*dial_done_fn)(struct dial *d, enum dial_outcome outcome, unsigned winner);
 
@@ -37,7 +39,8 @@ struct dial {
     struct io *io; /* borrowed: storage for the winner; the first attempt runs in it */
     dial_done_fn done;
     struct timer limit, stagger;
-    struct loop_task report; /* an outcome known before dial_start() returned is told at the end of the round */
+    struct loop_task
+        report; /* an outcome known before dial_start() returned is told at the end of the round */
     struct endpoint to[DIAL_ADDRS_MAX];
     unsigned n_to, n_started, n_running;
     unsigned winner;

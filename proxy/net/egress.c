@@ -1,7 +1,8 @@
 /*
- * How a socket leaves: by device, by source address, by mark, or by the routing table. Held as a copy of the
- * configuration's scalars, so connections in flight outlive a reload. The source port is left to connect()
- * (IP_BIND_ADDRESS_NO_PORT): binding it early would spend one of 28,000 ports a source address.
+ * How a socket leaves: by device, by source address, by mark, or by the routing table. Held as a
+ * copy of the configuration's scalars, so connections in flight outlive a reload. The source port
+ * is left to connect() (IP_BIND_ADDRESS_NO_PORT): binding it early would spend one of 28,000 ports
+ * a source address.
  */
 #include "proxy/net/egress.h"
 
@@ -13,7 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* First probe after 5 minutes of silence: far below the usual NAT time-outs of 15-60 minutes; dead after ~7 minutes. */
+/* First probe after 5 minutes of silence: far below the usual NAT time-outs of 15-60 minutes; dead
+ * after ~7 minutes. */
 enum { KEEP_IDLE_S = 300, KEEP_INTERVAL_S = 30, KEEP_COUNT = 4, USER_TIMEOUT_MS = 120000 };
 
 struct egress egress_from_conf(const struct conf_egress *c)
@@ -77,8 +79,8 @@ static int apply(const struct egress *e, int fd, bool is_ipv4, int type)
     int on = 1;
     if (!is_ipv4 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
         return -errno;
-    if (e->conf.ifname[0] &&
-        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, e->conf.ifname, (socklen_t)strlen(e->conf.ifname)) < 0)
+    if (e->conf.ifname[0] && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, e->conf.ifname,
+                                        (socklen_t)strlen(e->conf.ifname)) < 0)
         return -errno;
     if (e->conf.has_mark &&
         setsockopt(fd, SOL_SOCKET, SO_MARK, &e->conf.mark, sizeof(e->conf.mark)) < 0)

@@ -1,7 +1,8 @@
 /*
- * Accepting for one worker. Small batches, so that a burst of connections does not hold up the tunnels that run. When
- * the process has no fd left the listener takes its event out for a moment instead of spinning on a level that stays
- * ready; connections wait in the backlog meanwhile. TCP_DEFER_ACCEPT is not used: a silent client must be judged at once.
+ * Accepting for one worker. Small batches, so that a burst of connections does not hold up the
+ * tunnels that run. When the process has no fd left the listener takes its event out for a moment
+ * instead of spinning on a level that stays ready; connections wait in the backlog meanwhile.
+ * TCP_DEFER_ACCEPT is not used: a silent client must be judged at once.
  */
 #include "proxy/net/listener.h"
 
@@ -29,7 +30,8 @@ static void pause_accepting(struct listener *l)
     loop_timer_start(l->loop, &l->pause, LISTENER_PAUSE_MS, on_pause_over);
 }
 
-/* What only concerns the one connection that failed before we took it (accept(2), "Error handling"). */
+/* What only concerns the one connection that failed before we took it (accept(2), "Error
+ * handling"). */
 static bool is_of_one_connection(int error)
 {
     return error == ECONNABORTED || error == EINTR || error == EPROTO || error == ENETDOWN ||
@@ -61,7 +63,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-int listener_open(struct listener *l, struct loop *loop, int fd, listener_accept_fn on_accept, void *owner)
+int listener_open(struct listener *l, struct loop *loop, int fd, listener_accept_fn on_accept,
+                  void *owner)
 {
     *l = (struct listener){.loop = loop, .fd = fd, .on_accept = on_accept, .owner = owner};
     event_assign(&l->event, loop->base, fd, EV_READ | EV_PERSIST, on_acceptable, l);
@@ -87,7 +90,8 @@ static int datagram_options(int fd, bool is_ipv6)
     int on = 1;
     if (is_ipv6)
         return setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) < 0 ? -errno : 0;
-    /* Never believe a forged path MTU: answers are small enough, and are not to be fragmented (RFC 9715). */
+    /* Never believe a forged path MTU: answers are small enough, and are not to be fragmented (RFC
+     * 9715). */
     int discover = IP_PMTUDISC_OMIT;
     setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof(discover));
     return setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0 ? -errno : 0;
@@ -108,7 +112,8 @@ static int set_up(int fd, int type, const char *ifname, bool is_ipv6)
     return type == SOCK_STREAM ? egress_stream_options(fd) : datagram_options(fd, is_ipv6);
 }
 
-int listener_socket(int type, const char *ifname, bool is_ipv6, const struct addr *addr, uint16_t port)
+int listener_socket(int type, const char *ifname, bool is_ipv6, const struct addr *addr,
+                    uint16_t port)
 {
     int fd = socket(is_ipv6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)

@@ -1,4 +1,5 @@
-/* listener - a listening TCP socket of one worker: accept in small batches, pause when fds run out. */
+/* listener - a listening TCP socket of one worker: accept in small batches, pause when fds run out.
+ */
 #ifndef PROXY_NET_LISTENER_H
 #define PROXY_NET_LISTENER_H
 
@@ -10,16 +11,17 @@
 enum { LISTENER_BATCH = 16, LISTENER_PAUSE_MS = 100 };
 
 struct listener;
-/* @fd is given (non-blocking, close-on-exec); @peer unmapped by construction. Called on the listener's worker. */
+/* @fd is given (non-blocking, close-on-exec); @peer unmapped by construction. Called on the
+ * listener's worker. */
 typedef void (*listener_accept_fn)(struct listener *l, int fd, const struct endpoint *peer);
 
 struct listener {
     struct loop *loop;
-    int fd;                     /* owned */
+    int fd; /* owned */
     struct event event;
-    struct timer pause;         /* runs while accept waits for free fds */
+    struct timer pause; /* runs while accept waits for free fds */
     listener_accept_fn on_accept;
-    void *owner;                /* who embeds or made it */
+    void *owner; /* who embeds or made it */
     uint64_t n_pauses;
 };
 
@@ -30,10 +32,11 @@ void listener_close(struct listener *l); /* safe when never opened and zeroed wi
 
 /**
  * listener_socket - a bound socket with SO_REUSEPORT: @type SOCK_STREAM (listening) or SOCK_DGRAM
- * @ifname: bound to that device and to the wildcard address of @is_ipv6's family when not empty, else to @addr
- * (IP_FREEBIND, so a missing address is no error). Options that accepted sockets inherit (TCP_NODELAY, keepalive,
- * TCP_USER_TIMEOUT) are set here. Datagram sockets get IP_PKTINFO/IPV6_RECVPKTINFO and PMTUDISC_OMIT.
- * Returns: fd · -ENODEV (no such interface yet) · -EADDRINUSE · -errno.
+ * @ifname: bound to that device and to the wildcard address of @is_ipv6's family when not empty,
+ * else to @addr (IP_FREEBIND, so a missing address is no error). Options that accepted sockets
+ * inherit (TCP_NODELAY, keepalive, TCP_USER_TIMEOUT) are set here. Datagram sockets get
+ * IP_PKTINFO/IPV6_RECVPKTINFO and PMTUDISC_OMIT. Returns: fd · -ENODEV (no such interface yet) ·
+ * -EADDRINUSE · -errno.
  */
 int listener_socket(int type, const char *ifname, bool is_ipv6, const struct addr *addr,
                     uint16_t port) __attribute__((warn_unused_result));

@@ -1,18 +1,21 @@
 /*
- * The data path. Each direction reads into the worker's scratch buffer and writes at once; only when the destination
- * blocks do bytes get a heap block of their own, and the source is not read until it is gone. So an idle tunnel holds
- * no buffer, and memory a tunnel is bounded by one chunk a direction.
+ * The data path. Each direction reads into the worker's scratch buffer and writes at once; only
+ * when the destination blocks do bytes get a heap block of their own, and the source is not read
+ * until it is gone. So an idle tunnel holds no buffer, and memory a tunnel is bounded by one chunk
+ * a direction.
  *
- * Small traffic is served from the event. Whoever fills a whole chunk is a bulk transfer: its events only put it in
- * the loop's bulk queue, from which one tunnel at a time is served between polls.
+ * Small traffic is served from the event. Whoever fills a whole chunk is a bulk transfer: its
+ * events only put it in the loop's bulk queue, from which one tunnel at a time is served between
+ * polls.
  *
- * Ends. A FIN is passed on once everything before it is written; the other direction lives on, bounded by half-closed. An
- * error on one side resets the other. A write that fails may precede data we have not read yet (an origin that answers
- * and closes early), so the broken side is read to its end before the other is reset.
+ * Ends. A FIN is passed on once everything before it is written; the other direction lives on,
+ * bounded by half-closed. An error on one side resets the other. A write that fails may precede
+ * data we have not read yet (an origin that answers and closes early), so the broken side is read
+ * to its end before the other is reset.
  *
- * The settling look: libevent reports EPOLLERR as plain read and write readiness, so a reset that arrives in one
- * edge with data cannot be told from data. After a short read both sockets are asked once more when the tunnel has
- * been quiet for a moment, at most about once a second.
+ * The settling look: libevent reports EPOLLERR as plain read and write readiness, so a reset that
+ * arrives in one edge with data cannot be told from data. After a short read both sockets are asked
+ * once more when the tunnel has been quiet for a moment, at most about once a second.
  */
 #include "proxy/net/relay.h"
 
@@ -236,7 +239,8 @@ static bool conclude(struct relay *r, bool had_eof)
     return false;
 }
 
-/* Both directions. Returns whether more waits than the budget allowed; false too when it is over. */
+/* Both directions. Returns whether more waits than the budget allowed; false too when it is over.
+ */
 static bool run(struct relay *r, size_t budget, bool *ret_is_over)
 {
     *ret_is_over = true;
@@ -348,8 +352,9 @@ void relay_set_limits(struct relay *r, const struct relay_limits *limits)
         arm_idle(r);
 }
 
-int relay_start(struct relay *r, struct loop *loop, char *scratch, const struct relay_limits *limits,
-                const char *early, size_t n_early, relay_done_fn done)
+int relay_start(struct relay *r, struct loop *loop, char *scratch,
+                const struct relay_limits *limits, const char *early, size_t n_early,
+                relay_done_fn done)
 {
     if (n_early > 0 && keep_residue(&r->sides[RELAY_ORIGIN], early, n_early) < 0)
         return -ENOMEM;
@@ -366,7 +371,8 @@ int relay_start(struct relay *r, struct loop *loop, char *scratch, const struct 
     io_own(&r->sides[RELAY_ORIGIN].io, on_side_ready, r);
     r->is_running = true;
     arm_idle(r);
-    /* What is ready already raised its edge before we owned it: the first turn comes from the loop. */
+    /* What is ready already raised its edge before we owned it: the first turn comes from the loop.
+     */
     loop_bulk_add(loop, &r->bulk);
     return 0;
 }

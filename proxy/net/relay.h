@@ -10,11 +10,16 @@
 #include "proxy/report/reason.h"
 
 /*
- * RELAY_CHUNK_BYTES: one read; more than that waiting is a bulk transfer. A turn of a bulk transfer between two polls and
- * its quantum before the next one's turn are measured figures: with 32 busy streams 1 MiB a turn and 8 MiB a quantum
- * kept the p99 of interactive tunnels at 13-16 ms at the cost of a plain loop.
+ * RELAY_CHUNK_BYTES: one read; more than that waiting is a bulk transfer. A turn of a bulk transfer
+ * between two polls and its quantum before the next one's turn are measured figures: with 32 busy
+ * streams 1 MiB a turn and 8 MiB a quantum kept the p99 of interactive tunnels at 13-16 ms at the
+ * cost of a plain loop.
  */
-enum { RELAY_CHUNK_BYTES = 64 * 1024, RELAY_TURN_BYTES = 1024 * 1024, RELAY_QUANTUM_BYTES = 8 * 1024 * 1024 };
+enum {
+    RELAY_CHUNK_BYTES = 64 * 1024,
+    RELAY_TURN_BYTES = 1024 * 1024,
+    RELAY_QUANTUM_BYTES = 8 * 1024 * 1024
+};
 
 enum relay_side { RELAY_CLIENT, RELAY_ORIGIN };
 
@@ -69,8 +74,9 @@ void relay_init(struct relay *r);
  * @early, @n_early: bytes of the client that came behind its request head; copied
  * Returns: 0 started, @done will be called once, from a later event · -ENOMEM nothing started.
  */
-int relay_start(struct relay *r, struct loop *loop, char *scratch, const struct relay_limits *limits,
-                const char *early, size_t n_early, relay_done_fn done) __attribute__((warn_unused_result));
+int relay_start(struct relay *r, struct loop *loop, char *scratch,
+                const struct relay_limits *limits, const char *early, size_t n_early,
+                relay_done_fn done) __attribute__((warn_unused_result));
 /* New limits for a running relay; times count on from the last activity. */
 void relay_set_limits(struct relay *r, const struct relay_limits *limits);
 /* Ends it at once in any state: both sockets closed, done stays silent. */

@@ -1,8 +1,9 @@
 /*
- * Formats of the access record. Everything that a peer chose goes through escape_write(), so one record is one line and
- * a terminal that shows it is safe; a Japanese memo stays readable. Strings of peers are cut at 1 KiB before they
- * are escaped, so the line fits its buffer whatever they hold. Squid's native line: time elapsed client code/status bytes
- * method URL user hierarchy/peer type (fields and codes as its documentation names them).
+ * Formats of the access record. Everything that a peer chose goes through escape_write(), so one
+ * record is one line and a terminal that shows it is safe; a Japanese memo stays readable. Strings
+ * of peers are cut at 1 KiB before they are escaped, so the line fits its buffer whatever they
+ * hold. Squid's native line: time elapsed client code/status bytes method URL user hierarchy/peer
+ * type (fields and codes as its documentation names them).
  */
 #include "proxy/report/access.h"
 
@@ -32,7 +33,8 @@ __attribute__((format(printf, 2, 3))) static void put(struct line *l, const char
 
 static void put_text(struct line *l, enum escape_style style, const char *text, size_t len)
 {
-    l->len += escape_write(style, text, len < TEXT_MAX ? len : TEXT_MAX, l->buf + l->len, l->size - l->len);
+    l->len += escape_write(style, text, len < TEXT_MAX ? len : TEXT_MAX, l->buf + l->len,
+                           l->size - l->len);
 }
 
 static const char *event_name(enum access_event event)
@@ -96,7 +98,8 @@ static void put_rule(struct keyed *k, const struct access_record *r)
     if (!r->rule_line)
         return;
     char text[256];
-    int n = snprintf(text, sizeof(text), "%s:%u", r->rule_file ? r->rule_file : "acl", r->rule_line);
+    int n =
+        snprintf(text, sizeof(text), "%s:%u", r->rule_file ? r->rule_file : "acl", r->rule_line);
     put_string(k, "rule", text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
     if (r->memo && r->memo[0])
         put_string(k, "memo", r->memo, strlen(r->memo));
@@ -111,7 +114,8 @@ static size_t format_keyed(bool is_json, const struct access_record *r, char *bu
     if (is_json)
         put(&k.line, "{");
     put_key(&k, "ts");
-    put(&k.line, "%llu.%03u", (unsigned long long)(r->wall_ms / 1000), (unsigned)(r->wall_ms % 1000));
+    put(&k.line, "%llu.%03u", (unsigned long long)(r->wall_ms / 1000),
+        (unsigned)(r->wall_ms % 1000));
     put_string(&k, "event", event_name(r->event), strlen(event_name(r->event)));
     put_key(&k, "id");
     put(&k.line, is_json ? "\"%u.%llu\"" : "%u.%llu", r->worker, (unsigned long long)r->serial);
@@ -193,7 +197,8 @@ static size_t format_squid(const struct access_record *r, char *buf, size_t size
     return l.len + 1;
 }
 
-size_t access_format(enum conf_access_format format, const struct access_record *r, char *buf, size_t size)
+size_t access_format(enum conf_access_format format, const struct access_record *r, char *buf,
+                     size_t size)
 {
     switch (format) {
     case CONF_FORMAT_SQUID:

@@ -18,19 +18,20 @@ enum access_event {
     ACCESS_REFUSED, /* anything that was refused or failed before bytes could flow */
 };
 
-/* Times in milliseconds; -1: did not happen. Strings are the peer's own bytes, borrowed, NULL when unknown. */
+/* Times in milliseconds; -1: did not happen. Strings are the peer's own bytes, borrowed, NULL when
+ * unknown. */
 struct access_record {
     enum access_event event;
     uint64_t wall_ms; /* since 1970 */
     unsigned worker;
-    uint64_t serial;  /* id is worker.serial */
+    uint64_t serial; /* id is worker.serial */
     struct endpoint source;
     const char *listener;
     const char *method;
     const char *host;
     size_t host_len;
     uint16_t port;
-    const char *path; /* plain HTTP: as it may be shown */
+    const char *path;                  /* plain HTTP: as it may be shown */
     const struct endpoint *addr;       /* dialled; NULL: none */
     const struct endpoint *local_addr; /* ours towards it; NULL: none */
     const char *rule_file;
@@ -46,10 +47,10 @@ struct access_record {
 
 /**
  * access_format - the record as one line with its newline
- * @format: squid (native), json, logfmt. Peer bytes are escaped for the format; a record never exceeds ACCESS_LINE_MAX:
- * long strings are cut.
- * Returns: bytes written without a NUL.
+ * @format: squid (native), json, logfmt. Peer bytes are escaped for the format; a record never
+ * exceeds ACCESS_LINE_MAX: long strings are cut. Returns: bytes written without a NUL.
  */
-size_t access_format(enum conf_access_format format, const struct access_record *r, char *buf, size_t size);
+size_t access_format(enum conf_access_format format, const struct access_record *r, char *buf,
+                     size_t size);
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * The one table behind every "why": the name in log and metrics, the answer a client gets while none was sent, the RFC 9209
- * section 2.3 error type, and the closed_by word of the access record. REASON_METHOD stands for 405 and 501 alike: its status here is
- * the commoner one, and the caller that knows better overrides it. Not text for people: phrases are in http/reply. Constant.
+ * The one table behind every "why": the name in log and metrics, the answer a client gets while
+ * none was sent, the RFC 9209 section 2.3 error type, and the closed_by word of the access record.
+ * REASON_METHOD stands for 405 and 501 alike: its status here is the commoner one, and the caller
+ * that knows better overrides it. Not text for people: phrases are in http/reply. Constant.
  */
 #include "proxy/report/reason.h"
 

@@ -1,7 +1,8 @@
 /*
- * Workers append under a mutex that is never held across a write; the thread swaps the buffer and writes it out, and
- * may block as long as it likes. What does not fit is dropped and counted, and the count is told in the daemon's log
- * when writing goes on. SIGPIPE is ignored by the daemon; a target that fails is tried again with the next batch.
+ * Workers append under a mutex that is never held across a write; the thread swaps the buffer and
+ * writes it out, and may block as long as it likes. What does not fit is dropped and counted, and
+ * the count is told in the daemon's log when writing goes on. SIGPIPE is ignored by the daemon; a
+ * target that fails is tried again with the next batch.
  */
 #include "proxy/report/sink.h"
 
@@ -44,7 +45,8 @@ static int open_target(const struct conf_log *conf, int *ret_fd)
         *ret_fd = STDERR_FILENO;
     if (conf->access != CONF_ACCESS_FILE)
         return 0;
-    int fd = open(conf->access_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    int fd = open(conf->access_path,
+                  O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
     if (fd < 0)
         return -errno;
     *ret_fd = fd;
@@ -61,7 +63,8 @@ static void write_lines_to_syslog(const char *bytes, size_t len)
     }
 }
 
-/* A pipe nobody reads and a full disk end the batch; the thread alone waits, at most a second a step. */
+/* A pipe nobody reads and a full disk end the batch; the thread alone waits, at most a second a
+ * step. */
 static bool write_all(struct sink *s, int fd, const char *bytes, size_t len)
 {
     size_t done = 0;
@@ -194,7 +197,8 @@ struct sink *sink_free(struct sink *s)
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
     if (is_stuck) {
-        pthread_detach(s->thread); /* it sits in a write that may never return; the process ends anyway */
+        pthread_detach(
+            s->thread); /* it sits in a write that may never return; the process ends anyway */
         return NULL;
     }
     pthread_join(s->thread, NULL);

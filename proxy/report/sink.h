@@ -1,4 +1,5 @@
-/* sink - where access lines go: a bounded queue and one writing thread, so that no disk delays traffic. */
+/* sink - where access lines go: a bounded queue and one writing thread, so that no disk delays
+ * traffic. */
 #ifndef PROXY_REPORT_SINK_H
 #define PROXY_REPORT_SINK_H
 
@@ -10,13 +11,16 @@
 enum { SINK_QUEUE_BYTES = 4 * 1024 * 1024 };
 
 struct sink;
-/* Starts the thread. @conf is read for the call. Returns NULL with @ret_error (-errno) when the target cannot be opened. */
+/* Starts the thread. @conf is read for the call. Returns NULL with @ret_error (-errno) when the
+ * target cannot be opened. */
 struct sink *sink_new(const struct conf_log *conf, int *ret_error);
 /* Writes what is queued, at most about two seconds, then ends the thread. */
 struct sink *sink_free(struct sink *s);
-/* Any thread; never blocks on the target. A full queue drops the line and counts it. @line ends with a newline. */
+/* Any thread; never blocks on the target. A full queue drops the line and counts it. @line ends
+ * with a newline. */
 void sink_put(struct sink *s, const char *line, size_t len);
-/* Opens the target of @conf (also the same path again, for log rotation); on failure the old target stays. 0 · -errno. */
+/* Opens the target of @conf (also the same path again, for log rotation); on failure the old target
+ * stays. 0 · -errno. */
 int sink_reopen(struct sink *s, const struct conf_log *conf) __attribute__((warn_unused_result));
 uint64_t sink_n_dropped(struct sink *s);
 

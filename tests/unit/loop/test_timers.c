@@ -40,9 +40,10 @@ static void run_until(struct timers *w, uint64_t end_ms)
 
 Test(loop_timers, start__fires_once_and_never_early__for_delays_of_every_level)
 {
-    static const uint64_t delays[] = {0,     1,      3,       4,       5,         63,      255,       256,
-                                      257,   1000,   16383,   16384,   16385,     60000,   1048575,   1048576,
-                                      3600000, 67108863, 67108864, 86400000, 604800000};
+    static const uint64_t delays[] = {0,        1,        3,        4,       5,       63,
+                                      255,      256,      257,      1000,    16383,   16384,
+                                      16385,    60000,    1048575,  1048576, 3600000, 67108863,
+                                      67108864, 86400000, 604800000};
     struct timers *w = malloc(sizeof(*w));
     for (size_t i = 0; i < sizeof(delays) / sizeof(delays[0]); i++) {
         fake_now_ms = 123457;
@@ -52,7 +53,8 @@ Test(loop_timers, start__fires_once_and_never_early__for_delays_of_every_level)
         run_until(w, 123457 + delays[i] + 10);
         cr_expect_eq(p.n_fired, 1, "delay %lu: fired %u times", delays[i], p.n_fired);
         cr_expect_geq(p.fired_at_ms, 123457 + delays[i], "delay %lu: early", delays[i]);
-        cr_expect_leq(p.fired_at_ms, 123457 + delays[i] + 2 * TIMERS_TICK_MS, "delay %lu: late", delays[i]);
+        cr_expect_leq(p.fired_at_ms, 123457 + delays[i] + 2 * TIMERS_TICK_MS, "delay %lu: late",
+                      delays[i]);
     }
     free(w);
 }

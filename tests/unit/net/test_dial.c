@@ -1,4 +1,5 @@
-/* Dialling addresses of 127.0.0.0/8: a listener answers, a closed port refuses, a full backlog is silent. */
+/* Dialling addresses of 127.0.0.0/8: a listener answers, a closed port refuses, a full backlog is
+ * silent. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <string.h>
@@ -25,7 +26,8 @@ static void on_done(struct dial *d, enum dial_outcome outcome, unsigned winner)
 
 static int listen_on(uint32_t addr, uint16_t *port, int backlog)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(addr), .sin_port = htons(*port)};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(addr), .sin_port = htons(*port)};
     socklen_t len = sizeof(sa);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     cr_assert_eq(bind(fd, (struct sockaddr *)&sa, len), 0);
@@ -38,7 +40,8 @@ static int listen_on(uint32_t addr, uint16_t *port, int backlog)
 /* A port nobody listens on: bound, not listening. */
 static int closed_port(uint32_t addr, uint16_t port)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(addr), .sin_port = htons(port)};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(addr), .sin_port = htons(port)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     cr_assert_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
     return fd;
@@ -49,8 +52,8 @@ static struct endpoint to(uint32_t addr, uint16_t port)
     return (struct endpoint){.addr = addr_from_ipv4(addr), .port = port};
 }
 
-static void run(struct bench *b, const struct conf_egress *way, const struct endpoint *list, unsigned n,
-                uint64_t limit_ms)
+static void run(struct bench *b, const struct conf_egress *way, const struct endpoint *list,
+                unsigned n, uint64_t limit_ms)
 {
     struct egress egress = egress_from_conf(way);
     cr_assert_eq(loop_init(&b->loop), 0);

@@ -220,10 +220,12 @@ Test(net_relay, bulk__is_exact_both_ways__and_memory_stays_bounded)
             loop_round(&b->loop, false);
             ssize_t r = recv(to, in, STEP, MSG_DONTWAIT);
             for (ssize_t i = 0; i < r; i++)
-                cr_assert_eq(in[i], (uint8_t)((got + (size_t)i) * 2654435761u >> 13), "byte %zu", got + (size_t)i);
+                cr_assert_eq(in[i], (uint8_t)((got + (size_t)i) * 2654435761u >> 13), "byte %zu",
+                             got + (size_t)i);
             got += r > 0 ? (size_t)r : 0;
             for (int s = 0; s < 2; s++)
-                cr_assert(!b->relay.sides[s].residue || b->relay.sides[s].residue->len <= RELAY_CHUNK_BYTES);
+                cr_assert(!b->relay.sides[s].residue ||
+                          b->relay.sides[s].residue->len <= RELAY_CHUNK_BYTES);
         }
     }
     cr_expect_eq(b->relay.sides[0].bytes_in, TOTAL);

@@ -1,0 +1,361 @@
+/*
+ * Tells what would happen, by asking the very functions that the data path asks: the compiled
+ * source table of the listener, verdict_name(), the resolver, verdict_addr() for each address.
+ * Nothing is dialled. The listeners' answers are told one by one; where they differ and none was
+ * named, that is said instead of guessed.
+ */
+#include "proxy/daemon/explain.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "conf/snapshot.h"
+#include "proxy/base/escape.h"
+#include "proxy/daemon/sockets.h"
+#include "proxy/dns/lookup.h"
+#include "proxy/http/authority.h"
+#include "proxy/net/egress.h"
+
+enum target_kind { TARGET_CONNECT, TARGET_GET, TARGET_DNS, TARGET_DNS_TCP };
+
+enum answer_kind { ANSWER_ALLOWED, ANSWER_REFUSED, ANSWER_UNRESOLVED };
+
+/* One question, and what is needed to answer it. */
+struct inquiry {
+    const struct explain_options *options;
+    struct snapshot *snapshot;
+    struct own_set *own;
+    struct addr from;
+    enum target_kind kind;
+    struct authority target;
+};
+
+/* A look-up run to its end. */
+struct resolved {
+    struct lookup lookup;
+    enum lookup_outcome outcome; /* 0: not yet */
+    struct addr addrs[LOOKUP_ADDRS_MAX];
+    unsigned n_addrs;
+};
+
+static void say(const char *what, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void say(const char *what, const char *fmt, ...)
+{
+    va_list args;
+    printf("  %-9s ", what);
+    va_start(args, fmt);
+    vprintf(fmt, args);
+    va_end(args);
+    putchar('\n');
+}
+
+/* "acl.conf:3: tcp 8080 = 192.168.1.10   ; memo" */
+static const char *place_text(const struct rule_place *p, char *buf, size_t size)
+{
+    snprintf(buf, size, "%s:%u: %s%s%s", p->file, p->line, p->text, p->memo[0] ? "   ; " : "",
+             p->memo);
+    return buf;
+}
+
+static bool is_dns(const struct inquiry *q)
+{
+    return q->kind == TARGET_DNS || q->kind == TARGET_DNS_TCP;
+}
+
+/* ---- the target ---- */
+
+static int parse_http(struct inquiry *q, const char *rest, bool is_connect)
+{
+    const char *why = NULL;
+    size_t path;
+    q->kind = is_connect ? TARGET_CONNECT : TARGET_GET;
+    enum authority_result r =
+        is_connect ? authority_parse_connect(rest, strlen(rest), &q->target, &why)
+                   : authority_parse_absolute(rest, strlen(rest), &q->target, &path, &why);
+    if (r == AUTHORITY_OK)
+        return 0;
+    fprintf(stderr, "ukai explain: bad target: %s\n",
+            why ? why : "host:port or http://host/path is needed");
+    return -1;
+}
+
+static int parse_dns(struct inquiry *q, const char *rest, bool is_tcp)
+{
+    const char *why = NULL;
+    char name[300];
+    size_t len = strcspn(rest, " ");
+    q->kind = is_tcp ? TARGET_DNS_TCP : TARGET_DNS;
+    if (len == 0) { /* DNS alone: only the source is asked about */
+        q->target = (struct authority){.kind = AUTHORITY_NAME};
+        return 0;
+    }
+    if (len >= sizeof(name))
+        len = sizeof(name) - 1;
+    memcpy(name, rest, len);
+    name[len] = '\0';
+    if (authority_parse_host(name, len, &q->target, &why) == AUTHORITY_OK &&
+        q->target.kind == AUTHORITY_NAME)
+        return 0;
+    fprintf(stderr, "ukai explain: bad name: %s\n", why ? why : "a host name is needed");
+    return -1;
+}
+
+static int parse_target(struct inquiry *q)
+{
+    const char *text = q->options->target;
+    size_t n = strcspn(text, " ");
+    const char *rest = text + n;
+    rest += strspn(rest, " ");
+    if (n == 7 && strncasecmp(text, "CONNECT", n) == 0)
+        return parse_http(q, rest, true);
+    if (n == 3 && strncasecmp(text, "GET", n) == 0)
+        return parse_http(q, rest, false);
+    if (n == 7 && strncasecmp(text, "DNS/tcp", n) == 0)
+        return parse_dns(q, rest, true);
+    if (n == 3 && strncasecmp(text, "DNS", n) == 0)
+        return parse_dns(q, rest, false);
+    fprintf(stderr, "ukai explain: the target begins with CONNECT, GET, DNS or DNS/tcp\n");
+    return -1;
+}
+
+/* ---- source ---- */
+
+static bool judge_source(const struct inquiry *q, const struct conf_listener *l,
+                         const struct in_table *table, bool is_udp)
+{
+    char text[1024], from[ADDR_TEXT_MAX];
+    const struct in_rule *rule = in_table_ask(table, &q->from);
+    say("listener", "%s (%s %u)", l->name, is_udp ? "udp" : "tcp", l->port);
+    if (rule)
+        say("source", "%s is admitted by %s", addr_text(&q->from, from),
+            place_text(&rule->place, text, sizeof(text)));
+    else
+        say("source", "%s is refused: no [in] line of %s admits it to %s %u",
+            addr_text(&q->from, from), q->snapshot->acl->file, is_udp ? "udp" : "tcp", l->port);
+    return rule != NULL;
+}
+
+/* ---- name and addresses ---- */
+
+static void say_name(enum verdict v, const struct verdict_detail *detail)
+{
+    char text[1024];
+    if (detail->rule)
+        say("name", "%s by %s", v == VERDICT_DENY ? "denied" : "allowed",
+            place_text(&detail->rule->place, text, sizeof(text)));
+    else if (v == VERDICT_DENY)
+        say("name", "denied: allow lines of [out] exist and none matches");
+    else if (v == VERDICT_UNDECIDED)
+        say("name", "no name line decides, the address does");
+    else
+        say("name", "not denied, and [out] has no allow line");
+}
+
+static bool judge_addr(const struct inquiry *q, enum verdict by_name, const struct addr *a)
+{
+    struct verdict_detail detail = {0};
+    char text[1024], addr[ADDR_TEXT_MAX];
+    enum verdict v =
+        verdict_addr(q->snapshot->acl, &q->own->own, by_name, a, q->target.port, &detail);
+    addr_text(a, addr);
+    if (v == VERDICT_OWN)
+        say("address", "%s refused: port %u there is one of ukai's own listeners", addr,
+            q->target.port);
+    else if (v == VERDICT_SPECIAL)
+        say("address", "%s refused: special-use range %s, and no allow line inside it", addr,
+            detail.special);
+    else if (detail.rule)
+        say("address", "%s %s by %s", addr, v == VERDICT_ALLOW ? "allowed" : "denied",
+            place_text(&detail.rule->place, text, sizeof(text)));
+    else
+        say("address", "%s %s", addr,
+            v == VERDICT_ALLOW ? "allowed" : "denied: no allow line of [out] matches");
+    return v == VERDICT_ALLOW;
+}
+
+static void on_resolved(struct lookup *l, enum lookup_outcome outcome, const struct addr *addrs,
+                        unsigned n_addrs)
+{
+    struct resolved *r = list_entry(l, struct resolved, lookup);
+    r->outcome = outcome;
+    r->n_addrs = n_addrs < LOOKUP_ADDRS_MAX ? n_addrs : LOOKUP_ADDRS_MAX;
+    for (unsigned i = 0; i < r->n_addrs; i++)
+        r->addrs[i] = addrs[i];
+}
+
+/* Asks the listener's name servers, on a loop of its own. */
+static void resolve(const struct inquiry *q, const struct conf_listener *l, struct resolved *r)
+{
+    struct loop loop;
+    struct resolver resolver;
+    struct egress egress = egress_from_conf(&l->egress);
+    r->outcome = LOOKUP_FAILED;
+    if (loop_init(&loop) < 0)
+        return;
+    if (resolver_init(&resolver, &loop, 1024 * 1024) == 0) {
+        struct resolver_group *group = resolver_group_new(&resolver, &l->name_servers, &egress);
+        if (group && lookup_start(&r->lookup, &resolver, group, q->target.name,
+                                  egress_permits(&egress, true), egress_permits(&egress, false),
+                                  q->snapshot->conf.timeouts.dns_ms, on_resolved) == 0) {
+            r->outcome = 0;
+            while (!r->outcome)
+                loop_round(&loop, true);
+        }
+        resolver_group_unref(group);
+        resolver_fini(&resolver);
+    }
+    loop_fini(&loop);
+}
+
+static void say_egress(const struct conf_egress *e)
+{
+    char v4[ADDR_TEXT_MAX] = "", v6[ADDR_TEXT_MAX] = "";
+    if (e->has_ipv4_source)
+        addr_text(&e->ipv4_source, v4);
+    if (e->has_ipv6_source)
+        addr_text(&e->ipv6_source, v6);
+    if (e->ifname[0])
+        say("leaves", "by interface %s", e->ifname);
+    else if (v4[0] || v6[0])
+        say("leaves", "from %s%s%s", v4, v4[0] && v6[0] ? " and " : "", v6);
+    else
+        say("leaves", "by the routing table");
+}
+
+static enum answer_kind judge_resolved(const struct inquiry *q, const struct conf_listener *l,
+                                       enum verdict by_name)
+{
+    struct resolved r = {0};
+    resolve(q, l, &r);
+    switch (r.outcome) {
+    case LOOKUP_ADDRS:
+        break;
+    case LOOKUP_NO_NAME:
+        say("resolve", "%s has no address here", q->target.name);
+        return ANSWER_UNRESOLVED;
+    case LOOKUP_FAILED:
+        say("resolve", "no name server could tell the address of %s", q->target.name);
+        return ANSWER_UNRESOLVED;
+    case LOOKUP_TIMEOUT:
+        say("resolve", "no name server answered in time for %s", q->target.name);
+        return ANSWER_UNRESOLVED;
+    }
+    unsigned n_allowed = 0;
+    for (unsigned i = 0; i < r.n_addrs; i++)
+        n_allowed += judge_addr(q, by_name, &r.addrs[i]);
+    if (n_allowed == 0)
+        return ANSWER_REFUSED;
+    say_egress(&l->egress);
+    return ANSWER_ALLOWED;
+}
+
+static enum answer_kind judge_web(const struct inquiry *q, const struct conf_web_proxy *w)
+{
+    bool is_connect = q->kind == TARGET_CONNECT;
+    const char *list = is_connect ? "connect-ports" : "http-ports";
+    if (!judge_source(q, &w->base, w->table, false))
+        return ANSWER_REFUSED;
+    bool has_port = ports_has(is_connect ? &w->connect_ports : &w->http_ports, q->target.port);
+    say("port", "%u is %sin %s", q->target.port, has_port ? "" : "not ", list);
+    if (!has_port)
+        return ANSWER_REFUSED;
+    if (q->target.kind == AUTHORITY_LITERAL) {
+        bool is_allowed = judge_addr(q, VERDICT_UNDECIDED, &q->target.addr);
+        if (is_allowed)
+            say_egress(&w->base.egress);
+        return is_allowed ? ANSWER_ALLOWED : ANSWER_REFUSED;
+    }
+    struct verdict_detail detail = {0};
+    enum verdict v = verdict_name(q->snapshot->acl, q->target.name, q->target.port, &detail);
+    say_name(v, &detail);
+    if (v == VERDICT_DENY)
+        return ANSWER_REFUSED;
+    if (q->options->no_resolve) {
+        say("address", "not judged: --no-resolve");
+        return ANSWER_ALLOWED;
+    }
+    return judge_resolved(q, &w->base, v);
+}
+
+static enum answer_kind judge_dns(const struct inquiry *q, const struct conf_dns *d)
+{
+    bool is_udp = q->kind == TARGET_DNS;
+    return judge_source(q, &d->base, is_udp ? d->udp_table : d->tcp_table, is_udp) ? ANSWER_ALLOWED
+                                                                                   : ANSWER_REFUSED;
+}
+
+/* ---- all listeners that would be asked ---- */
+
+static const char *answer_text(enum answer_kind a)
+{
+    switch (a) {
+    case ANSWER_ALLOWED:
+        return "allowed";
+    case ANSWER_REFUSED:
+        return "refused";
+    case ANSWER_UNRESOLVED:
+        break;
+    }
+    return "not resolved";
+}
+
+static enum exit_code judge_all(const struct inquiry *q)
+{
+    const struct conf *conf = &q->snapshot->conf;
+    size_t n = is_dns(q) ? conf->n_dns : conf->n_web_proxies;
+    unsigned n_asked = 0;
+    bool differs = false;
+    enum answer_kind first = ANSWER_ALLOWED;
+    for (size_t i = 0; i < n; i++) {
+        const struct conf_listener *l = is_dns(q) ? &conf->dns[i].base : &conf->web_proxies[i].base;
+        if (q->options->listener && strcmp(q->options->listener, l->name) != 0)
+            continue;
+        enum answer_kind a =
+            is_dns(q) ? judge_dns(q, &conf->dns[i]) : judge_web(q, &conf->web_proxies[i]);
+        say("verdict", "%s", answer_text(a));
+        if (n_asked++ == 0)
+            first = a;
+        differs = differs || a != first;
+    }
+    if (n_asked == 0) {
+        fprintf(stderr, "ukai explain: there is no such listener%s%s\n",
+                q->options->listener ? ": " : "", q->options->listener ? q->options->listener : "");
+        return EXIT_USAGE;
+    }
+    if (differs) {
+        fprintf(stderr,
+                "ukai explain: the listeners answer differently: name one with --listener\n");
+        return EXIT_USAGE;
+    }
+    return first == ANSWER_ALLOWED ? EXIT_DONE : first == ANSWER_REFUSED ? EXIT_NO : EXIT_FAILED;
+}
+
+enum exit_code explain_run(const struct explain_options *options)
+{
+    struct inquiry q = {.options = options};
+    struct findings findings = {0};
+    if (addr_parse(options->from, strlen(options->from), &q.from) < 0) {
+        fprintf(stderr, "ukai explain: --from takes an IP address\n");
+        return EXIT_USAGE;
+    }
+    if (parse_target(&q) < 0)
+        return EXIT_USAGE;
+    int rc = snapshot_load(options->file, &findings, &q.snapshot);
+    if (rc < 0)
+        findings_print(&findings, stderr);
+    findings_fini(&findings);
+    if (rc < 0)
+        return EXIT_CONFIG;
+    enum exit_code code = EXIT_FAILED;
+    q.own = sockets_own(&q.snapshot->conf);
+    if (q.own) {
+        printf("%s from %s\n", options->target, options->from);
+        code = judge_all(&q);
+    }
+    own_set_unref(q.own);
+    snapshot_unref(q.snapshot);
+    return code;
+}
