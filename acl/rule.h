@@ -9,9 +9,12 @@
 #include "proxy/base/addr.h"
 #include "proxy/base/findings.h"
 
+struct names;
+struct out_index;
+
 /* Where a line stands and how it was written; part of every rule. */
 struct rule_place {
-    const char *file; /* borrowed from the acl that holds the rule */
+    const char *file; /* without its folder; borrowed from the acl that holds the rule */
     unsigned line;
     char *text;       /* owned: the line as written, without memo */
     char *memo;       /* owned: UTF-8, empty string when there is none */
@@ -72,12 +75,16 @@ struct acl {
     char *file;
     struct in_rule *in;
     size_t n_in;
+    size_t n_in_refused; /* [in] lines with an error */
     struct acl_group *groups;
     size_t n_groups;
+    struct names *group_names; /* name to index of groups; owned */
     struct out_rule *out; /* [out] without a group */
     size_t n_out;
-    struct out_index *out_index; /* compiled; see verdict.h */
+    struct out_index *out_index; /* compiled by acl_finish(); owned; see acl/outindex.h */
 };
+
+enum { ACL_SOURCES_MAX = 4000000 }; /* of all [in] lines together, groups counted for each line that names them */
 
 /* Empty ACL for @file (name in findings). NULL: out of memory. */
 struct acl *acl_new(const char *file);
@@ -90,6 +97,8 @@ struct acl *acl_free(struct acl *acl);
  */
 int acl_add_in(struct acl *acl, const char *key, const char *value, const char *memo, unsigned line,
                struct findings *findings);
+/* Whether two lines admit the same to the same, by proto, ports, sources and group names; before groups are resolved. */
+int in_rule_compare(const struct in_rule *a, const struct in_rule *b);
 /* Opens [group NAME]; the same group twice is an error naming both lines. */
 int acl_add_group(struct acl *acl, const char *name, unsigned line, struct findings *findings);
 int acl_add_member(struct acl *acl, const char *group, const char *key, const char *value,

@@ -18,6 +18,8 @@ struct in_table *in_table_new(const struct acl *acl, enum in_proto proto, uint16
 struct in_table *in_table_free(struct in_table *t);
 /* The first line (by file order) that admits @source, or NULL: denied. IPv6 rules never match IPv4 sources. */
 const struct in_rule *in_table_ask(const struct in_table *t, const struct addr *source);
+/* Whether a line is for this protocol and port at all, whatever the source. */
+bool in_rule_serves(const struct in_rule *rule, enum in_proto proto, uint16_t port);
 /* The same by walking all rules: the oracle of the property test, and for ports without a table. */
 const struct in_rule *in_ask_naive(const struct acl *acl, enum in_proto proto, uint16_t port,
                                    const struct addr *source);
@@ -49,10 +51,14 @@ enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port
 /**
  * verdict_addr - one address that would be dialled
  * @by_name: outcome of verdict_name() for this target, VERDICT_UNDECIDED for a literal target (names do not match it; `*` does)
- * Order: own listener, deny lines (address; the embedded IPv4 forms too), special use (opened only by an allow line with
- * opens_special that holds the address and port), allow lines. Returns ALLOW, DENY, SPECIAL or OWN.
+ * Order: own listener, deny lines (address and `*`; the embedded IPv4 forms too), special use (opened only by an allow line
+ * with opens_special that holds the address, or the embedded one, and the port), allow lines (the embedded IPv4 counts for
+ * 64:ff9b::/96 and 6to4 only). @own NULL: no listeners. Returns ALLOW, DENY, SPECIAL or OWN.
  */
 enum verdict verdict_addr(const struct acl *acl, const struct guard_own *own, enum verdict by_name,
                           const struct addr *a, uint16_t port, struct verdict_detail *ret);
+
+/* "allow", "deny", ...: static, for people and logs. */
+const char *verdict_word(enum verdict verdict);
 
 #endif
