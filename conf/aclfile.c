@@ -45,13 +45,14 @@ static enum kind split_heading(const char *section, const char **ret_name)
 
 static void refuse_section(struct reader *rd, const struct inifile_entry *e)
 {
-    char quoted[VALUE_QUOTE_MAX];
+    char quoted[VALUE_QUOTE_MAX], word[INIFILE_NAME_MAX + 1];
     struct value_nearest nearest = {0};
 
+    snprintf(word, sizeof(word), "%.*s", (int)strcspn(e->section, " \t"), e->section);
     for (int i = KIND_IN; i <= KIND_GROUP; i++)
-        value_nearest_add(&nearest, e->section, section_names[i]);
+        value_nearest_add(&nearest, word, section_names[i]);
     value_quote(e->section, strlen(e->section), quoted);
-    const char *near = value_nearest_get(&nearest, e->section);
+    const char *near = value_nearest_get(&nearest, word);
     if (near)
         READER_ERROR(rd, e->line, "unknown section %s; did you mean [%s]?", quoted, near);
     else
