@@ -27,7 +27,11 @@ struct out_index {
     struct dests *opens;
     struct ports addr_ports; /* of allow lines with an address */
     bool has_allow;
+    bool has_allow_name;
 };
+
+/* Lines for every port hold port 0 too, which no request has: asking for it finds just them. */
+enum { PORT_NONE = 0 };
 
 /* Lines unrolled to one item a port range; @dests or @names, by kind. */
 struct unrolled {
@@ -93,7 +97,7 @@ static int unroll_rule(struct unrolled *u, struct names *names, const struct out
         if (rule->kind == OUT_KIND_RANGE)
             put_dests(u, rule, first, last);
         else
-            put_names(u, rule, id, first, last);
+            put_names(u, rule, id, rule->has_ports ? first : PORT_NONE, last);
     }
     return 0;
 }
@@ -150,8 +154,10 @@ static int compile_opens(struct out_index *index, const struct out_rule *rules, 
 static void note_allow(struct out_index *index, const struct out_rule *rule)
 {
     index->has_allow = true;
-    if (rule->kind != OUT_KIND_RANGE)
+    if (rule->kind != OUT_KIND_RANGE) {
+        index->has_allow_name |= rule->kind != OUT_KIND_ANY;
         return;
+    }
     if (!rule->has_ports)
         ports_add(&index->addr_ports, 1, UINT16_MAX);
     for (size_t i = 0; i < rule->n_ports; i++)
@@ -209,6 +215,27 @@ int32_t out_index_name(const struct out_index *index, bool is_allow, const char 
             lowest = found;
     }
     return lowest;
+}
+
+int32_t out_index_query(const struct out_index *index, const char *name, size_t len)
+{
+    return out_index_name(index, false, name, len, PORT_NONE);
+}
+
+bool out_index_may_allow_name(const struct out_index *index, const char *name, size_t len)
+{
+    struct names_hit hits[NAMES_HITS_MAX];
+    size_t n_hits = names_match(index->allow.names, name, len, hits);
+
+    for (size_t i = 0; i < n_hits; i++)
+        if (portmap_has(index->allow.name_ports, 2 * hits[i].id + (hits[i].is_self ? 0 : 1)))
+            return true;
+    return false;
+}
+
+bool out_index_has_allow_name(const struct out_index *index)
+{
+    return index->has_allow_name;
 }
 
 int32_t out_index_any(const struct out_index *index, bool is_allow, uint16_t port)

@@ -18,6 +18,11 @@ struct out_index *out_index_free(struct out_index *index);
 
 /* The first deny (or allow) line with a name or `*` that matches; @name is lower case, without final dot. */
 int32_t out_index_name(const struct out_index *index, bool is_allow, const char *name, size_t len, uint16_t port);
+/* The first deny line for @name on every port: what a query without a port can be refused by. */
+int32_t out_index_query(const struct out_index *index, const char *name, size_t len);
+/* Whether some allow line, for whatever ports, names @name; and whether some allow line is a name at all. */
+bool out_index_may_allow_name(const struct out_index *index, const char *name, size_t len);
+bool out_index_has_allow_name(const struct out_index *index);
 /* The first `*` line for @port. */
 int32_t out_index_any(const struct out_index *index, bool is_allow, uint16_t port);
 /* The first deny (or allow) line with an address range that holds @a. */

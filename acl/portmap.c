@@ -1,7 +1,7 @@
 /*
  * Which line matches this port, for a name or for a part of the address space. All keys share one sorted array of disjoint
  * port ranges; a second array says where each key's part starts, so a key without any costs one comparison. The spans of
- * the sweep are (key, port) as one number: port 0 does not exist, so two keys never touch.
+ * the sweep are (key, port) as one number, with a bit between them that keeps neighbouring keys apart.
  * Const after portmap_new(); any thread may ask.
  */
 #include "acl/portmap.h"
@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "acl/sweep.h"
+
+enum { KEY_SHIFT = 17 };
 
 struct piece {
     uint16_t first;
@@ -23,7 +25,7 @@ struct portmap {
 
 static struct sweep_span span_of(const struct portmap_item *item)
 {
-    unsigned __int128 base = (unsigned __int128)item->key << 16;
+    unsigned __int128 base = (unsigned __int128)item->key << KEY_SHIFT;
 
     return (struct sweep_span){base | item->first, base | item->last, item->value};
 }
@@ -37,7 +39,7 @@ static int fill(struct portmap *map, const struct sweep_span *spans, size_t n, s
     if (!map->pieces || !map->starts)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        while (key <= (size_t)(spans[i].first >> 16))
+        while (key <= (size_t)(spans[i].first >> KEY_SHIFT))
             map->starts[key++] = (uint32_t)i;
         map->pieces[i] = (struct piece){(uint16_t)spans[i].first, (uint16_t)spans[i].last,
                                         (int32_t)spans[i].value};
@@ -72,6 +74,11 @@ struct portmap *portmap_free(struct portmap *map)
         free(map);
     }
     return NULL;
+}
+
+bool portmap_has(const struct portmap *map, uint32_t key)
+{
+    return map->starts[key] < map->starts[key + 1];
 }
 
 int32_t portmap_find(const struct portmap *map, uint32_t key, uint16_t port)

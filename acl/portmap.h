@@ -2,6 +2,7 @@
 #ifndef ACL_PORTMAP_H
 #define ACL_PORTMAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,5 +22,7 @@ struct portmap *portmap_new(const struct portmap_item *items, size_t n, size_t n
 struct portmap *portmap_free(struct portmap *map);
 /* The lowest value of the items of @key that hold @port, or PORTMAP_NONE; O(log items of that key). */
 int32_t portmap_find(const struct portmap *map, uint32_t key, uint16_t port);
+/* Whether @key has any item. */
+bool portmap_has(const struct portmap *map, uint32_t key);
 
 #endif

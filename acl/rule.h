@@ -97,7 +97,7 @@ struct acl *acl_free(struct acl *acl);
  */
 int acl_add_in(struct acl *acl, const char *key, const char *value, const char *memo, unsigned line,
                struct findings *findings);
-/* Whether two lines admit the same to the same, by proto, ports, sources and group names; before groups are resolved. */
+/* Orders lines by protocol, ports, sources and group names; 0: they say the same. */
 int in_rule_compare(const struct in_rule *a, const struct in_rule *b);
 /* Opens [group NAME]; the same group twice is an error naming both lines. */
 int acl_add_group(struct acl *acl, const char *name, unsigned line, struct findings *findings);

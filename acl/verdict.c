@@ -150,6 +150,23 @@ enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port
     return decide(out_index_may_allow_addr(acl->out_index, port) ? VERDICT_UNDECIDED : VERDICT_DENY, NULL, ret);
 }
 
+enum verdict verdict_query(const struct acl *acl, const char *name, struct verdict_detail *ret)
+{
+    char folded[NAMES_TEXT_MAX + 1];
+
+    if (acl->n_out == 0)
+        return decide(VERDICT_ALLOW, NULL, ret);
+    size_t len = fold_name(name, folded);
+    if (len == 0 && name[0] != '\0' && strcmp(name, ".") != 0)
+        return decide(VERDICT_DENY, NULL, ret);
+    int32_t index = out_index_query(acl->out_index, folded, len);
+    if (index != OUTINDEX_NONE)
+        return decide_by(VERDICT_DENY, acl, index, ret);
+    if (!out_index_has_allow_name(acl->out_index) || out_index_may_allow_name(acl->out_index, folded, len))
+        return decide(VERDICT_ALLOW, NULL, ret);
+    return decide(VERDICT_DENY, NULL, ret);
+}
+
 /* An address, and the IPv4 addresses in it. */
 struct target {
     const struct acl *acl;

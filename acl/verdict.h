@@ -49,6 +49,13 @@ enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port
                           struct verdict_detail *ret);
 
 /**
+ * verdict_query - a name that is only looked up (`apply-out` of [dns]); @name as for verdict_name(), empty for the root
+ * DENY: a deny line for every port matches the name, or some allow line is a name and none (nor `*`) matches it, whatever
+ * the ports. Else ALLOW: a deny line for some ports leaves the others, so the name must resolve.
+ */
+enum verdict verdict_query(const struct acl *acl, const char *name, struct verdict_detail *ret);
+
+/**
  * verdict_addr - one address that would be dialled
  * @by_name: outcome of verdict_name() for this target, VERDICT_UNDECIDED for a literal target (names do not match it; `*` does)
  * Order: own listener, deny lines (address and `*`; the embedded IPv4 forms too), special use (opened only by an allow line
