@@ -192,6 +192,8 @@ static const char *check_key(struct span rest)
         return "no `=` in the line; write `key = value`";
     if (key.len == 0)
         return "no key before the `=`; write `key = value`";
+    if (equals + 1 < rest.p + rest.len && equals[1] == '#')
+        return "a value cannot start with `#`; write ` ; ` before a memo";
     if (key.len > INIFILE_NAME_MAX)
         return "the key is longer than 49 bytes; see the manual for the keys";
     return NULL;

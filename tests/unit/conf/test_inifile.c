@@ -112,6 +112,7 @@ Test(conf_inifile, parse__says_line_and_remedy__when_inih_would_bend_it)
         {"G07 ; without a blank in a heading", BYTES("[a];w\nk = v\n"), "", 1, "without a blank"},
         {"G07 #", BYTES("[a]\nk = v # w\n"), "1 [a] ;\n", 2, "` ; `"},
         {"G07 # first", BYTES("[a]\nk = #w\n"), "1 [a] ;\n", 2, "` ; `"},
+        {"G07 # first, no blank", BYTES("[a]\nk =#w\n"), "1 [a] ;\n", 2, "` ; `"},
         {"G08 IPv6 as key", BYTES("[a]\n2001:db8::1 = x\n"), "1 [a] ;\n", 2, "as a value"},
         {"G08 IPv6 without =", BYTES("[a]\n2001:db8::1\n"), "1 [a] ;\n", 2, "as a value"},
         {"G08 : splits", BYTES("[a]\nk: v\n"), "1 [a] ;\n", 2, "key = value"},
