@@ -278,7 +278,8 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 
 /* ---- start ---- */
 
-static int watch_signals(struct daemon *d)
+/* Before the first thread is made: threads inherit the mask, and one that did not would die of a HUP. */
+static sigset_t block_signals(void)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -289,6 +290,12 @@ static int watch_signals(struct daemon *d)
     sigaddset(&set, SIGQUIT);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    return set;
+}
+
+static int watch_signals(struct daemon *d)
+{
+    sigset_t set = block_signals();
     d->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (d->signal_fd < 0)
         return -errno;
@@ -306,11 +313,11 @@ static unsigned count_workers(const struct daemon *d)
     return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
 }
 
-static uint64_t cache_share(const struct daemon *d)
+/* Each worker has a cache of its own: its share of the total. Without [dns] the tunnels' names have a small one. */
+static uint64_t cache_share(const struct conf *conf, unsigned n_workers)
 {
-    const struct conf *conf = &d->snapshot->conf;
-    uint64_t total = conf->n_dns ? conf->dns[0].cache_size_bytes : 4 * 1024 * 1024;
-    return total / d->n_workers;
+    enum { WITHOUT_DNS_BYTES = 4 * 1024 * 1024 };
+    return (conf->n_dns ? conf->dns[0].cache_size_bytes : WITHOUT_DNS_BYTES) / n_workers;
 }
 
 static int start_workers(struct daemon *d)
@@ -319,9 +326,10 @@ static int start_workers(struct daemon *d)
     if (!d->workers)
         return -ENOMEM;
     unsigned n = d->n_workers;
+    uint64_t cache_bytes = cache_share(&d->snapshot->conf, n);
     d->n_workers = 0;
     for (unsigned i = 0; i < n; i++) {
-        int rc = worker_init(&d->workers[i], i, &d->shared, cache_share(d) ? cache_share(d) : 0);
+        int rc = worker_init(&d->workers[i], i, &d->shared, cache_bytes);
         d->n_workers++;
         if (rc < 0)
             return rc;
@@ -362,6 +370,7 @@ static enum exit_code start(struct daemon *d)
 {
     char text[512] = "out of memory";
     int rc = 0;
+    block_signals();
     d->shared.sink = sink_new(&d->snapshot->conf.log, &rc);
     if (!d->shared.sink) {
         log_error("msg=\"the access log cannot be opened\" path=\"%s\" error=\"%s\"",

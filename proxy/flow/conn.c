@@ -252,6 +252,7 @@ static void next_head(struct conn *c)
     struct conn_setup *s = c->setup;
     bool has_begun = s->n_buf > 0;
     conn_set_state(c, CONN_STATE_HEAD);
+    c->serial = ++c->worker->n_serial;
     c->status = 0;
     c->has_origin = false;
     c->times.dns_ms = c->times.connect_ms = UINT32_MAX;

@@ -138,7 +138,7 @@ static size_t format_keyed(bool is_json, const struct access_record *r, char *bu
     put_number(&k, "connect_ms", r->connect_ms);
     put_number(&k, "first_byte_ms", r->first_byte_ms);
     put_number(&k, "duration_ms", r->duration_ms);
-    if (r->event != ACCESS_OPEN && why->closed_by)
+    if (r->event != ACCESS_OPEN && r->reason != REASON_NONE)
         put_string(&k, "closed_by", why->closed_by, strlen(why->closed_by));
     memcpy(buf + k.line.len, is_json ? "}\n" : "\n", is_json ? 2 : 1);
     return k.line.len + (is_json ? 2 : 1);
