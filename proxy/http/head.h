@@ -76,8 +76,10 @@ void head_init(struct head *h, enum head_kind kind, uint32_t line_limit, uint32_
  * values without NUL, CR, LF, controls other than HTAB; up to four leading CRLF for a request. A request head
  * needs HTTP/1.0 or HTTP/1.1 in exactly that spelling; other HTTP/x.y: 505, anything else 400.
  * Requests: Content-Length twice, list, sign or overflow 400; with Transfer-Encoding 400; Transfer-Encoding other than
- * one `chunked` 501, in HTTP/1.0 400; more than one Host 400; for HTTP/1.1 a missing Host is left
+ * one `chunked` 501 (malformed, twice, or `chunked` repeated: 400), in HTTP/1.0 400; more than one Host 400; a Host with
+ * bytes that no host has (`/`, `@`, comma, blank) 400, but CONNECT ignores its value; for HTTP/1.1 a missing Host is left
  * to the caller (CONNECT may lack it). Method with non-token bytes 400; over 32 bytes 501.
+ * HEAD_MORE is never given for @head_limit bytes or more, so a buffer of that size cannot fill up and wait.
  *
  * Returns: enum head_result.
  */
