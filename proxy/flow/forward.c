@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "proxy/flow/origin.h"
@@ -943,6 +944,26 @@ static struct forward *forward_of(struct conn *c)
     return c->forward;
 }
 
+/* host:port belongs to CONNECT alone (RFC 9112 section 3.2.3). */
+static bool is_authority_form(const char *target, size_t len)
+{
+    struct authority ignored;
+    const char *why;
+    return authority_parse_connect(target, len, &ignored, &why) == AUTHORITY_OK;
+}
+
+/* `get` is no GET (RFC 9110 section 9.1), and nobody means anything else by it. */
+static bool is_misspelt(const struct forward *f)
+{
+    static const char *const known[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
+                                        "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcasecmp(f->method, known[i]) == 0)
+            return !is_method(f, known[i]);
+    }
+    return false;
+}
+
 static void reset_for(struct forward *f, const struct conn_setup *s)
 {
     f->start_ms = loop_now_ms(loop_of(f));
@@ -972,6 +993,10 @@ void forward_start(struct conn *c)
     reset_for(f, s);
     const char *target = s->buf + s->head.target.at, *why = NULL;
     size_t n_target = s->head.target.len, path_at = n_target;
+    if (is_misspelt(f)) {
+        refuse(f, REASON_METHOD, 501, "methods are written in capitals");
+        return;
+    }
     if (is_method(f, "TRACE")) {
         refuse(f, REASON_METHOD, 405, "TRACE is not served");
         return;
@@ -984,8 +1009,8 @@ void forward_start(struct conn *c)
         authority_parse_absolute(target, n_target, &s->target, &path_at, &why);
     if (parsed != AUTHORITY_OK) {
         conn_keep_host(c, target, n_target);
-        refuse(f, parsed == AUTHORITY_BAD_SCHEME ? REASON_METHOD : REASON_BAD_REQUEST,
-               parsed == AUTHORITY_BAD_SCHEME ? 501 : 400, why);
+        bool is_form = parsed == AUTHORITY_BAD_SCHEME || is_authority_form(target, n_target);
+        refuse(f, is_form ? REASON_METHOD : REASON_BAD_REQUEST, is_form ? 501 : 400, why);
         return;
     }
     conn_keep_host(c, s->target.name, s->target.name_len);

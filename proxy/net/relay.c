@@ -328,7 +328,7 @@ static void on_timer(struct timer *t)
     }
     if (now >= r->last_active_ms + idle_limit_ms(r)) {
         bool is_half = r->sides[RELAY_CLIENT].is_eof || r->sides[RELAY_ORIGIN].is_eof;
-        finish(r, is_half && r->half_closed_ms < r->idle_ms ? REASON_HALF_CLOSED : REASON_IDLE);
+        finish(r, is_half && r->half_closed_ms <= r->idle_ms ? REASON_HALF_CLOSED : REASON_IDLE);
         return;
     }
     bool was_settling = r->is_settling;
