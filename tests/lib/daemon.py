@@ -113,6 +113,7 @@ class Ukai:
         return self.start()
 
     def __exit__(self, kind, *_):
+        self.scene.close_clients()
         self.stop(check=kind is None)
 
     # files

@@ -149,8 +149,9 @@ class Scene:
         self._start_origins()
 
     def lan_leg_up(self):
-        """Make the router's LAN interface; also after lan_leg_down()."""
-        self.switch.ip(f"link add prouter type veth peer name lan0 netns {self.router.name}\n"
+        """Make the router's LAN interface; also after lan_leg_down(). Same MAC each time: the hosts' ARP caches hold it."""
+        self.switch.ip("link add prouter type veth peer name lan0 address 02:00:c0:a8:01:fe "
+                       f"netns {self.router.name}\n"
                        "link set prouter master br0 up\n")
         self.router.ip(f"addr add {LAN_ROUTER}/24 dev lan0\naddr add {LAN_ROUTER6}/64 dev lan0 nodad\n"
                        "link set lan0 up\n")

@@ -39,7 +39,7 @@ def ukai(scene):
 def quick(scene):
     """A daemon with short limits for tunnels, on port 8083."""
     config = sections(SCRIPTED, dns=False, web={"listen-port": "8083"},
-                      timeouts={"head": "2s", "connect": "10s", "tunnel-idle": "2s", "half-closed": "2s"})
+                      timeouts={"head": "2s", "connect": "10s", "tunnel-idle": "2s", "half-closed": "1500ms"})
     with Ukai(scene, config, ACL, name="quick") as daemon:
         yield daemon
 
