@@ -31,7 +31,7 @@ struct dns_server *dns_server_free(struct dns_server *s);
 /**
  * dns_server_add_udp / _tcp - serve a bound (TCP: listening) non-blocking socket
  * @id: the caller's name for it, unique among both kinds. @fd: taken, also on failure; from listener_socket().
- * Nothing is read before dns_server_set_view() gave it a view.
+ * Until dns_server_set_view() gave it a view nobody is admitted.
  * Returns: 0 · -ENOMEM · -errno.
  */
 int dns_server_add_udp(struct dns_server *s, uint64_t id, int fd) __attribute__((warn_unused_result));

@@ -1,0 +1,172 @@
+/*
+ * What a query of the LAN gets, whatever it came by. Errors are answered with the question echoed and nothing else; zone
+ * transfers and signed transactions are refused, since a forwarder with a cache is no party to them; what a server says
+ * about itself (version.bind) is said or refused here; all else is the resolver's, any type and class. An answer never
+ * depends on anything but the query, so a query cannot make us speak to a third party (CVE-2024-2169: no answer to
+ * answers). RFC 1035, 6891, 8482, 8906, 8914.
+ */
+#include "proxy/dns/serve.h"
+
+#include <string.h>
+
+enum { HINFO_TTL_S = 3600, VERSION_MAX = 255 };
+
+bool serve_admits(const struct serve_view *v, const struct addr *source, bool is_tcp)
+{
+    if (!v->snapshot)
+        return false;
+    return in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, source) != NULL;
+}
+
+static enum serve_outcome say(struct serve_reply *ret, unsigned rcode, int ede)
+{
+    *ret = (struct serve_reply){.rcode = rcode, .ede = ede};
+    return SERVE_REPLY;
+}
+
+/* Our own single record. */
+static enum serve_outcome say_record(const struct serve_context *c, const struct wire_query *q, uint16_t type,
+                                     uint32_t ttl_s, const uint8_t *data, size_t n_data, struct serve_reply *ret)
+{
+    struct answer_key key = {.question = q->question};
+    struct answer_record r = {.type = type, .ttl_s = ttl_s, .data = data, .n_data = (uint16_t)n_data};
+    struct answer *a = answer_from_records(&key, WIRE_RCODE_NOERROR, &r, 1, loop_now_ms(c->loop));
+    if (!a)
+        return say(ret, WIRE_RCODE_SERVFAIL, WIRE_EDE_NONE);
+    *ret = (struct serve_reply){.answer = a, .ede = WIRE_EDE_NONE};
+    return SERVE_REPLY;
+}
+
+/* RFC 8482 section 4.2. */
+static enum serve_outcome say_hinfo(const struct serve_context *c, const struct wire_query *q,
+                                    struct serve_reply *ret)
+{
+    static const uint8_t data[] = "\x07RFC8482"; /* and an empty OS */
+    return say_record(c, q, WIRE_TYPE_HINFO, HINFO_TTL_S, data, sizeof(data), ret);
+}
+
+static bool name_is(const struct wire_name *name, const char *text)
+{
+    struct wire_name other;
+    return wire_name_from_text(text, strlen(text), &other) == 0 && wire_name_equal(name, &other);
+}
+
+/* Questions about this server itself (RFC 4892). Returns whether it was one. */
+static bool say_self(const struct serve_context *c, const struct serve_view *v, const struct wire_query *q,
+                     struct serve_reply *ret)
+{
+    const struct wire_name *name = &q->question.name;
+    bool is_version = name_is(name, "version.bind") || name_is(name, "version.server");
+    if (!is_version && !name_is(name, "id.server") && !name_is(name, "hostname.bind"))
+        return false;
+    const char *text = v->conf->version_answer;
+    size_t len = text ? strlen(text) : 0;
+    if (!is_version || !text || len > VERSION_MAX || q->question.type != WIRE_TYPE_TXT) {
+        say(ret, WIRE_RCODE_REFUSED, WIRE_EDE_NONE);
+        return true;
+    }
+    uint8_t data[1 + VERSION_MAX];
+    data[0] = (uint8_t)len;
+    memcpy(data + 1, text, len);
+    say_record(c, q, WIRE_TYPE_TXT, 0, data, 1 + len, ret);
+    return true;
+}
+
+static unsigned code_of(int query_outcome)
+{
+    switch ((enum wire_query_outcome)query_outcome) {
+    case WIRE_QUERY_NOTIMP:
+        return WIRE_RCODE_NOTIMP;
+    case WIRE_QUERY_BADVERS:
+        return WIRE_RCODE_BADVERS;
+    case WIRE_QUERY_FORMERR:
+    case WIRE_QUERY_DROP:
+        break;
+    }
+    return WIRE_RCODE_FORMERR;
+}
+
+struct serve_reply serve_reply_of(const struct resolver_result *result)
+{
+    switch (result->outcome) {
+    case RESOLVER_ANSWER:
+        return (struct serve_reply){.answer = answer_ref(result->answer), .ede = WIRE_EDE_NONE};
+    case RESOLVER_TIMEOUT:
+        return (struct serve_reply){.rcode = result->rcode, .ede = WIRE_EDE_NO_REACHABLE};
+    case RESOLVER_UNKNOWN:
+        return (struct serve_reply){.rcode = result->rcode, .ede = WIRE_EDE_NOT_AUTHORITATIVE};
+    case RESOLVER_FAILED:
+    case RESOLVER_BUSY:
+        break;
+    }
+    return (struct serve_reply){.rcode = result->rcode, .ede = WIRE_EDE_NONE};
+}
+
+static enum serve_outcome ask_resolver(const struct serve_context *c, const struct serve_view *v,
+                                       const struct wire_query *q, bool is_tcp, struct resolver_ask *ask,
+                                       resolver_done_fn done, struct serve_reply *ret)
+{
+    struct resolver_request request = {
+        .question = q->question,
+        .wants_dnssec = q->wants_dnssec,
+        .checking_disabled = q->flags & WIRE_FLAG_CD,
+        .authentic_data = q->flags & WIRE_FLAG_AD,
+        .no_recursion = !(q->flags & WIRE_FLAG_RD),
+        .by_tcp = is_tcp,
+        .budget = RESOLVER_FOR_LAN,
+        .limit_ms = v->snapshot->conf.timeouts.dns_ms,
+    };
+    struct resolver_result result;
+    if (resolver_ask_start(ask, c->resolver, v->group, &request, done, &result) != RESOLVER_DONE)
+        return SERVE_WAIT;
+    *ret = serve_reply_of(&result);
+    c->counters->n_hits += ret->answer != NULL;
+    return SERVE_REPLY;
+}
+
+enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v, const uint8_t *msg,
+                               size_t len, bool is_tcp, struct wire_query *ret_query, struct resolver_ask *ask,
+                               resolver_done_fn done, struct serve_reply *ret_reply)
+{
+    struct wire_query *q = ret_query;
+    int rc = wire_query_parse(msg, len, q);
+    if (rc == WIRE_QUERY_DROP)
+        return SERVE_DROP;
+    if (rc != 0)
+        return say(ret_reply, code_of(rc), WIRE_EDE_NONE);
+    if (q->question.type == WIRE_TYPE_AXFR || q->question.type == WIRE_TYPE_IXFR || q->has_signature)
+        return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_NOT_SUPPORTED);
+    if (q->question.type == WIRE_TYPE_ANY && v->conf->any_minimal)
+        return say_hinfo(c, q, ret_reply);
+    if (q->question.class == WIRE_CLASS_CH && say_self(c, v, q, ret_reply))
+        return SERVE_REPLY;
+    return ask_resolver(c, v, q, is_tcp, ask, done, ret_reply);
+}
+
+enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_query *ret_query,
+                                 struct serve_reply *ret_reply)
+{
+    if (wire_query_parse(msg, len, ret_query) == WIRE_QUERY_DROP)
+        return SERVE_DROP;
+    return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_PROHIBITED);
+}
+
+size_t serve_reply_bytes(const struct serve_reply *r)
+{
+    size_t n = WIRE_QUERY_MAX + WIRE_EDE_BYTES;
+    return r->answer && r->answer->len > WIRE_HEADER_BYTES ? n + r->answer->len : n;
+}
+
+size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r, const struct wire_query *q,
+                         uint8_t *buf, size_t max_bytes)
+{
+    if (!r->answer) {
+        c->counters->n_errors++;
+        return wire_error_write(q, r->rcode, r->ede, buf);
+    }
+    size_t len = answer_write(r->answer, q, loop_now_ms(c->loop), r->ede, buf, max_bytes);
+    c->counters->n_truncated += wire_get16(buf + 2) & WIRE_FLAG_TC ? 1 : 0;
+    answer_unref(r->answer);
+    r->answer = NULL;
+    return len;
+}

@@ -1,0 +1,60 @@
+/* serve - what one admitted query gets: an answer now, an error, silence, or a question upstream. */
+#ifndef PROXY_DNS_SERVE_H
+#define PROXY_DNS_SERVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf/snapshot.h"
+#include "proxy/dns/resolver.h"
+#include "proxy/dns/server.h"
+
+/* By which rules and settings a socket works. */
+struct serve_view {
+    struct snapshot *snapshot; /* one reference; NULL: none yet */
+    const struct conf_dns *conf;
+    struct resolver_group *group; /* one reference */
+};
+
+enum serve_outcome {
+    SERVE_REPLY = 1, /* ret_reply is the answer */
+    SERVE_WAIT,      /* the resolver will call back */
+    SERVE_DROP,      /* not a query */
+};
+
+/* What is said, before it is written for the transport. */
+struct serve_reply {
+    struct answer *answer; /* one reference; NULL: only the code */
+    unsigned rcode;
+    int ede;
+};
+
+struct serve_context {
+    struct loop *loop;
+    struct resolver *resolver;
+    struct dns_server_counters *counters;
+};
+
+bool serve_admits(const struct serve_view *v, const struct addr *source, bool is_tcp);
+
+/**
+ * serve_query - parse @msg and answer it, or ask
+ * @ret_query: what was asked, for serve_reply_write(). @ask, @done: used with SERVE_WAIT only; result to
+ * serve_reply_of().
+ */
+enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v, const uint8_t *msg,
+                               size_t len, bool is_tcp, struct wire_query *ret_query, struct resolver_ask *ask,
+                               resolver_done_fn done, struct serve_reply *ret_reply);
+/* For a source that [in] does not admit: REFUSED, when @msg is a query at all. */
+enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_query *ret_query,
+                                 struct serve_reply *ret_reply);
+
+struct serve_reply serve_reply_of(const struct resolver_result *result);
+/* Room that serve_reply_write() may need. */
+size_t serve_reply_bytes(const struct serve_reply *r);
+/* @buf holds @max_bytes, at least WIRE_UDP_MIN. Returns the length; *r is empty afterwards. */
+size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r, const struct wire_query *q,
+                         uint8_t *buf, size_t max_bytes);
+
+#endif

@@ -1,0 +1,28 @@
+/* server_tcp - the stream sockets of the LAN side: many queries a connection, answered as they come. */
+#ifndef PROXY_DNS_SERVER_TCP_H
+#define PROXY_DNS_SERVER_TCP_H
+
+#include "proxy/dns/serve.h"
+#include "proxy/dns/sources.h"
+#include "proxy/net/listener.h"
+
+/* What the stream sockets of a worker share. */
+struct server_tcp {
+    const struct serve_context *context;
+    struct sources *sources;
+    unsigned n_conns;
+};
+
+struct server_tcp_socket {
+    struct server_tcp *tcp;
+    const struct serve_view *view; /* borrowed; follows the settings */
+    struct listener listener;
+    struct list conns;
+};
+
+/* @fd: listening, taken, also on failure. 0 · -errno. */
+int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t, const struct serve_view *view, int fd)
+    __attribute__((warn_unused_result));
+void server_tcp_close(struct server_tcp_socket *s); /* its connections too */
+
+#endif

@@ -1,0 +1,329 @@
+/*
+ * Datagrams of the LAN. A batch is received at once, each query judged by [in] and answered in the buffer it came in, and
+ * all answers leave at once; what has to wait keeps the little that an answer needs. The control data that came with a
+ * query (IP_PKTINFO) is sent back with its answer, so it leaves from the address and interface that was asked. Denied
+ * and unreadable datagrams cost a look-up and nothing else. What waits is bounded in all and for each source; a source
+ * with very much of it gets no late answers (DNSBomb, CVE-2024-33655). Belongs to one worker.
+ */
+#include "proxy/dns/server_udp.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    BATCH = 32,
+    BATCHES_A_CALL = 4,      /* then others have their turn */
+    DATAGRAM_BYTES = 4096,   /* RFC 5625 section 4.4.3 */
+    CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)),
+    WAITERS_MAX = 8192,
+    SOURCE_PROMPT_MAX = 128, /* waiting queries of a source that get their answer however late */
+    SOURCE_WAITERS_MAX = 1024,
+    LATE_MS = 1900,
+};
+
+
+struct udp_waiter {
+    struct resolver_ask ask;
+    struct list in_socket, in_all;
+    struct server_udp_socket *socket;
+    struct source *source;
+    struct wire_query query;
+    struct sockaddr_in6 to; /* large enough for both families */
+    socklen_t n_to;
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
+    size_t n_control;
+    uint64_t since_ms;
+    bool is_prompt_only;
+};
+
+struct udp_batch {
+    struct mmsghdr in[BATCH], out[BATCH];
+    struct iovec in_parts[BATCH], out_parts[BATCH];
+    struct sockaddr_storage from[BATCH];
+    _Alignas(struct cmsghdr) uint8_t control[BATCH][CONTROL_BYTES];
+    uint8_t bytes[BATCH][DATAGRAM_BYTES];
+    unsigned n_out;
+    struct wire_query query;
+};
+
+int server_udp_init(struct server_udp *u, const struct serve_context *context, struct sources *sources)
+{
+    *u = (struct server_udp){.context = context, .sources = sources, .batch = calloc(1, sizeof(*u->batch))};
+    list_init(&u->waiters);
+    return u->batch ? 0 : -ENOMEM;
+}
+
+void server_udp_fini(struct server_udp *u)
+{
+    free(u->batch);
+    free(u->spare);
+    *u = (struct server_udp){.context = NULL};
+}
+
+/* ---- waiting ---- */
+
+static void waiter_free(struct udp_waiter *w)
+{
+    resolver_ask_cancel(&w->ask);
+    list_remove(&w->in_socket);
+    list_remove(&w->in_all);
+    w->socket->udp->n_waiters--;
+    w->source->n_waiting--;
+    sources_put(w->source);
+    free(w);
+}
+
+static uint16_t limit_of(const struct wire_query *q)
+{
+    return q->udp_size < WIRE_UDP_BYTES ? q->udp_size : WIRE_UDP_BYTES;
+}
+
+static void on_waiter_done(struct resolver_ask *ask, const struct resolver_result *result)
+{
+    struct udp_waiter *w = list_entry(ask, struct udp_waiter, ask);
+    const struct serve_context *c = w->socket->udp->context;
+    if (w->is_prompt_only && loop_now_ms(c->loop) - w->since_ms > LATE_MS) {
+        c->counters->n_late++;
+        waiter_free(w);
+        return;
+    }
+    uint8_t bytes[WIRE_UDP_BYTES];
+    struct serve_reply reply = serve_reply_of(result);
+    struct iovec part = {.iov_base = bytes};
+    part.iov_len = serve_reply_write(c, &reply, &w->query, bytes, limit_of(&w->query));
+    struct msghdr msg = {.msg_name = &w->to,
+                         .msg_namelen = w->n_to,
+                         .msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = w->n_control ? w->control : NULL,
+                         .msg_controllen = w->n_control};
+    if (sendmsg(w->socket->fd, &msg, MSG_NOSIGNAL) < 0)
+        c->counters->n_dropped++;
+    else
+        c->counters->n_waited++;
+    waiter_free(w);
+}
+
+/* The spare has become the one that waits for @q's answer. */
+static void keep_waiter(struct server_udp_socket *s, struct source *source, const struct mmsghdr *m)
+{
+    struct server_udp *u = s->udp;
+    struct udp_waiter *w = u->spare;
+    u->spare = NULL;
+    w->socket = s;
+    w->source = source;
+    w->query = u->batch->query;
+    w->n_to = m->msg_hdr.msg_namelen;
+    memcpy(&w->to, m->msg_hdr.msg_name, w->n_to < sizeof(w->to) ? w->n_to : sizeof(w->to));
+    w->n_control = m->msg_hdr.msg_controllen;
+    memcpy(w->control, m->msg_hdr.msg_control, w->n_control);
+    w->since_ms = loop_now_ms(u->context->loop);
+    w->is_prompt_only = ++source->n_waiting > SOURCE_PROMPT_MAX;
+    list_append(&s->waiters, &w->in_socket);
+    list_append(&u->waiters, &w->in_all);
+    if (++u->n_waiters <= WAITERS_MAX)
+        return;
+    u->context->counters->n_dropped++; /* the oldest has most likely given up */
+    waiter_free(list_entry(u->waiters.next, struct udp_waiter, in_all));
+}
+
+/* ---- one datagram ---- */
+
+/* The local address that was asked, if the kernel told. */
+static bool find_asked(const struct msghdr *msg, struct addr *ret)
+{
+    struct msghdr *m = (struct msghdr *)(uintptr_t)msg;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+            struct in_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof(info));
+            *ret = addr_from_ipv4(ntohl(info.ipi_addr.s_addr));
+            return true;
+        }
+        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+            struct in6_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof(info));
+            *ret = addr_from_in6(&info.ipi6_addr);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_multicast(const struct addr *a)
+{
+    return addr_is_ipv4(a) ? addr_ipv4(a) >> 28 == 14 || addr_ipv4(a) == UINT32_MAX : a->bytes[0] == 0xff;
+}
+
+/* Port 0 cannot be answered; our own socket would answer itself for ever; and nobody asks by multicast here. */
+static bool is_loop(const struct server_udp_socket *s, const struct endpoint *peer, const struct msghdr *msg)
+{
+    struct addr asked;
+    if (peer->port == 0)
+        return true;
+    if (!find_asked(msg, &asked))
+        return false;
+    return is_multicast(&asked) || (peer->port == s->port && addr_compare(&peer->addr, &asked) == 0);
+}
+
+/* The answer leaves from the buffer of the query, to where that came from. */
+static void queue_reply(struct server_udp *u, unsigned i, struct serve_reply *reply)
+{
+    struct udp_batch *b = u->batch;
+    struct mmsghdr *out = &b->out[b->n_out];
+    b->out_parts[b->n_out] = (struct iovec){
+        .iov_base = b->bytes[i],
+        .iov_len = serve_reply_write(u->context, reply, &b->query, b->bytes[i], limit_of(&b->query)),
+    };
+    out->msg_hdr = b->in[i].msg_hdr;
+    out->msg_hdr.msg_flags = 0;
+    out->msg_hdr.msg_iov = &b->out_parts[b->n_out];
+    b->n_out++;
+}
+
+/* The resolver holds the spare waiter's ask. It stays, if its source has not too many already. */
+static void start_waiting(struct server_udp_socket *s, unsigned i, const struct endpoint *peer)
+{
+    struct server_udp *u = s->udp;
+    struct source *source = sources_get(u->sources, &peer->addr);
+    if (source && source->n_waiting < SOURCE_WAITERS_MAX) {
+        keep_waiter(s, source, &u->batch->in[i]);
+        return;
+    }
+    resolver_ask_cancel(&u->spare->ask);
+    sources_put(source);
+    u->context->counters->n_dropped++;
+}
+
+static void take_query(struct server_udp_socket *s, unsigned i, const struct endpoint *peer)
+{
+    struct server_udp *u = s->udp;
+    struct udp_batch *b = u->batch;
+    struct serve_reply reply;
+    if (!u->spare)
+        u->spare = calloc(1, sizeof(*u->spare));
+    if (!u->spare) {
+        u->context->counters->n_dropped++;
+        return;
+    }
+    u->context->counters->n_udp++;
+    switch (serve_query(u->context, s->view, b->bytes[i], b->in[i].msg_len, false, &b->query, &u->spare->ask,
+                        on_waiter_done, &reply)) {
+    case SERVE_REPLY:
+        queue_reply(u, i, &reply);
+        return;
+    case SERVE_WAIT:
+        start_waiting(s, i, peer);
+        return;
+    case SERVE_DROP:
+        u->context->counters->n_dropped++;
+        return;
+    }
+}
+
+static void take_denied(struct server_udp_socket *s, unsigned i)
+{
+    struct server_udp *u = s->udp;
+    struct serve_reply reply;
+    u->context->counters->n_denied++;
+    if (s->view->snapshot && s->view->snapshot->conf.acl_dns_refused &&
+        serve_refusal(u->batch->bytes[i], u->batch->in[i].msg_len, &u->batch->query, &reply) == SERVE_REPLY)
+        queue_reply(u, i, &reply);
+}
+
+static void take_datagram(struct server_udp_socket *s, unsigned i)
+{
+    struct mmsghdr *m = &s->udp->batch->in[i];
+    struct endpoint peer;
+    if (endpoint_from_sockaddr(&s->udp->batch->from[i], &peer) < 0 || m->msg_hdr.msg_flags & MSG_TRUNC ||
+        is_loop(s, &peer, &m->msg_hdr)) {
+        s->udp->context->counters->n_dropped++;
+        return;
+    }
+    if (serve_admits(s->view, &peer.addr, false))
+        take_query(s, i, &peer);
+    else
+        take_denied(s, i);
+}
+
+/* ---- batches ---- */
+
+static int receive(struct server_udp_socket *s)
+{
+    struct udp_batch *b = s->udp->batch;
+    b->n_out = 0;
+    for (unsigned i = 0; i < BATCH; i++) {
+        b->in_parts[i] = (struct iovec){.iov_base = b->bytes[i], .iov_len = DATAGRAM_BYTES};
+        b->in[i].msg_hdr = (struct msghdr){.msg_name = &b->from[i],
+                                           .msg_namelen = sizeof(b->from[i]),
+                                           .msg_iov = &b->in_parts[i],
+                                           .msg_iovlen = 1,
+                                           .msg_control = b->control[i],
+                                           .msg_controllen = CONTROL_BYTES};
+    }
+    return recvmmsg(s->fd, b->in, BATCH, MSG_DONTWAIT, NULL);
+}
+
+static void send_batch(struct server_udp_socket *s)
+{
+    struct udp_batch *b = s->udp->batch;
+    for (unsigned at = 0; at < b->n_out;) {
+        int n = sendmmsg(s->fd, b->out + at, b->n_out - at, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) { /* this one cannot be sent: a full queue or no way back */
+            s->udp->context->counters->n_dropped++;
+            n = 1;
+        }
+        at += (unsigned)n;
+    }
+}
+
+static void on_socket_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct server_udp_socket *s = arg;
+    for (unsigned round = 0; round < BATCHES_A_CALL; round++) {
+        int n = receive(s);
+        for (int i = 0; i < n; i++)
+            take_datagram(s, (unsigned)i);
+        if (n > 0)
+            send_batch(s);
+        if (n < BATCH)
+            return;
+    }
+}
+
+/* ---- sockets ---- */
+
+int server_udp_open(struct server_udp_socket *s, struct server_udp *u, const struct serve_view *view, int fd)
+{
+    *s = (struct server_udp_socket){.udp = u, .view = view, .fd = fd};
+    list_init(&s->waiters);
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    struct endpoint local;
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && endpoint_from_sockaddr(&ss, &local) == 0)
+        s->port = local.port;
+    event_assign(&s->event, u->context->loop->base, fd, EV_READ | EV_PERSIST, on_socket_readable, s);
+    if (event_add(&s->event, NULL) == 0)
+        return 0;
+    close(fd);
+    s->fd = -1;
+    return -ENOMEM;
+}
+
+void server_udp_close(struct server_udp_socket *s)
+{
+    if (s->fd < 0)
+        return;
+    while (!list_is_empty(&s->waiters))
+        waiter_free(list_entry(s->waiters.next, struct udp_waiter, in_socket));
+    event_del(&s->event);
+    close(s->fd);
+    s->fd = -1;
+}

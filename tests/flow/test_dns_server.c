@@ -1,0 +1,969 @@
+/*
+ * The LAN side on a real loop: clients on 127.0.0.0/8, a scripted name server behind. Case ids are those of the abuse list
+ * (D..) and of the DNS checklist (B..).
+ */
+#include "proxy/dns/server.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "proxy/net/listener.h"
+#include "tests/flow/dns_fake.h"
+
+enum { UDP_ID = 1, TCP_ID = 2, REPLY_MS = 2000, SILENCE_MS = 60 };
+
+struct rig {
+    struct loop loop;
+    struct resolver resolver;
+    struct dns_server *server;
+    struct fake fake;
+    struct snapshot *snapshot;
+    struct endpoint udp, tcp; /* ours */
+    int client; /* UDP, connected to us, from 127.0.0.1 */
+    uint8_t reply[WIRE_MESSAGE_MAX];
+    size_t n_reply;
+};
+
+static void write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
+static struct snapshot *load(const struct endpoint *name_server, const char *dns_lines, const char *acl_lines,
+                             const char *in_lines)
+{
+    char dir[] = "/tmp/ukai-dns-XXXXXX", path[64], acl[64], text[1024], server[ENDPOINT_TEXT_MAX];
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/ukai.conf", dir);
+    snprintf(acl, sizeof(acl), "%s/acl.conf", dir);
+    snprintf(text, sizeof(text),
+             "[dns]\nlisten-network = 127.0.0.1\nname-server = %s\n%s\n[acl]\nfile = acl.conf\n%s\n"
+             "[timeouts]\ndns = 1s\n",
+             endpoint_text(name_server, server), dns_lines, acl_lines);
+    write_file(path, text);
+    write_file(acl, in_lines);
+    struct findings findings = {0};
+    struct snapshot *s = NULL;
+    int rc = snapshot_load(path, &findings, &s);
+    cr_assert_eq(rc, 0, "snapshot_load: %d, %zu findings: %s", rc, findings.n_items,
+                 findings.n_items ? findings.items[0].text : "");
+    findings_fini(&findings);
+    unlink(path);
+    unlink(acl);
+    rmdir(dir);
+    return s;
+}
+
+static struct endpoint local_of(int fd)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    struct endpoint e;
+    cr_assert_eq(getsockname(fd, (struct sockaddr *)&ss, &len), 0);
+    cr_assert_eq(endpoint_from_sockaddr(&ss, &e), 0);
+    return e;
+}
+
+static int client_socket(int type, uint32_t from, uint16_t port, const struct endpoint *to)
+{
+    struct endpoint local = {.addr = addr_from_ipv4(from), .port = port};
+    struct sockaddr_storage ss;
+    int fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    socklen_t len = endpoint_to_sockaddr(&local, &ss);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&ss, len), 0);
+    len = endpoint_to_sockaddr(to, &ss);
+    cr_assert(connect(fd, (struct sockaddr *)&ss, len) == 0 || errno == EINPROGRESS);
+    return fd;
+}
+
+static const char all_local[] = "[in]\nudp 53 = 127.0.0.1\ntcp 53 = 127.0.0.1\n";
+
+static struct rig *rig_new_with(fake_script_fn script, const char *dns_lines, const char *acl_lines)
+{
+    struct rig *r = calloc(1, sizeof(*r));
+    struct addr any_local = addr_from_ipv4(0x7f000001);
+    cr_assert_eq(loop_init(&r->loop), 0);
+    cr_assert_eq(resolver_init(&r->resolver, &r->loop, 1 << 20), 0);
+    fake_open(&r->fake, &r->loop, script);
+    r->snapshot = load(&r->fake.at, dns_lines, acl_lines, all_local);
+    r->server = dns_server_new(&r->loop, &r->resolver);
+    int udp = listener_socket(SOCK_DGRAM, "", false, &any_local, 0);
+    int tcp = listener_socket(SOCK_STREAM, "", false, &any_local, 0);
+    r->udp = local_of(udp);
+    r->tcp = local_of(tcp);
+    cr_assert_eq(dns_server_add_udp(r->server, UDP_ID, udp), 0);
+    cr_assert_eq(dns_server_add_tcp(r->server, TCP_ID, tcp), 0);
+    dns_server_set_view(r->server, UDP_ID, r->snapshot, &r->snapshot->conf.dns[0]);
+    dns_server_set_view(r->server, TCP_ID, r->snapshot, &r->snapshot->conf.dns[0]);
+    r->client = client_socket(SOCK_DGRAM, 0x7f000001, 0, &r->udp);
+    return r;
+}
+
+static struct rig *rig_new(fake_script_fn script)
+{
+    return rig_new_with(script, "", "");
+}
+
+static void rig_free(struct rig *r)
+{
+    close(r->client);
+    dns_server_free(r->server);
+    snapshot_unref(r->snapshot);
+    resolver_fini(&r->resolver);
+    fake_close(&r->fake);
+    loop_fini(&r->loop);
+    free(r);
+}
+
+/* Whether something came on @fd within @ms; it is in r->reply. */
+static bool await(struct rig *r, int fd, uint64_t ms)
+{
+    struct patience p = {.is_over = false};
+    ssize_t n = -1;
+    loop_timer_start(&r->loop, &p.timer, ms, on_patience_over);
+    while (!p.is_over && n < 0) {
+        loop_round(&r->loop, false);
+        n = recv(fd, r->reply, sizeof(r->reply), 0);
+        if (n < 0 && errno != EAGAIN)
+            break;
+        if (n < 0)
+            usleep(500);
+    }
+    loop_timer_stop(&r->loop, &p.timer);
+    r->n_reply = n < 0 ? 0 : (size_t)n;
+    return n >= 0;
+}
+
+static void expect_silence(struct rig *r, int fd, const char *what)
+{
+    cr_assert(!await(r, fd, SILENCE_MS), "%s: answered", what);
+}
+
+static unsigned rcode_of(const struct rig *r)
+{
+    return wire_get16(r->reply + 2) & WIRE_RCODE_MASK;
+}
+
+struct query {
+    uint8_t msg[WIRE_MESSAGE_MAX];
+    size_t len;
+};
+
+static struct query *query_new(uint16_t id, const char *name, unsigned type)
+{
+    struct query *q = calloc(1, sizeof(*q));
+    struct wire_question question = {.type = (uint16_t)type, .class = WIRE_CLASS_IN};
+    cr_assert_eq(wire_name_from_text(name, strlen(name), &question.name), 0);
+    struct wire_ask ask = {.question = &question, .id = id, .without_opt = true};
+    q->len = wire_ask_write(&ask, q->msg);
+    return q;
+}
+
+static void query_add_opt(struct query *q, unsigned size, unsigned version, const uint8_t *options, size_t n_options)
+{
+    wire_put16(q->msg + 10, wire_get16(q->msg + 10) + 1u);
+    uint8_t *p = q->msg + q->len;
+    memset(p, 0, WIRE_OPT_BYTES);
+    wire_put16(p + 1, WIRE_TYPE_OPT);
+    wire_put16(p + 3, size);
+    wire_put32(p + 5, version << 16);
+    wire_put16(p + 9, (unsigned)n_options);
+    if (n_options)
+        memcpy(p + WIRE_OPT_BYTES, options, n_options);
+    q->len += WIRE_OPT_BYTES + n_options;
+}
+
+/* Sends and frees. */
+static void send_query(struct rig *r, struct query *q)
+{
+    cr_assert_eq(send(r->client, q->msg, q->len, 0), (ssize_t)q->len);
+    free(q);
+    (void)r;
+}
+
+static void ask(struct rig *r, struct query *q)
+{
+    send_query(r, q);
+    cr_assert(await(r, r->client, REPLY_MS), "no answer");
+    cr_assert_geq(r->n_reply, (size_t)WIRE_HEADER_BYTES);
+}
+
+static void expect_answer(struct rig *r, uint16_t id, unsigned n_answers)
+{
+    cr_assert_eq(wire_get16(r->reply), id, "id %u", wire_get16(r->reply));
+    cr_assert_eq(rcode_of(r), 0, "rcode %u", rcode_of(r));
+    cr_assert_eq(wire_get16(r->reply + 6), n_answers, "%u answers", wire_get16(r->reply + 6));
+}
+
+Test(dns_server, udp__answers__asked_and_cached)
+{
+    struct rig *r = rig_new(script_answers);
+    ask(r, query_new(0x1111, "www.example", WIRE_TYPE_A));
+    expect_answer(r, 0x1111, 1);
+    ask(r, query_new(0x2222, "www.example", WIRE_TYPE_A));
+    expect_answer(r, 0x2222, 1);
+    cr_assert_eq(r->fake.n_udp, 1);
+    cr_assert_eq(dns_server_counters(r->server)->n_hits, 1);
+    cr_assert_eq(dns_server_counters(r->server)->n_waited, 1);
+    rig_free(r);
+}
+
+/* B6, B7, D19: header bits, case, OPT only for those who sent one. */
+Test(dns_server, udp__keeps_case_and_flags__for_each_asker)
+{
+    struct rig *r = rig_new(script_answers);
+    for (unsigned i = 0; i < 2; i++) {
+        const char *name = i ? "WWW.eXaMpLe" : "wWw.ExAmPlE";
+        struct query *q = query_new(7, name, WIRE_TYPE_A);
+        wire_put16(q->msg + 2, WIRE_FLAG_RD | (i ? WIRE_FLAG_CD : 0));
+        if (i)
+            query_add_opt(q, 1232, 0, NULL, 0);
+        struct query copy = *q;
+        ask(r, q);
+        expect_answer(r, 7, 1);
+        cr_assert_eq(memcmp(r->reply + 12, copy.msg + 12, 17), 0, "the question is not as asked");
+        cr_assert_eq(wire_get16(r->reply + 2),
+                     WIRE_FLAG_QR | WIRE_FLAG_RA | WIRE_FLAG_RD | (i ? WIRE_FLAG_CD : 0));
+        cr_assert_eq(wire_get16(r->reply + 10), i, "%u additional", wire_get16(r->reply + 10));
+    }
+    rig_free(r);
+}
+
+/* D01, D02: never an answer. */
+Test(dns_server, udp__is_silent__for_what_is_no_query)
+{
+    struct rig *r = rig_new(script_answers);
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    for (size_t len = 0; len < 12; len++) {
+        cr_assert_eq(send(r->client, q->msg, len, 0), (ssize_t)len);
+        expect_silence(r, r->client, "short datagram");
+    }
+    wire_put16(q->msg + 2, WIRE_FLAG_QR | WIRE_FLAG_RD);
+    send_query(r, q);
+    expect_silence(r, r->client, "QR=1");
+    cr_assert_eq(dns_server_counters(r->server)->n_dropped, 13);
+    cr_assert_eq(r->fake.n_udp, 0);
+    rig_free(r);
+}
+
+/* D13: from port 53 a query is a query. */
+Test(dns_server, udp__drops_its_own_address__and_answers_port_53)
+{
+    struct rig *r = rig_new(script_answers);
+    struct query *q = query_new(9, "www.example", WIRE_TYPE_A);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), on = 1;
+    struct sockaddr_storage ss;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    socklen_t len = endpoint_to_sockaddr(&r->udp, &ss);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&ss, len), 0); /* as if we sent it */
+    sendto(fd, q->msg, q->len, 0, (struct sockaddr *)&ss, len);
+    close(fd);
+    run_for(&r->loop, SILENCE_MS);
+    cr_assert_eq(r->fake.n_udp, 0);
+    int from_53 = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    struct endpoint port_53 = {.addr = addr_from_ipv4(0x7f000001), .port = 53};
+    struct sockaddr_storage ss53;
+    socklen_t len53 = endpoint_to_sockaddr(&port_53, &ss53);
+    if (bind(from_53, (struct sockaddr *)&ss53, len53) == 0) {
+        cr_assert_gt(sendto(from_53, q->msg, q->len, 0, (struct sockaddr *)&ss, len), 0);
+        cr_assert(await(r, from_53, REPLY_MS));
+        expect_answer(r, 9, 1);
+    }
+    close(from_53);
+    free(q);
+    rig_free(r);
+}
+
+/* D03 */
+Test(dns_server, udp__says_notimp__to_other_opcodes)
+{
+    struct rig *r = rig_new(script_answers);
+    for (unsigned opcode = 1; opcode < 16; opcode++) {
+        struct query *q = query_new((uint16_t)(100 + opcode), "www.example", WIRE_TYPE_A);
+        wire_put16(q->msg + 2, opcode << 11);
+        ask(r, q);
+        cr_assert_eq(rcode_of(r), WIRE_RCODE_NOTIMP);
+        cr_assert_eq(wire_get16(r->reply), 100 + opcode);
+        cr_assert_eq(wire_get16(r->reply + 2) & WIRE_OPCODE_MASK, opcode << 11);
+        cr_assert_eq(r->n_reply, 12u, "reflects %zu bytes", r->n_reply);
+    }
+    cr_assert_eq(r->fake.n_udp, 0);
+    rig_free(r);
+}
+
+/* D04, D05 */
+Test(dns_server, udp__says_formerr__when_counts_lie)
+{
+    static const struct {
+        unsigned at, count;
+    } rows[] = {{4, 0}, {4, 2}, {4, 65535}, {6, 1}, {6, 65535}, {8, 65535}, {10, 1}, {10, 65535}};
+    struct rig *r = rig_new(script_answers);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query *q = query_new((uint16_t)i, "www.example", WIRE_TYPE_A);
+        wire_put16(q->msg + rows[i].at, rows[i].count);
+        ask(r, q);
+        cr_assert_eq(rcode_of(r), WIRE_RCODE_FORMERR, "row %zu: rcode %u", i, rcode_of(r));
+        cr_assert_eq(wire_get16(r->reply), i);
+    }
+    cr_assert_eq(r->fake.n_udp, 0);
+    rig_free(r);
+}
+
+/* D06, D07: question names that are none. */
+Test(dns_server, udp__says_formerr__to_bad_question_names)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } rows[] = {
+        {"\x40" "a\0\0\x01\0\x01", 7},  {"\x80" "a\0\0\x01\0\x01", 7}, {"\xc0\x0c\0\x01\0\x01", 6},
+        {"\xc0\x00\0\x01\0\x01", 6},    {"\xc0\xff\0\x01\0\x01", 6},   {"\x01" "a\xc0\x0c\0\x01\0\x01", 8},
+        {"\x03www", 4},                 {"\x01" "a\0\0\x01\0", 6},     {"", 0},
+    };
+    struct rig *r = rig_new(script_answers);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query *q = query_new((uint16_t)i, "x", WIRE_TYPE_A);
+        memcpy(q->msg + 12, rows[i].bytes, rows[i].len);
+        q->len = 12 + rows[i].len;
+        ask(r, q);
+        cr_assert_eq(rcode_of(r), WIRE_RCODE_FORMERR, "row %zu: rcode %u", i, rcode_of(r));
+    }
+    struct query *q = query_new(77, "x", WIRE_TYPE_A);
+    for (unsigned i = 0; i < 64; i++) /* 256 bytes of labels */
+        memcpy(q->msg + 12 + 4 * i, "\x03" "abc", 4);
+    memcpy(q->msg + 12 + 256, "\0\0\x01\0\x01", 5);
+    q->len = 12 + 256 + 5;
+    ask(r, q);
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_FORMERR);
+    cr_assert_eq(r->fake.n_udp, 0);
+    rig_free(r);
+}
+
+/* D08: stripped. */
+Test(dns_server, udp__strips__trailing_bytes)
+{
+    struct rig *r = rig_new(script_answers);
+    struct query *q = query_new(8, "www.example", WIRE_TYPE_A);
+    memcpy(q->msg + q->len, "smuggled", 8);
+    q->len += 8;
+    ask(r, q);
+    expect_answer(r, 8, 1);
+    cr_assert_null(memmem(r->fake.query.msg, r->fake.query.len, "smuggled", 8));
+    cr_assert_null(memmem(r->reply, r->n_reply, "smuggled", 8));
+    rig_free(r);
+}
+
+/* D09, B8 to B10 */
+Test(dns_server, udp__judges_opt__to_the_letter)
+{
+    struct rig *r = rig_new(script_answers);
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    query_add_opt(q, 1232, 0, NULL, 0);
+    query_add_opt(q, 1232, 0, NULL, 0);
+    ask(r, q);
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_FORMERR, "two OPT: %u", rcode_of(r));
+    cr_assert_eq(wire_get16(r->reply + 10), 1, "FORMERR without OPT");
+
+    q = query_new(2, "www.example", WIRE_TYPE_A);
+    size_t at = q->len;
+    query_add_opt(q, 1232, 0, NULL, 0);
+    memmove(q->msg + at + 2, q->msg + at, WIRE_OPT_BYTES);
+    memcpy(q->msg + at, "\x01x", 2);
+    q->len += 2;
+    ask(r, q);
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_FORMERR, "owner not root: %u", rcode_of(r));
+
+    q = query_new(3, "www.example", WIRE_TYPE_A);
+    query_add_opt(q, 1232, 1, NULL, 0);
+    ask(r, q);
+    cr_assert_eq(rcode_of(r), 0, "BADVERS has no low bits");
+    const uint8_t *opt = r->reply + r->n_reply - WIRE_OPT_BYTES;
+    cr_assert_eq(wire_get32(opt + 5), 1u << 24, "extended code 1, version 0: %08x", wire_get32(opt + 5));
+
+    static uint8_t options[500 * 4];
+    for (unsigned i = 0; i < 500; i++)
+        wire_put16(options + 4 * i, 65001);
+    q = query_new(4, "www.example", WIRE_TYPE_A);
+    query_add_opt(q, 1232, 0, options, sizeof(options));
+    ask(r, q);
+    expect_answer(r, 4, 1);
+    opt = r->reply + r->n_reply - WIRE_OPT_BYTES;
+    cr_assert_eq(wire_get16(opt + 9), 0, "options were echoed");
+
+    q = query_new(5, "www.example", WIRE_TYPE_A);
+    query_add_opt(q, 1232, 0, (const uint8_t *)"\xfd\xe9\0\x05" "abcd", 8); /* says 5, has 4 */
+    ask(r, q);
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_FORMERR, "option past the end: %u", rcode_of(r));
+    cr_assert_eq(r->fake.n_udp, 1);
+    rig_free(r);
+}
+
+static void script_big_txt(struct fake_query *q)
+{
+    struct fake_reply *r = malloc(sizeof(*r));
+    uint8_t text[256];
+    memset(text, 'x', sizeof(text));
+    text[0] = 255;
+    if (!q->is_tcp) { /* as a real server would */
+        reply_begin(r, q, 0);
+        wire_put16(r->msg + 2, wire_get16(r->msg + 2) | WIRE_FLAG_TC);
+    } else {
+        reply_begin(r, q, 0);
+        for (unsigned i = 0; i < 6; i++)
+            reply_add(r, 0, NULL, WIRE_TYPE_TXT, 300, text, sizeof(text));
+    }
+    fake_send(q, r->msg, r->len);
+    free(r);
+}
+
+static void script_txt_of_900(struct fake_query *q)
+{
+    struct fake_reply *r = malloc(sizeof(*r));
+    uint8_t text[256];
+    memset(text, 'x', sizeof(text));
+    text[0] = 255;
+    reply_begin(r, q, 0);
+    for (unsigned i = 0; i < 3; i++)
+        reply_add(r, 0, NULL, WIRE_TYPE_TXT, 300, text, sizeof(text));
+    fake_send(q, r->msg, r->len);
+    free(r);
+}
+
+/* D10, B11 */
+Test(dns_server, udp__fits_or_truncates__by_the_askers_size)
+{
+    static const struct {
+        int size; /* -1: no OPT */
+        bool is_cut;
+    } rows[] = {{-1, true}, {0, true}, {511, true}, {512, true}, {800, true}, {1232, false}, {65535, false}};
+    struct rig *r = rig_new(script_txt_of_900);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query *q = query_new((uint16_t)i, "big.example", WIRE_TYPE_TXT);
+        if (rows[i].size >= 0)
+            query_add_opt(q, (unsigned)rows[i].size, 0, NULL, 0);
+        ask(r, q);
+        bool is_cut = wire_get16(r->reply + 2) & WIRE_FLAG_TC;
+        size_t limit = rows[i].size < 512 ? 512 : rows[i].size > 1232 ? 1232 : (size_t)rows[i].size;
+        cr_assert_eq(is_cut, rows[i].is_cut, "size %d", rows[i].size);
+        cr_assert_leq(r->n_reply, limit, "size %d: %zu bytes", rows[i].size, r->n_reply);
+        cr_assert_eq(wire_get16(r->reply + 6), is_cut ? 0 : 3);
+        cr_assert_eq(wire_get16(r->reply + 10), rows[i].size >= 0);
+    }
+    rig_free(r);
+}
+
+/* D11: what does not fit costs its asker little. */
+Test(dns_server, udp__truncates__whatever_the_upstream_had)
+{
+    struct rig *r = rig_new(script_big_txt);
+    struct query *q = query_new(1, "big.example", WIRE_TYPE_TXT);
+    query_add_opt(q, 65535, 0, NULL, 0);
+    ask(r, q);
+    cr_assert(wire_get16(r->reply + 2) & WIRE_FLAG_TC);
+    cr_assert_leq(r->n_reply, 64u);
+    cr_assert_eq(r->fake.n_tcp, 1, "fetched whole by TCP");
+    rig_free(r);
+}
+
+/* B13, B14, D14, D15 */
+Test(dns_server, udp__refuses_or_forwards__by_type)
+{
+    static const struct {
+        const char *name;
+        unsigned type, class, rcode, n_upstream;
+    } rows[] = {
+        {"example", WIRE_TYPE_AXFR, WIRE_CLASS_IN, WIRE_RCODE_REFUSED, 0},
+        {"example", WIRE_TYPE_IXFR, WIRE_CLASS_IN, WIRE_RCODE_REFUSED, 0},
+        {"version.bind", WIRE_TYPE_TXT, WIRE_CLASS_CH, WIRE_RCODE_REFUSED, 0},
+        {"ID.Server", WIRE_TYPE_TXT, WIRE_CLASS_CH, WIRE_RCODE_REFUSED, 0},
+        {"other.bind", WIRE_TYPE_TXT, WIRE_CLASS_CH, 0, 1},
+        {"t.example", 65280, WIRE_CLASS_IN, 0, 1},
+        {"s.example", 65, WIRE_CLASS_IN, 0, 1},
+        {"any.example", WIRE_TYPE_ANY, WIRE_CLASS_IN, 0, 1},
+        {"c.example", WIRE_TYPE_A, WIRE_CLASS_ANY, 0, 1},
+        {"o.example", WIRE_TYPE_OPT, WIRE_CLASS_IN, WIRE_RCODE_FORMERR, 0},
+    };
+    struct rig *r = rig_new(script_answers);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query *q = query_new((uint16_t)i, rows[i].name, rows[i].type);
+        wire_put16(q->msg + q->len - 2, rows[i].class);
+        unsigned before = r->fake.n_udp;
+        ask(r, q);
+        cr_assert_eq(rcode_of(r), rows[i].rcode, "%s: rcode %u", rows[i].name, rcode_of(r));
+        cr_assert_eq(r->fake.n_udp - before, rows[i].n_upstream, "%s", rows[i].name);
+    }
+    struct query *q = query_new(99, "tsig.example", WIRE_TYPE_A);
+    reply_add((struct fake_reply *)(void *)q, 2, "key", WIRE_TYPE_TSIG, 0, "\0", 1);
+    ask(r, q);
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_REFUSED);
+    rig_free(r);
+}
+
+Test(dns_server, udp__says_its_version_and_hinfo__when_configured)
+{
+    struct rig *r = rig_new(script_answers);
+    r->snapshot->conf.dns[0].any_minimal = true;
+    free(r->snapshot->conf.dns[0].version_answer);
+    r->snapshot->conf.dns[0].version_answer = strdup("none of yours");
+    struct query *q = query_new(1, "version.bind", WIRE_TYPE_TXT);
+    wire_put16(q->msg + q->len - 2, WIRE_CLASS_CH);
+    ask(r, q);
+    expect_answer(r, 1, 1);
+    cr_assert_not_null(memmem(r->reply, r->n_reply, "none of yours", 13));
+    ask(r, query_new(2, "www.example", WIRE_TYPE_ANY));
+    expect_answer(r, 2, 1);
+    cr_assert_not_null(memmem(r->reply, r->n_reply, "RFC8482", 7));
+    cr_assert_eq(r->fake.n_udp, 0);
+    rig_free(r);
+}
+
+/* B5 */
+Test(dns_server, udp__refuses__without_recursion_and_cache)
+{
+    struct rig *r = rig_new(script_answers);
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    wire_put16(q->msg + 2, 0);
+    query_add_opt(q, 1232, 0, NULL, 0);
+    ask(r, q);
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_REFUSED);
+    const uint8_t *ede = r->reply + r->n_reply - WIRE_EDE_BYTES;
+    cr_assert_eq(wire_get16(ede), 15);
+    cr_assert_eq(wire_get16(ede + 4), 20);
+    cr_assert_eq(r->fake.n_udp, 0);
+    rig_free(r);
+}
+
+/* B4: odd header bits do not matter. */
+Test(dns_server, udp__answers__with_odd_header_bits)
+{
+    struct rig *r = rig_new(script_answers);
+    struct query *q = query_new(4, "www.example", WIRE_TYPE_A);
+    wire_put16(q->msg + 2, WIRE_FLAG_RD | WIRE_FLAG_TC | WIRE_FLAG_AA | WIRE_FLAG_RA | 0x0040 | 0x000f);
+    ask(r, q);
+    expect_answer(r, 4, 1);
+    cr_assert_eq(wire_get16(r->reply + 2), WIRE_FLAG_QR | WIRE_FLAG_RA | WIRE_FLAG_RD);
+    rig_free(r);
+}
+
+/* B17 */
+Test(dns_server, udp__is_silent__to_other_sources)
+{
+    struct rig *r = rig_new(script_answers);
+    int other = client_socket(SOCK_DGRAM, 0x7f000002, 0, &r->udp);
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    cr_assert_gt(send(other, q->msg, q->len, 0), 0);
+    expect_silence(r, other, "127.0.0.2");
+    cr_assert_eq(dns_server_counters(r->server)->n_denied, 1);
+    cr_assert_eq(r->fake.n_udp, 0);
+    close(other);
+    free(q);
+    rig_free(r);
+}
+
+Test(dns_server, udp__refuses__other_sources_when_told_so)
+{
+    struct rig *r = rig_new_with(script_answers, "", "deny-answer-dns = refused");
+    int other = client_socket(SOCK_DGRAM, 0x7f000002, 0, &r->udp);
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    query_add_opt(q, 1232, 0, NULL, 0);
+    cr_assert_gt(send(other, q->msg, q->len, 0), 0);
+    cr_assert(await(r, other, REPLY_MS));
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_REFUSED);
+    cr_assert_eq(wire_get16(r->reply + r->n_reply - 2), 18);
+    wire_put16(q->msg + 2, WIRE_FLAG_QR);
+    cr_assert_gt(send(other, q->msg, q->len, 0), 0);
+    expect_silence(r, other, "an answer");
+    close(other);
+    free(q);
+    rig_free(r);
+}
+
+/* A reload takes the source away: the next query is not answered; then it gives it back. */
+Test(dns_server, set_view__holds__from_the_next_query_on)
+{
+    struct rig *r = rig_new(script_answers);
+    struct snapshot *narrow = load(&r->fake.at, "", "", "[in]\nudp 53 = 127.0.0.9\ntcp 53 = 127.0.0.9\n");
+    ask(r, query_new(1, "www.example", WIRE_TYPE_A));
+    send_query(r, query_new(2, "slow.example", WIRE_TYPE_A));
+    dns_server_set_view(r->server, UDP_ID, narrow, &narrow->conf.dns[0]);
+    expect_silence(r, r->client, "denied by the new rules");
+    cr_assert_eq(r->resolver.last_group, 1, "an equal group was made anew");
+    dns_server_set_view(r->server, UDP_ID, r->snapshot, &r->snapshot->conf.dns[0]);
+    snapshot_unref(narrow);
+    ask(r, query_new(3, "www.example", WIRE_TYPE_A));
+    expect_answer(r, 3, 1);
+    cr_assert_eq(r->fake.n_udp, 1);
+    rig_free(r);
+}
+
+/* D16: same question, different ids. */
+Test(dns_server, udp__asks_once__when_many_ask)
+{
+    enum { N = 100 };
+    struct rig *r = rig_new(script_answers);
+    static bool seen[N];
+    for (unsigned i = 0; i < N; i++)
+        send_query(r, query_new((uint16_t)i, "www.example", WIRE_TYPE_A));
+    for (unsigned i = 0; i < N; i++) {
+        cr_assert(await(r, r->client, REPLY_MS), "%u answers", i);
+        seen[wire_get16(r->reply)] = true;
+    }
+    for (unsigned i = 0; i < N; i++)
+        cr_assert(seen[i], "%u was not answered", i);
+    cr_assert_eq(r->fake.n_udp, 1);
+    rig_free(r);
+}
+
+/* D20: any byte in a label passes and comes back. */
+Test(dns_server, udp__keeps_bytes__in_odd_labels)
+{
+    struct rig *r = rig_new(script_answers);
+    struct query *q = query_new(1, "a\\000b\\.c\\255\\013\\010.example", WIRE_TYPE_A);
+    struct query copy = *q;
+    ask(r, q);
+    expect_answer(r, 1, 1);
+    cr_assert_eq(memcmp(r->reply + 12, copy.msg + 12, copy.len - 12), 0);
+    ask(r, query_new(2, "a\\000b.c\\255\\013\\010.example", WIRE_TYPE_A));
+    cr_assert_eq(r->fake.n_udp, 2, "a dot in a label is no label end");
+    rig_free(r);
+}
+
+/* SERVFAIL at the dns timeout, B21. */
+Test(dns_server, udp__says_servfail__when_upstream_is_silent)
+{
+    struct rig *r = rig_new(script_silent);
+    ask(r, query_new(1, "www.example", WIRE_TYPE_A));
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_SERVFAIL);
+    rig_free(r);
+}
+
+Test(dns_server, remove__is_clean__with_queries_waiting)
+{
+    struct rig *r = rig_new(script_silent);
+    send_query(r, query_new(1, "www.example", WIRE_TYPE_A));
+    run_for(&r->loop, 30);
+    cr_assert_eq(r->fake.n_udp, 1);
+    dns_server_remove(r->server, UDP_ID);
+    dns_server_remove(r->server, UDP_ID);
+    run_for(&r->loop, 1100);
+    rig_free(r);
+}
+
+/* B20: the answer comes from the address that was asked, though the socket is bound to all. */
+Test(dns_server, udp__answers_from__the_address_asked)
+{
+    struct rig *r = rig_new(script_answers);
+    struct addr any = addr_from_ipv4(0), second = addr_from_ipv4(0x7f000005);
+    int fd = listener_socket(SOCK_DGRAM, "", false, &any, 0);
+    struct endpoint at = {.addr = second, .port = local_of(fd).port};
+    cr_assert_eq(dns_server_add_udp(r->server, 3, fd), 0);
+    dns_server_set_view(r->server, 3, r->snapshot, &r->snapshot->conf.dns[0]);
+    int client = client_socket(SOCK_DGRAM, 0x7f000001, 0, &at); /* connected: takes answers from there only */
+    for (unsigned i = 0; i < 2; i++) { /* one that waits, one at once */
+        struct query *q = query_new(5, "www.example", WIRE_TYPE_A);
+        cr_assert_gt(send(client, q->msg, q->len, 0), 0);
+        free(q);
+        cr_assert(await(r, client, REPLY_MS), "no answer from 127.0.0.5");
+        expect_answer(r, 5, 1);
+    }
+    close(client);
+    rig_free(r);
+}
+
+Test(dns_server, udp__answers__by_ipv6)
+{
+    struct rig *r = rig_new(script_answers);
+    struct addr loopback;
+    cr_assert_eq(addr_parse("::1", 3, &loopback), 0);
+    int fd = listener_socket(SOCK_DGRAM, "", true, &loopback, 0);
+    if (fd < 0) {
+        rig_free(r);
+        cr_skip_test("no IPv6 here");
+    }
+    struct endpoint at = local_of(fd);
+    struct snapshot *s = load(&r->fake.at, "", "", "[in]\nudp 53 = ::1\n");
+    cr_assert_eq(dns_server_add_udp(r->server, 3, fd), 0);
+    dns_server_set_view(r->server, 3, s, &s->conf.dns[0]);
+    struct sockaddr_storage ss;
+    socklen_t len = endpoint_to_sockaddr(&at, &ss);
+    int client = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    cr_assert_eq(connect(client, (struct sockaddr *)&ss, len), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        struct query *q = query_new(6, "www.example", WIRE_TYPE_A);
+        cr_assert_gt(send(client, q->msg, q->len, 0), 0);
+        free(q);
+        cr_assert(await(r, client, REPLY_MS));
+        expect_answer(r, 6, 1);
+    }
+    close(client);
+    snapshot_unref(s);
+    rig_free(r);
+}
+
+/* ---- TCP ---- */
+
+static int tcp_client(struct rig *r)
+{
+    int fd = client_socket(SOCK_STREAM, 0x7f000001, 0, &r->tcp);
+    run_for(&r->loop, 5);
+    return fd;
+}
+
+static void tcp_send(int fd, const uint8_t *msg, size_t len)
+{
+    uint8_t *framed = malloc(len + 2);
+    wire_put16(framed, (unsigned)len);
+    memcpy(framed + 2, msg, len);
+    cr_assert_eq(send(fd, framed, len + 2, MSG_NOSIGNAL), (ssize_t)(len + 2));
+    free(framed);
+}
+
+/* One message into r->reply, without its prefix. false: the connection ended or nothing came. */
+static bool tcp_receive(struct rig *r, int fd, uint64_t ms)
+{
+    struct patience p = {.is_over = false};
+    uint8_t prefix[2];
+    loop_timer_start(&r->loop, &p.timer, ms, on_patience_over);
+    ssize_t n = -1;
+    while (!p.is_over) {
+        loop_round(&r->loop, false);
+        n = recv(fd, prefix, 2, MSG_PEEK);
+        if (n == 2 && recv(fd, r->reply, sizeof(r->reply), MSG_PEEK) >= 2 + wire_get16(prefix))
+            break;
+        if (n == 0 || (n < 0 && errno != EAGAIN))
+            break;
+        usleep(500);
+    }
+    loop_timer_stop(&r->loop, &p.timer);
+    if (n != 2 || p.is_over)
+        return false;
+    cr_assert_eq(recv(fd, prefix, 2, 0), 2);
+    r->n_reply = wire_get16(prefix);
+    cr_assert_eq(recv(fd, r->reply, r->n_reply, 0), (ssize_t)r->n_reply);
+    return true;
+}
+
+static bool tcp_is_closed(struct rig *r, int fd, uint64_t ms)
+{
+    struct patience p = {.is_over = false};
+    char byte;
+    ssize_t n;
+    loop_timer_start(&r->loop, &p.timer, ms, on_patience_over);
+    do {
+        loop_round(&r->loop, false);
+        n = recv(fd, &byte, 1, 0);
+        usleep(500);
+    } while (!p.is_over && n < 0 && errno == EAGAIN);
+    loop_timer_stop(&r->loop, &p.timer);
+    return n == 0 || (n < 0 && errno != EAGAIN);
+}
+
+/* RFC 5625 section 4.4.1: asked by TCP, asks by TCP; and whole. */
+Test(dns_server, tcp__answers_whole__what_udp_truncates)
+{
+    struct rig *r = rig_new(script_big_txt);
+    int fd = tcp_client(r);
+    struct query *q = query_new(1, "big.example", WIRE_TYPE_TXT);
+    tcp_send(fd, q->msg, q->len);
+    free(q);
+    cr_assert(tcp_receive(r, fd, REPLY_MS));
+    expect_answer(r, 1, 6);
+    cr_assert_eq(r->fake.n_udp, 0);
+    cr_assert_eq(r->fake.n_tcp, 1);
+    close(fd);
+    rig_free(r);
+}
+
+/* D18, B22: one byte at a time. */
+Test(dns_server, tcp__answers__one_byte_at_a_time)
+{
+    struct rig *r = rig_new(script_answers);
+    int fd = tcp_client(r);
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    uint8_t framed[300];
+    wire_put16(framed, (unsigned)q->len);
+    memcpy(framed + 2, q->msg, q->len);
+    for (size_t i = 0; i < q->len + 2; i++) {
+        cr_assert_eq(send(fd, framed + i, 1, MSG_NOSIGNAL), 1);
+        loop_round(&r->loop, false);
+        loop_round(&r->loop, false);
+    }
+    free(q);
+    cr_assert(tcp_receive(r, fd, REPLY_MS));
+    expect_answer(r, 1, 1);
+    close(fd);
+    rig_free(r);
+}
+
+/* D18, B23: 100 pipelined, half of them cached, and a half-close behind them. */
+Test(dns_server, tcp__answers_all__pipelined_and_half_closed)
+{
+    enum { N = 100 };
+    struct rig *r = rig_new(script_answers);
+    int fd = tcp_client(r);
+    static bool seen[N];
+    for (unsigned i = 0; i < N; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "n%u.example", i % 50);
+        struct query *q = query_new((uint16_t)i, name, WIRE_TYPE_A);
+        tcp_send(fd, q->msg, q->len);
+        free(q);
+    }
+    shutdown(fd, SHUT_WR);
+    for (unsigned i = 0; i < N; i++) {
+        cr_assert(tcp_receive(r, fd, REPLY_MS), "%u answers", i);
+        cr_assert_eq(rcode_of(r), 0);
+        seen[wire_get16(r->reply)] = true;
+    }
+    for (unsigned i = 0; i < N; i++)
+        cr_assert(seen[i], "%u was not answered", i);
+    cr_assert(tcp_is_closed(r, fd, 500), "stays open behind the half-close");
+    close(fd);
+    rig_free(r);
+}
+
+static void script_slow_is_silent(struct fake_query *q)
+{
+    if (q->parsed.question.name.bytes[1] != 's')
+        script_answers(q);
+}
+
+/* No head of line: a slow one does not hold up the next. */
+Test(dns_server, tcp__answers_out_of_order__when_one_is_slow)
+{
+    struct rig *r = rig_new(script_slow_is_silent);
+    int fd = tcp_client(r);
+    struct query *slow = query_new(1, "slow.example", WIRE_TYPE_A), *fast = query_new(2, "fast.example", WIRE_TYPE_A);
+    tcp_send(fd, slow->msg, slow->len);
+    tcp_send(fd, fast->msg, fast->len);
+    free(slow);
+    free(fast);
+    cr_assert(tcp_receive(r, fd, 500));
+    expect_answer(r, 2, 1);
+    cr_assert(tcp_receive(r, fd, REPLY_MS));
+    cr_assert_eq(wire_get16(r->reply), 1);
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_SERVFAIL);
+    close(fd);
+    rig_free(r);
+}
+
+/* D18, B28 */
+Test(dns_server, tcp__closes__on_impossible_lengths_and_answers)
+{
+    struct rig *r = rig_new(script_answers);
+    static const uint8_t rows[][14] = {
+        {0, 0}, {0, 11}, {0, 12, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0}, /* QR=1 */
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        int fd = tcp_client(r);
+        cr_assert_eq(send(fd, rows[i], 14, MSG_NOSIGNAL), 14);
+        cr_assert(tcp_is_closed(r, fd, 500), "row %zu stays open", i);
+        close(fd);
+    }
+    rig_free(r);
+}
+
+/* D18, B25, B26: 65,535 announced and nothing sent; idle ones; the cap of one source. */
+Test(dns_server, tcp__bounds_connections__of_one_source)
+{
+    enum { N = 40 };
+    struct rig *r = rig_new(script_answers);
+    int fds[N];
+    for (unsigned i = 0; i < N; i++)
+        fds[i] = tcp_client(r);
+    run_for(&r->loop, 50);
+    unsigned n_closed = 0;
+    for (unsigned i = 0; i < N; i++)
+        n_closed += tcp_is_closed(r, fds[i], 2);
+    cr_assert_eq(n_closed, N - 32, "%u of %u closed", n_closed, N);
+    cr_assert_eq(dns_server_counters(r->server)->n_connections_refused, N - 32);
+    for (unsigned i = 0; i < N; i++)
+        close(fds[i]);
+    run_for(&r->loop, 50);
+    int fd = tcp_client(r); /* and there is room again */
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    tcp_send(fd, q->msg, q->len);
+    free(q);
+    cr_assert(tcp_receive(r, fd, REPLY_MS));
+    close(fd);
+    rig_free(r);
+}
+
+Test(dns_server, tcp__closes_after_ten_seconds__without_a_message)
+{
+    struct rig *r = rig_new(script_answers);
+    int idle = tcp_client(r), claims = tcp_client(r);
+    cr_assert_eq(send(claims, "\xff\xff", 2, MSG_NOSIGNAL), 2);
+    run_for(&r->loop, 9500);
+    cr_assert_eq(send(claims, "x", 1, MSG_NOSIGNAL), 1); /* a byte is no message */
+    cr_assert(!tcp_is_closed(r, idle, 10));
+    cr_assert(tcp_is_closed(r, idle, 1000));
+    cr_assert(tcp_is_closed(r, claims, 100));
+    close(idle);
+    close(claims);
+    rig_free(r);
+}
+
+Test(dns_server, tcp__closes__other_sources_at_once)
+{
+    struct rig *r = rig_new_with(script_answers, "", "deny-answer-dns = refused");
+    int fd = client_socket(SOCK_STREAM, 0x7f000002, 0, &r->tcp);
+    cr_assert(tcp_is_closed(r, fd, 500));
+    cr_assert_eq(dns_server_counters(r->server)->n_denied, 1);
+    close(fd);
+    rig_free(r);
+}
+
+/* B27: gone before the answer. */
+Test(dns_server, tcp__is_clean__when_the_client_leaves)
+{
+    struct rig *r = rig_new(script_silent);
+    int fd = tcp_client(r);
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    tcp_send(fd, q->msg, q->len);
+    run_for(&r->loop, 20);
+    struct linger hard = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    close(fd);
+    run_for(&r->loop, 20);
+    fd = tcp_client(r);
+    tcp_send(fd, q->msg, q->len);
+    run_for(&r->loop, 20);
+    dns_server_remove(r->server, TCP_ID); /* and we leave before the answer */
+    cr_assert(tcp_is_closed(r, fd, 100));
+    close(fd);
+    free(q);
+    rig_free(r);
+}
+
+/* A client that sends and does not read is not answered without end. */
+Test(dns_server, tcp__stops_reading__when_answers_are_not_taken)
+{
+    struct rig *r = rig_new(script_big_txt);
+    int fd = tcp_client(r), small = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    struct query *q = query_new(1, "big.example", WIRE_TYPE_TXT);
+    uint8_t framed[300];
+    wire_put16(framed, (unsigned)q->len);
+    memcpy(framed + 2, q->msg, q->len);
+    size_t n_sent = 0;
+    for (unsigned i = 0; i < 40000; i++) {
+        if (send(fd, framed, q->len + 2, MSG_NOSIGNAL) != (ssize_t)(q->len + 2))
+            break;
+        n_sent++;
+        if (i % 50 == 0)
+            loop_round(&r->loop, false);
+    }
+    run_for(&r->loop, 100);
+    const struct dns_server_counters *counters = dns_server_counters(r->server);
+    cr_assert_lt(counters->n_tcp, n_sent, "took all %zu queries though nothing was read", n_sent);
+    close(fd);
+    free(q);
+    rig_free(r);
+}
