@@ -1,7 +1,8 @@
 /*
- * The sentence for a decision that was made by acl/verdict: which line of which file, as written, with its memo, or why no
- * line decided. It is told the outcome and never judges, so what a person reads is what the data path did.
- * The memo and the text of a line are the admin's, a name may be a peer's: all of it goes through escape.
+ * The sentence for a decision that was made by acl/verdict: which line of which file, as written,
+ * with its memo, or why no line decided. It is told the outcome and never judges, so what a person
+ * reads is what the data path did. The memo and the text of a line are the admin's, a name may be a
+ * peer's: all of it goes through escape.
  */
 #include "acl/explain.h"
 
@@ -51,8 +52,8 @@ void explain_source(FILE *out, const struct in_rule *rule, enum in_proto proto, 
         fprintf(out, " is refused: no [in] line admits it to %s %u\n", word, port);
 }
 
-void explain_name(FILE *out, enum verdict verdict, const struct verdict_detail *detail, const char *name,
-                  uint16_t port)
+void explain_name(FILE *out, enum verdict verdict, const struct verdict_detail *detail,
+                  const char *name, uint16_t port)
 {
     bool is_denied = verdict == VERDICT_DENY;
 
@@ -68,8 +69,20 @@ void explain_name(FILE *out, enum verdict verdict, const struct verdict_detail *
         fputs(" is allowed: no deny line matches, and [out] has no allow line\n", out);
 }
 
-void explain_addr(FILE *out, enum verdict verdict, const struct verdict_detail *detail, const struct addr *a,
-                  uint16_t port)
+void explain_query(FILE *out, enum verdict verdict, const struct verdict_detail *detail,
+                   const char *name)
+{
+    write_escaped(out, name);
+    if (detail->rule)
+        write_by(out, verdict == VERDICT_DENY ? "denied" : "allowed", &detail->rule->place);
+    else if (verdict == VERDICT_DENY)
+        fputs(" is denied: [out] has name lines to allow and none matches\n", out);
+    else
+        fputs(" may be asked: no line of [out] is against it\n", out);
+}
+
+void explain_addr(FILE *out, enum verdict verdict, const struct verdict_detail *detail,
+                  const struct addr *a, uint16_t port)
 {
     struct endpoint ep = {.addr = *a, .port = port};
     char text[ENDPOINT_TEXT_MAX];
@@ -80,7 +93,9 @@ void explain_addr(FILE *out, enum verdict verdict, const struct verdict_detail *
         fputs(" is refused: it is a listener of ukai's own\n", out);
         return;
     case VERDICT_SPECIAL:
-        fprintf(out, " is refused: it is in the special-use range %s, and no allow line inside that range names it\n",
+        fprintf(out,
+                " is refused: it is in the special-use range %s, and no allow line inside that "
+                "range names it\n",
                 detail->special ? detail->special : "");
         return;
     case VERDICT_PORT:

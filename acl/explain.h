@@ -15,10 +15,13 @@ void explain_place(FILE *out, const struct rule_place *place);
 void explain_source(FILE *out, const struct in_rule *rule, enum in_proto proto, uint16_t port,
                     const struct addr *source);
 /* @verdict, @detail: what verdict_name() gave. */
-void explain_name(FILE *out, enum verdict verdict, const struct verdict_detail *detail, const char *name,
-                  uint16_t port);
+void explain_name(FILE *out, enum verdict verdict, const struct verdict_detail *detail,
+                  const char *name, uint16_t port);
+/* @verdict, @detail: what verdict_query() gave. */
+void explain_query(FILE *out, enum verdict verdict, const struct verdict_detail *detail,
+                   const char *name);
 /* @verdict, @detail: what verdict_addr() gave. */
-void explain_addr(FILE *out, enum verdict verdict, const struct verdict_detail *detail, const struct addr *a,
-                  uint16_t port);
+void explain_addr(FILE *out, enum verdict verdict, const struct verdict_detail *detail,
+                  const struct addr *a, uint16_t port);
 
 #endif

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "acl/explain.h"
 #include "conf/snapshot.h"
-#include "proxy/base/escape.h"
 #include "proxy/daemon/sockets.h"
 #include "proxy/dns/lookup.h"
 #include "proxy/http/authority.h"
@@ -52,12 +52,11 @@ static void say(const char *what, const char *fmt, ...)
     putchar('\n');
 }
 
-/* "acl.conf:3: tcp 8080 = 192.168.1.10   ; memo" */
-static const char *place_text(const struct rule_place *p, char *buf, size_t size)
+/* The margin of a line whose rest acl/explain writes. */
+static FILE *margin(const char *what)
 {
-    snprintf(buf, size, "%s:%u: %s%s%s", p->file, p->line, p->text, p->memo[0] ? "   ; " : "",
-             p->memo);
-    return buf;
+    printf("  %-9s ", what);
+    return stdout;
 }
 
 static bool is_dns(const struct inquiry *q)
@@ -126,53 +125,20 @@ static int parse_target(struct inquiry *q)
 static bool judge_source(const struct inquiry *q, const struct conf_listener *l,
                          const struct in_table *table, bool is_udp)
 {
-    char text[1024], from[ADDR_TEXT_MAX];
     const struct in_rule *rule = in_table_ask(table, &q->from);
     say("listener", "%s (%s %u)", l->name, is_udp ? "udp" : "tcp", l->port);
-    if (rule)
-        say("source", "%s is admitted by %s", addr_text(&q->from, from),
-            place_text(&rule->place, text, sizeof(text)));
-    else
-        say("source", "%s is refused: no [in] line of %s admits it to %s %u",
-            addr_text(&q->from, from), q->snapshot->acl->file, is_udp ? "udp" : "tcp", l->port);
+    explain_source(margin("source"), rule, is_udp ? IN_PROTO_UDP : IN_PROTO_TCP, l->port, &q->from);
     return rule != NULL;
 }
 
 /* ---- name and addresses ---- */
 
-static void say_name(enum verdict v, const struct verdict_detail *detail)
-{
-    char text[1024];
-    if (detail->rule)
-        say("name", "%s by %s", v == VERDICT_DENY ? "denied" : "allowed",
-            place_text(&detail->rule->place, text, sizeof(text)));
-    else if (v == VERDICT_DENY)
-        say("name", "denied: allow lines of [out] exist and none matches");
-    else if (v == VERDICT_UNDECIDED)
-        say("name", "no name line decides, the address does");
-    else
-        say("name", "not denied, and [out] has no allow line");
-}
-
 static bool judge_addr(const struct inquiry *q, enum verdict by_name, const struct addr *a)
 {
     struct verdict_detail detail = {0};
-    char text[1024], addr[ADDR_TEXT_MAX];
     enum verdict v =
         verdict_addr(q->snapshot->acl, &q->own->own, by_name, a, q->target.port, &detail);
-    addr_text(a, addr);
-    if (v == VERDICT_OWN)
-        say("address", "%s refused: port %u there is one of ukai's own listeners", addr,
-            q->target.port);
-    else if (v == VERDICT_SPECIAL)
-        say("address", "%s refused: special-use range %s, and no allow line inside it", addr,
-            detail.special);
-    else if (detail.rule)
-        say("address", "%s %s by %s", addr, v == VERDICT_ALLOW ? "allowed" : "denied",
-            place_text(&detail.rule->place, text, sizeof(text)));
-    else
-        say("address", "%s %s", addr,
-            v == VERDICT_ALLOW ? "allowed" : "denied: no allow line of [out] matches");
+    explain_addr(margin("address"), v, &detail, a, q->target.port);
     return v == VERDICT_ALLOW;
 }
 
@@ -270,7 +236,7 @@ static enum answer_kind judge_web(const struct inquiry *q, const struct conf_web
     }
     struct verdict_detail detail = {0};
     enum verdict v = verdict_name(q->snapshot->acl, q->target.name, q->target.port, &detail);
-    say_name(v, &detail);
+    explain_name(margin("name"), v, &detail, q->target.name, q->target.port);
     if (v == VERDICT_DENY)
         return ANSWER_REFUSED;
     if (q->options->no_resolve) {
@@ -283,8 +249,14 @@ static enum answer_kind judge_web(const struct inquiry *q, const struct conf_web
 static enum answer_kind judge_dns(const struct inquiry *q, const struct conf_dns *d)
 {
     bool is_udp = q->kind == TARGET_DNS;
-    return judge_source(q, &d->base, is_udp ? d->udp_table : d->tcp_table, is_udp) ? ANSWER_ALLOWED
-                                                                                   : ANSWER_REFUSED;
+    if (!judge_source(q, &d->base, is_udp ? d->udp_table : d->tcp_table, is_udp))
+        return ANSWER_REFUSED;
+    if (!d->apply_out || q->target.name_len == 0)
+        return ANSWER_ALLOWED;
+    struct verdict_detail detail = {0};
+    enum verdict v = verdict_query(q->snapshot->acl, q->target.name, &detail);
+    explain_query(margin("name"), v, &detail, q->target.name);
+    return v == VERDICT_DENY ? ANSWER_REFUSED : ANSWER_ALLOWED;
 }
 
 /* ---- all listeners that would be asked ---- */

@@ -43,7 +43,10 @@ static void refuse_by_verdict(struct conn *c, enum verdict verdict,
                               const struct verdict_detail *detail)
 {
     char phrase[PHRASE_MAX];
-    struct conn_refusal why = {.phrase = phrase, .rule = detail->rule};
+    /* One body for all: only the phrase names the rule. */
+    struct conn_refusal why = {.phrase = phrase,
+                               .body = "the rules of this proxy do not permit this destination",
+                               .rule = detail->rule};
     const struct out_rule *rule = detail->rule;
     switch (verdict) {
     case VERDICT_PORT:
