@@ -1,10 +1,11 @@
 /*
- * Addresses as values. There is one form of everything: 16 bytes, IPv4 inside ::ffff:0:0/96, compared with memcmp(). So the
- * rule that was asked and the socket that is dialled speak of the same bytes. Text is read by inet_pton() alone, because the
- * friendlier readers take 127.1 and 0177.0.0.1; what it reads is bounded and holds no NUL.
- * A range keeps the family of its first address: an IPv6 range that happens to span ::ffff:0:0/96, as ::/0 does, says
- * nothing about IPv4.
- * Not a policy: which ranges are special is decided in acl/guard. Pure; any thread. RFC 4291 section 2.2, RFC 5952.
+ * Addresses as values. There is one form of everything: 16 bytes, IPv4 inside ::ffff:0:0/96,
+ * compared with memcmp(). So the rule that was asked and the socket that is dialled speak of the
+ * same bytes. Text is read by inet_pton() alone, because the friendlier readers take 127.1 and
+ * 0177.0.0.1; what it reads is bounded and holds no NUL. A range keeps the family of its first
+ * address: an IPv6 range that happens to span ::ffff:0:0/96, as ::/0 does, says nothing about IPv4.
+ * Not a policy: which ranges are special is decided in acl/guard. Pure; any thread. RFC 4291
+ * section 2.2, RFC 5952.
  */
 #include "proxy/base/addr.h"
 
@@ -174,8 +175,7 @@ int addr_parse_range(const char *text, size_t len, struct addr_range *ret_range)
         return 0;
     }
     size_t first_len = (size_t)(dash - text);
-    if (addr_parse(text, first_len, &r.first) ||
-        addr_parse(dash + 1, len - first_len - 1, &r.last))
+    if (addr_parse(text, first_len, &r.first) || addr_parse(dash + 1, len - first_len - 1, &r.last))
         return -EINVAL;
     if (addr_is_ipv4(&r.first) != addr_is_ipv4(&r.last) || addr_compare(&r.first, &r.last) > 0)
         return -EDOM;
@@ -197,15 +197,15 @@ const char *addr_range_text(const struct addr_range *r, char *buf, size_t size)
     char last[ADDR_TEXT_MAX];
     unsigned n_bits = common_bits(r);
     struct addr_range whole = range_around(&r->first, n_bits);
-    bool is_prefix =
-        !addr_compare(&whole.first, &r->first) && !addr_compare(&whole.last, &r->last);
+    bool is_prefix = !addr_compare(&whole.first, &r->first) && !addr_compare(&whole.last, &r->last);
 
     addr_text(&r->first, first);
     addr_text(&r->last, last);
     if (n_bits == ADDR_BITS)
         snprintf(buf, size, "%s", first);
     else if (is_prefix)
-        snprintf(buf, size, "%s/%u", first, addr_is_ipv4(&r->first) ? n_bits - MAPPED_BITS : n_bits);
+        snprintf(buf, size, "%s/%u", first,
+                 addr_is_ipv4(&r->first) ? n_bits - MAPPED_BITS : n_bits);
     else
         snprintf(buf, size, "%s-%s", first, last);
     return buf;
@@ -275,7 +275,8 @@ const char *endpoint_text(const struct endpoint *ep, char buf[static ENDPOINT_TE
 
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 {
-    return a->port == b->port && a->scope_id == b->scope_id && addr_compare(&a->addr, &b->addr) == 0;
+    return a->port == b->port && a->scope_id == b->scope_id &&
+           addr_compare(&a->addr, &b->addr) == 0;
 }
 
 int endpoint_from_sockaddr(const struct sockaddr_storage *ss, struct endpoint *ret_ep)
@@ -291,8 +292,8 @@ int endpoint_from_sockaddr(const struct sockaddr_storage *ss, struct endpoint *r
         return 0;
     case AF_INET6:
         memcpy(&in6, ss, sizeof(in6));
-        *ret_ep = (struct endpoint){.addr = addr_from_in6(&in6.sin6_addr),
-                                    .port = ntohs(in6.sin6_port)};
+        *ret_ep =
+            (struct endpoint){.addr = addr_from_in6(&in6.sin6_addr), .port = ntohs(in6.sin6_port)};
         if (IN6_IS_ADDR_LINKLOCAL(&in6.sin6_addr))
             ret_ep->scope_id = in6.sin6_scope_id;
         return 0;
@@ -311,9 +312,8 @@ socklen_t endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storag
         memcpy(ret_ss, &in, sizeof(in));
         return sizeof(in);
     }
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
-                               .sin6_port = htons(ep->port),
-                               .sin6_scope_id = ep->scope_id};
+    struct sockaddr_in6 in6 = {
+        .sin6_family = AF_INET6, .sin6_port = htons(ep->port), .sin6_scope_id = ep->scope_id};
     memcpy(&in6.sin6_addr, ep->addr.bytes, sizeof(ep->addr.bytes));
     memcpy(ret_ss, &in6, sizeof(in6));
     return sizeof(in6);

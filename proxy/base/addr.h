@@ -42,17 +42,19 @@ struct addr addr_next(const struct addr *a); /* plus one; wraps at the end of th
 struct addr addr_prev(const struct addr *a);
 
 /**
- * addr_parse - the one literal parser: dotted quad of four decimal numbers without leading zeros, or
- * RFC 4291 IPv6 text without zone and without brackets, exactly as inet_pton takes them
+ * addr_parse - the one literal parser: dotted quad of four decimal numbers without leading zeros,
+ * or RFC 4291 IPv6 text without zone and without brackets, exactly as inet_pton takes them
  *
  * Returns: 0 · -EINVAL (also for 127.1, 0x7f.1, 010.0.0.1, trailing bytes, NULs).
  */
-int addr_parse(const char *text, size_t len, struct addr *ret_addr) __attribute__((warn_unused_result));
+int addr_parse(const char *text, size_t len, struct addr *ret_addr)
+    __attribute__((warn_unused_result));
 
 /* "a.b.c.d" or RFC 5952 text; never fails. Returns @buf. */
 const char *addr_text(const struct addr *a, char buf[static ADDR_TEXT_MAX]);
 
-/* CIDR to range. Returns 0 · -EINVAL malformed · -ERANGE host bits set (ret_range is the masked one then). */
+/* CIDR to range. Returns 0 · -EINVAL malformed · -ERANGE host bits set (ret_range is the masked one
+ * then). */
 int addr_parse_cidr(const char *text, size_t len, struct addr_range *ret_range)
     __attribute__((warn_unused_result));
 /* `A`, `A/n` or `A-B`. Returns as addr_parse_cidr(); reversed or mixed-family range: -EDOM. */
@@ -71,7 +73,8 @@ bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 /* From accept4/recvmsg. AF_INET and AF_INET6 only: 0 · -EAFNOSUPPORT. */
 int endpoint_from_sockaddr(const struct sockaddr_storage *ss, struct endpoint *ret_ep)
     __attribute__((warn_unused_result));
-/* IPv4 gives sockaddr_in, everything else sockaddr_in6. Returns the length to pass to the kernel. */
+/* IPv4 gives sockaddr_in, everything else sockaddr_in6. Returns the length to pass to the kernel.
+ */
 socklen_t endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *ret_ss);
 
 #endif

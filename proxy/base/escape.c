@@ -1,8 +1,9 @@
 /*
- * Peer bytes for a line of text. The text is taken one character at a time: a well-formed UTF-8 sequence, or one byte that
- * begins none. Each becomes either itself or one group of escapes, and a group is written whole or not at all, so a full
- * buffer never ends in half a character. Which characters are dangerous is one small table: controls that move a terminal's
- * cursor, separators that a reader may take for a line end, and the marks that turn the direction of writing round.
+ * Peer bytes for a line of text. The text is taken one character at a time: a well-formed UTF-8
+ * sequence, or one byte that begins none. Each becomes either itself or one group of escapes, and a
+ * group is written whole or not at all, so a full buffer never ends in half a character. Which
+ * characters are dangerous is one small table: controls that move a terminal's cursor, separators
+ * that a reader may take for a line end, and the marks that turn the direction of writing round.
  * Not a general encoder: plain text that is safe stays readable, a Japanese memo stays Japanese.
  * Pure; any thread. UTF-8 as in RFC 3629 section 4, JSON strings as in RFC 8259 section 7.
  */
@@ -118,8 +119,8 @@ static size_t write_json_group(const struct character *c, char out[static GROUP_
     return 2 + put_hex(out + 2, c->is_valid ? c->code : 0xfffd, 4);
 }
 
-static size_t write_bytes_group(enum escape_style style, const struct character *c, const char *text,
-                                char out[static GROUP_MAX])
+static size_t write_bytes_group(enum escape_style style, const struct character *c,
+                                const char *text, char out[static GROUP_MAX])
 {
     size_t n = 0;
 

@@ -15,8 +15,8 @@ enum escape_style {
 /**
  * escape_write - write @len bytes of @text into @buf so that no terminal or log reader is fooled
  *
- * C0, DEL, U+0080-9F, U+2028/2029, bidi controls (U+061C, U+200E/F, U+202A-E, U+2066-9) and invalid UTF-8
- * are escaped; other valid UTF-8 is kept. Never cuts inside a character or an escape. Always
+ * C0, DEL, U+0080-9F, U+2028/2029, bidi controls (U+061C, U+200E/F, U+202A-E, U+2066-9) and invalid
+ * UTF-8 are escaped; other valid UTF-8 is kept. Never cuts inside a character or an escape. Always
  * NUL-terminates when size > 0.
  *
  * Returns: bytes written without the NUL; what does not fit is left out.

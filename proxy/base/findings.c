@@ -1,8 +1,9 @@
 /*
- * The list of what is wrong in an admin's files. A reader of files adds and goes on, so that one run tells everything; the
- * counts stay exact when memory or the bound of 1,000 items runs out, since they decide whether a file is taken. Texts may
- * quote pieces of the file: they are escaped here once, so every printer may show them as they are.
- * Not a log: nothing is printed before somebody asks. Owned by the one who loads; one thread at a time.
+ * The list of what is wrong in an admin's files. A reader of files adds and goes on, so that one
+ * run tells everything; the counts stay exact when memory or the bound of 1,000 items runs out,
+ * since they decide whether a file is taken. Texts may quote pieces of the file: they are escaped
+ * here once, so every printer may show them as they are. Not a log: nothing is printed before
+ * somebody asks. Owned by the one who loads; one thread at a time.
  */
 #include "proxy/base/findings.h"
 

@@ -10,9 +10,9 @@ enum finding_level { FINDING_ERROR, FINDING_WARNING, FINDING_NOTE };
 
 struct finding {
     enum finding_level level;
-    char *file;      /* owned; NULL when the finding belongs to no file */
-    unsigned line;   /* 1-based; 0 when it belongs to no line */
-    char *text;      /* owned; one line, already escaped, no newline */
+    char *file;    /* owned; NULL when the finding belongs to no file */
+    unsigned line; /* 1-based; 0 when it belongs to no line */
+    char *text;    /* owned; one line, already escaped, no newline */
 };
 
 /* Bounded: after 1,000 findings only a count goes on. Zero-initialised is empty and valid. */

@@ -1,9 +1,10 @@
 /*
- * The daemon's own messages, one write(2) a line to stderr, which systemd hands to the journal. The line is made in one
- * buffer on the stack and cleaned as a whole by escape_write(), so whatever a caller forgot, one call is one printable line.
- * A reader that does not read must not stop the traffic: the descriptor is asked first whether it takes a line (a pipe says
- * so only with PIPE_BUF of room, more than a line), and a line that finds no room is counted instead.
- * Not the access record: that is report/sink. The level and the count are the only state, both atomic; any thread.
+ * The daemon's own messages, one write(2) a line to stderr, which systemd hands to the journal. The
+ * line is made in one buffer on the stack and cleaned as a whole by escape_write(), so whatever a
+ * caller forgot, one call is one printable line. A reader that does not read must not stop the
+ * traffic: the descriptor is asked first whether it takes a line (a pipe says so only with PIPE_BUF
+ * of room, more than a line), and a line that finds no room is counted instead. Not the access
+ * record: that is report/sink. The level and the count are the only state, both atomic; any thread.
  */
 #include "proxy/base/log.h"
 

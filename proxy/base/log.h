@@ -4,7 +4,13 @@
 
 #include <stdbool.h>
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_level {
+    LOG_LEVEL_ERROR,
+    LOG_LEVEL_WARNING,
+    LOG_LEVEL_NOTICE,
+    LOG_LEVEL_INFO,
+    LOG_LEVEL_DEBUG
+};
 
 /* Process-wide and thread-safe (an atomic). Default: notice. */
 void log_set_level(enum log_level level);
@@ -15,11 +21,13 @@ bool log_level_from_name(const char *name, enum log_level *ret_level);
 const char *log_level_name(enum log_level level);
 
 /**
- * log_emit - one line: `level=notice msg=ready workers=2 ...`; one write(2), lines over 2 KiB are cut
+ * log_emit - one line: `level=notice msg=ready workers=2 ...`; one write(2), lines over 2 KiB are
+ * cut
  *
- * The caller writes the part behind the level as key=value text; peer bytes go through escape_write()
- * first. Newlines in the result are replaced, so one call is one line. Never blocks the caller for long:
- * a write that would block (EAGAIN) drops the line and counts it; the count is told with the next one.
+ * The caller writes the part behind the level as key=value text; peer bytes go through
+ * escape_write() first. Newlines in the result are replaced, so one call is one line. Never blocks
+ * the caller for long: a write that would block (EAGAIN) drops the line and counts it; the count is
+ * told with the next one.
  */
 void log_emit(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,8 +1,9 @@
 /*
- * Request targets, read in one way only. A literal is what addr_parse() takes and nothing else; a name is made of LDH and
- * underscore labels, and one whose last label some libc would read as a number (digits, 0x...) is refused, since it is a
- * loose IPv4 literal and not a name. Nothing is percent-decoded, no userinfo, no zone, no fragment: each of these has been
- * a way to show one host to a filter and another to a resolver. Pure.
+ * Request targets, read in one way only. A literal is what addr_parse() takes and nothing else; a
+ * name is made of LDH and underscore labels, and one whose last label some libc would read as a
+ * number (digits, 0x...) is refused, since it is a loose IPv4 literal and not a name. Nothing is
+ * percent-decoded, no userinfo, no zone, no fragment: each of these has been a way to show one host
+ * to a filter and another to a resolver. Pure.
  */
 #include "proxy/http/authority.h"
 

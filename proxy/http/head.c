@@ -1,11 +1,13 @@
 /*
- * The HTTP/1 head parser: a small machine that looks at each byte once and may refuse at any of them. What it decides at a byte
- * depends on the bytes up to there and on nothing else, not on where a read ended; so any split of the input gives the
- * same result, and garbage (a TLS hello, a bare LF) is refused when it arrives and not when a line end is found.
- * Lines give spans into the caller's buffer, nothing is copied or allocated. Fields that frame a message are judged here, in
+ * The HTTP/1 head parser: a small machine that looks at each byte once and may refuse at any of
+ * them. What it decides at a byte depends on the bytes up to there and on nothing else, not on
+ * where a read ended; so any split of the input gives the same result, and garbage (a TLS hello, a
+ * bare LF) is refused when it arrives and not when a line end is found. Lines give spans into the
+ * caller's buffer, nothing is copied or allocated. Fields that frame a message are judged here, in
  * one place, when their line ends; everything else is opaque.
  * Not here: what the target means (http/authority), which methods are served, bodies.
- * It is strict on purpose: what two parsers may read in two ways is refused. RFC 9112 sections 2 to 6, RFC 9110 section 5.
+ * It is strict on purpose: what two parsers may read in two ways is refused. RFC 9112 sections 2 to
+ * 6, RFC 9110 section 5.
  */
 #include "proxy/http/head.h"
 
@@ -34,24 +36,44 @@ enum phase {
 
 enum { METHOD_MAX = 32, VERSION_BYTES = 8, LENGTH_DIGITS_MAX = 19 };
 
-/* Kinds of bytes; a byte may be of several. */
-enum { TOKEN = 1, VISIBLE = 2, TEXT = 4, HOST = 8 };
+/* Kinds of bytes; a byte may be of several. What stands in none is refused wherever it comes. */
+enum { TOKEN = 1, VISIBLE = 2, TEXT = 4, HOST = 8, ANY = 15 };
 
-static unsigned kind_of(unsigned char c)
+static const uint8_t kinds[256] = {
+    ['\t'] = TEXT,
+    [' '] = TEXT,
+    ['!'] = ANY,
+    ['"'] = VISIBLE | TEXT,
+    ['#'] = TOKEN | VISIBLE | TEXT,
+    ['$' ... '\''] = ANY,
+    ['(' ... ')'] = HOST | VISIBLE | TEXT,
+    ['*' ... '+'] = ANY,
+    [','] = VISIBLE | TEXT,
+    ['-' ... '.'] = ANY,
+    ['/'] = VISIBLE | TEXT,
+    ['0' ... '9'] = ANY,
+    [':' ... ';'] = HOST | VISIBLE | TEXT,
+    ['<'] = VISIBLE | TEXT,
+    ['='] = HOST | VISIBLE | TEXT,
+    ['>' ... '@'] = VISIBLE | TEXT,
+    ['A' ... 'Z'] = ANY,
+    ['['] = HOST | VISIBLE | TEXT,
+    ['\\'] = VISIBLE | TEXT,
+    [']'] = HOST | VISIBLE | TEXT,
+    ['^'] = TOKEN | VISIBLE | TEXT,
+    ['_'] = ANY,
+    ['`'] = TOKEN | VISIBLE | TEXT,
+    ['a' ... 'z'] = ANY,
+    ['{'] = VISIBLE | TEXT,
+    ['|'] = TOKEN | VISIBLE | TEXT,
+    ['}'] = VISIBLE | TEXT,
+    ['~'] = ANY,
+    [0x80 ... 0xff] = TEXT,
+};
+
+static bool is_kind(unsigned char c, unsigned kind)
 {
-    bool is_alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-    bool is_visible = c > 0x20 && c < 0x7f;
-    unsigned kind = 0;
-
-    if (is_alnum || (is_visible && strchr("!#$%&'*+-.^_`|~", c)))
-        kind |= TOKEN;
-    if (is_visible)
-        kind |= VISIBLE;
-    if (is_visible || c == ' ' || c == '\t' || c >= 0x80)
-        kind |= TEXT;
-    if (is_alnum || (is_visible && strchr("-._~!$&'()*+;=%:[]", c)))
-        kind |= HOST;
-    return kind;
+    return kinds[c] & kind;
 }
 
 static enum head_result refuse(struct head *h, unsigned status, const char *why)
@@ -107,13 +129,14 @@ bool head_span_is_nocase(const char *buf, struct head_span span, const char *tex
 static bool span_is_all(const char *buf, struct head_span s, unsigned kind)
 {
     for (uint32_t i = 0; i < s.len; i++)
-        if (!(kind_of((unsigned char)buf[s.at + i]) & kind))
+        if (!is_kind((unsigned char)buf[s.at + i], kind))
             return false;
     return true;
 }
 
 /* Takes the next member off a comma list; members may be empty. False when none is left. */
-static bool next_member(const char *buf, struct head_span *rest, bool *is_last, struct head_span *ret)
+static bool next_member(const char *buf, struct head_span *rest, bool *is_last,
+                        struct head_span *ret)
 {
     if (*is_last)
         return false;
@@ -246,7 +269,7 @@ static enum head_result step_leading(struct head *h, unsigned char c)
             return refuse(h, 400, "too many empty lines");
         return enter(h, PHASE_LEADING_LF);
     }
-    if (!(kind_of(c) & TOKEN))
+    if (!is_kind(c, TOKEN))
         return refuse(h, 400, "bad method");
     h->method.at = h->line_start;
     return enter(h, PHASE_METHOD);
@@ -259,7 +282,7 @@ static enum head_result step_method(struct head *h, unsigned char c)
         h->target.at = h->scanned + 1;
         return enter(h, PHASE_TARGET);
     }
-    if (!(kind_of(c) & TOKEN))
+    if (!is_kind(c, TOKEN))
         return refuse(h, 400, "bad method");
     if (h->method.len >= METHOD_MAX)
         return refuse(h, 501, "method too long");
@@ -273,7 +296,7 @@ static enum head_result step_target(struct head *h, unsigned char c)
         return enter(h, PHASE_VERSION);
     if (c == '\r')
         return refuse(h, 400, "no HTTP version");
-    if (!(kind_of(c) & VISIBLE))
+    if (!is_kind(c, VISIBLE))
         return refuse(h, 400, "bad byte in the target");
     return HEAD_MORE;
 }
@@ -335,7 +358,7 @@ static enum head_result step_status_line(struct head *h, const char *buf, unsign
         h->reason.len = h->scanned - h->reason.at;
         if (c == '\r')
             return enter(h, PHASE_LINE_LF);
-        return kind_of(c) & TEXT ? HEAD_MORE : refuse(h, 502, "bad byte in the reason phrase");
+        return is_kind(c, TEXT) ? HEAD_MORE : refuse(h, 502, "bad byte in the reason phrase");
     }
 }
 
@@ -346,7 +369,7 @@ static enum head_result step_field_start(struct head *h, unsigned char c)
         return enter(h, PHASE_LAST_LF);
     if (is_blank((char)c))
         return refuse(h, 400, "blank at the start of a field line");
-    if (!(kind_of(c) & TOKEN))
+    if (!is_kind(c, TOKEN))
         return refuse(h, 400, "bad field name");
     if (h->n_fields >= HEAD_FIELDS_MAX)
         return refuse(h, 431, "too many fields");
@@ -362,7 +385,7 @@ static enum head_result step_name(struct head *h, unsigned char c)
         f->value.at = h->scanned + 1;
         return enter(h, PHASE_VALUE);
     }
-    return kind_of(c) & TOKEN ? HEAD_MORE : refuse(h, 400, "bad field name");
+    return is_kind(c, TOKEN) ? HEAD_MORE : refuse(h, 400, "bad field name");
 }
 
 static enum head_result step_value(struct head *h, unsigned char c)
@@ -372,7 +395,7 @@ static enum head_result step_value(struct head *h, unsigned char c)
     f->value.len = h->scanned - f->value.at;
     if (c == '\r')
         return enter(h, PHASE_VALUE_LF);
-    return kind_of(c) & TEXT ? HEAD_MORE : refuse(h, 400, "bad byte in a field value");
+    return is_kind(c, TEXT) ? HEAD_MORE : refuse(h, 400, "bad byte in a field value");
 }
 
 static enum head_result step_line_end(struct head *h, const char *buf, unsigned char c)

@@ -16,7 +16,8 @@ enum head_result {
 
 enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
 
-/* A piece of the caller's buffer: offset from its start, so that the buffer may move between feeds. */
+/* A piece of the caller's buffer: offset from its start, so that the buffer may move between feeds.
+ */
 struct head_span {
     uint32_t at;
     uint32_t len;
@@ -29,7 +30,7 @@ struct head_field {
 
 /* What the fields say about framing and connection, collected and checked while parsing. */
 struct head_framing {
-    bool has_length;     /* exactly one valid Content-Length */
+    bool has_length; /* exactly one valid Content-Length */
     uint64_t length;
     bool is_chunked;     /* Transfer-Encoding: chunked, alone */
     bool wants_close;    /* Connection: close */
@@ -46,8 +47,8 @@ struct head {
 
     struct head_span method; /* request */
     struct head_span target;
-    unsigned minor;          /* HTTP/1.minor: 0 or 1 */
-    unsigned status_code;    /* response */
+    unsigned minor;       /* HTTP/1.minor: 0 or 1 */
+    unsigned status_code; /* response */
     struct head_span reason;
 
     struct head_framing framing;
@@ -55,7 +56,8 @@ struct head {
     struct head_field fields[HEAD_FIELDS_MAX];
     uint32_t head_bytes; /* length of the whole head, the empty line included */
 
-    /* HEAD_BAD: what to answer (400, 408 never, 414, 431, 501, 505; for a response always 502) and why, static text */
+    /* HEAD_BAD: what to answer (400, 408 never, 414, 431, 501, 505; for a response always 502) and
+     * why, static text */
     unsigned bad_status;
     const char *bad_why;
 
@@ -69,17 +71,20 @@ void head_init(struct head *h, enum head_kind kind, uint32_t line_limit, uint32_
 
 /**
  * head_feed - go on parsing; any split of the input gives the same result
- * @buf, @len: all bytes of this head received so far, from its first one; may hold bytes behind the head
+ * @buf, @len: all bytes of this head received so far, from its first one; may hold bytes behind the
+ * head
  *
- * Work is linear in the bytes: nothing is scanned twice. Grammar: RFC 9112 sections 2-5 strictly: CRLF only, one
- * SP between the three words, no obs-fold, no blank before a colon, tokens for methods and names, field
- * values without NUL, CR, LF, controls other than HTAB; up to four leading CRLF for a request. A request head
- * needs HTTP/1.0 or HTTP/1.1 in exactly that spelling; other HTTP/x.y: 505, anything else 400.
- * Requests: Content-Length twice, list, sign or overflow 400; with Transfer-Encoding 400; Transfer-Encoding other than
- * one `chunked` 501 (malformed, twice, or `chunked` repeated: 400), in HTTP/1.0 400; more than one Host 400; a Host with
- * bytes that no host has (`/`, `@`, comma, blank) 400, but CONNECT ignores its value; for HTTP/1.1 a missing Host is left
- * to the caller (CONNECT may lack it). Method with non-token bytes 400; over 32 bytes 501.
- * HEAD_MORE is never given for @head_limit bytes or more, so a buffer of that size cannot fill up and wait.
+ * Work is linear in the bytes: nothing is scanned twice. Grammar: RFC 9112 sections 2-5 strictly:
+ * CRLF only, one SP between the three words, no obs-fold, no blank before a colon, tokens for
+ * methods and names, field values without NUL, CR, LF, controls other than HTAB; up to four leading
+ * CRLF for a request. A request head needs HTTP/1.0 or HTTP/1.1 in exactly that spelling; other
+ * HTTP/x.y: 505, anything else 400. Requests: Content-Length twice, list, sign or overflow 400;
+ * with Transfer-Encoding 400; Transfer-Encoding other than one `chunked` 501 (malformed, twice, or
+ * `chunked` repeated: 400), in HTTP/1.0 400; more than one Host 400; a Host with bytes that no host
+ * has (`/`, `@`, comma, blank) 400, but CONNECT ignores its value; for HTTP/1.1 a missing Host is
+ * left to the caller (CONNECT may lack it). Method with non-token bytes 400; over 32 bytes 501.
+ * HEAD_MORE is never given for @head_limit bytes or more, so a buffer of that size cannot fill up
+ * and wait.
  *
  * Returns: enum head_result.
  */
@@ -87,7 +92,7 @@ enum head_result head_feed(struct head *h, const char *buf, size_t len);
 
 /* Case-insensitive look-up of the first field of that name; NULL when absent. */
 const struct head_field *head_find(const struct head *h, const char *buf, const char *name);
-bool head_span_is(const char *buf, struct head_span span, const char *text);        /* exact */
+bool head_span_is(const char *buf, struct head_span span, const char *text); /* exact */
 bool head_span_is_nocase(const char *buf, struct head_span span, const char *text);
 
 #endif

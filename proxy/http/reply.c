@@ -1,6 +1,7 @@
 /*
- * The proxy's own answers. All have the same shape whatever rule is behind them; only the reason phrase and one sentence for a
- * person differ. Nothing a peer sent is echoed but what passes through clean(). Every one closes the connection.
+ * The proxy's own answers. All have the same shape whatever rule is behind them; only the reason
+ * phrase and one sentence for a person differ. Nothing a peer sent is echoed but what passes
+ * through clean(). Every one closes the connection.
  */
 #include "proxy/http/reply.h"
 
@@ -46,7 +47,8 @@ const char *reply_phrase(unsigned status)
     return "Refused";
 }
 
-/* Only what a reason phrase and a text body may hold without any doubt: printable ASCII and blanks. */
+/* Only what a reason phrase and a text body may hold without any doubt: printable ASCII and blanks.
+ */
 static void clean(const char *text, char *buf, size_t size)
 {
     size_t n = 0;
@@ -58,7 +60,10 @@ static void clean(const char *text, char *buf, size_t size)
 static size_t add(char *buf, size_t size, size_t len, const char *name, const char *value)
 {
     int n = value ? snprintf(buf + len, size - len, "%s: %s\r\n", name, value) : 0;
-    return n > 0 && (size_t)n < size - len ? len + (size_t)n : len;
+    if (n > 0 && (size_t)n < size - len)
+        return len + (size_t)n;
+    buf[len] = '\0'; /* a field that does not fit is left out whole */
+    return len;
 }
 
 static void build_fields(const struct reply *r, char *buf, size_t size)
@@ -82,7 +87,8 @@ size_t reply_build(const struct reply *r, char *buf, size_t size)
 {
     char phrase[PHRASE_MAX + 1], sentence[PHRASE_MAX + 1], body[BODY_MAX], fields[FIELDS_MAX];
     clean(r->phrase ? r->phrase : reply_phrase(r->status), phrase, sizeof(phrase));
-    clean(r->body ? r->body : phrase, sentence, sizeof(sentence));
+    /* Never the phrase: it may name the rule, and a body is the same for every rule. */
+    clean(r->body ? r->body : reply_phrase(r->status), sentence, sizeof(sentence));
     int n_body = snprintf(body, sizeof(body), "%u %s\n\nrequest %s\n", r->status, sentence,
                           r->request_id ? r->request_id : "-");
     build_fields(r, fields, sizeof(fields));
