@@ -1,9 +1,10 @@
 /*
- * The ranges become the points where the answer changes: a sorted array of first addresses, and beside it the value from
- * there to the next one, "nothing" included. A look-up is one binary search without branches. IPv4 points are four bytes
- * and lie apart from IPv6 ones: 100,000 rules fit into the processor's cache, and an IPv6 range that spans ::ffff:0:0/96
- * as ::/0 does says nothing about IPv4.
- * Const after cidr_set_new(), so any thread may ask. Measured by tests/bench/bench_acl.
+ * The ranges become the points where the answer changes: a sorted array of first addresses, and
+ * beside it the value from there to the next one, "nothing" included. A look-up is one binary
+ * search without branches. IPv4 points are four bytes and lie apart from IPv6 ones: 100,000 rules
+ * fit into the processor's cache, and an IPv6 range that spans ::ffff:0:0/96 as ::/0 does says
+ * nothing about IPv4. Const after cidr_set_new(), so any thread may ask. Measured by
+ * tests/bench/bench_acl.
  */
 #include "acl/cidr.h"
 
@@ -168,7 +169,8 @@ static size_t find6(const struct points6 *p, const struct key6 *key)
     for (size_t n = p->n; n > 1;) {
         size_t half = n / 2;
         const struct key6 *middle = &p->keys[at + half];
-        bool is_before = middle->high < key->high || (middle->high == key->high && middle->low <= key->low);
+        bool is_before =
+            middle->high < key->high || (middle->high == key->high && middle->low <= key->low);
         at += is_before ? half : 0;
         n -= half;
     }

@@ -15,7 +15,8 @@ struct cidr_item {
     uint32_t value; /* below INT32_MAX; a rule's index */
 };
 
-/* Const after it was made; IPv4 and IPv6 are apart, so an IPv6 range never holds an IPv4 address. */
+/* Const after it was made; IPv4 and IPv6 are apart, so an IPv6 range never holds an IPv4 address.
+ */
 struct cidr_set;
 
 /**
@@ -28,7 +29,8 @@ struct cidr_set *cidr_set_free(struct cidr_set *set);
 /* The lowest value of the ranges that hold @a, or CIDR_NONE; O(log n). */
 int32_t cidr_set_find(const struct cidr_set *set, const struct addr *a);
 
-/* Whether all of @r has one and the same value. With equal values everywhere: whether the union holds @r. */
+/* Whether all of @r has one and the same value. With equal values everywhere: whether the union
+ * holds @r. */
 bool cidr_set_covers(const struct cidr_set *set, const struct addr_range *r);
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * Lines for every port are a plain cidr_set. Lines with ports need both dimensions: the addresses are cut where any such
- * line starts or ends, a segment tree stands over the pieces, a line hangs at the at most 2 log n nodes that make up its
- * range, and each node has a portmap. A look-up goes from the piece of the address up to the root. So no file, however its
- * ranges and ports are mixed, makes an ask slower than O(log² n) or the tables larger than O(n log n).
- * Const after dests_new(); any thread may ask.
+ * Lines for every port are a plain cidr_set. Lines with ports need both dimensions: the addresses
+ * are cut where any such line starts or ends, a segment tree stands over the pieces, a line hangs
+ * at the at most 2 log n nodes that make up its range, and each node has a portmap. A look-up goes
+ * from the piece of the address up to the root. So no file, however its ranges and ports are mixed,
+ * makes an ask slower than O(log² n) or the tables larger than O(n log n). Const after dests_new();
+ * any thread may ask.
  */
 #include "acl/dests.h"
 
@@ -15,7 +16,8 @@
 #include "acl/cidr.h"
 #include "acl/portmap.h"
 
-/* Of one family: leaf i begins at starts[i]; its node is n_leaves + i, the parent of node k is k / 2. */
+/* Of one family: leaf i begins at starts[i]; its node is n_leaves + i, the parent of node k is k
+ * / 2. */
 struct tree {
     struct addr *starts;
     size_t n_leaves; /* 0: no line with ports */

@@ -22,7 +22,8 @@ struct dests;
 /* @items borrowed for the call. NULL: out of memory. */
 struct dests *dests_new(const struct dests_item *items, size_t n);
 struct dests *dests_free(struct dests *dests);
-/* The lowest value of the items that hold @a and @port, or DESTS_NONE. O(log n) for lines of every port, O(log² n) for others. */
+/* The lowest value of the items that hold @a and @port, or DESTS_NONE. O(log n) for lines of every
+ * port, O(log² n) for others. */
 int32_t dests_find(const struct dests *dests, const struct addr *a, uint16_t port);
 
 #endif

@@ -1,10 +1,11 @@
 /*
- * What no name and no "allow all" may reach. The table is the one of the contract (acl.conf, special-use destinations); all
- * of the program asks here. The ranges come from RFC 6890 and its registry, minus documentation ranges, plus what
- * reaches the inside of a site: 64:ff9b:1::/48 (RFC 8215) and the old site-local fec0::/10.
- * IPv6 forms that carry an IPv4 address are judged by it as well, or one would walk around the table by writing 10.0.0.1 as
- * 64:ff9b::a00:1. Forms: RFC 6052 section 2.1, RFC 3056 section 2, RFC 4380 section 4, RFC 5214 section 6.1; mapped ones
- * are IPv4 from the start (base/addr). Pure; the table is const.
+ * What no name and no "allow all" may reach. The table is the one of the contract (acl.conf,
+ * special-use destinations); all of the program asks here. The ranges come from RFC 6890 and its
+ * registry, minus documentation ranges, plus what reaches the inside of a site: 64:ff9b:1::/48 (RFC
+ * 8215) and the old site-local fec0::/10. IPv6 forms that carry an IPv4 address are judged by it as
+ * well, or one would walk around the table by writing 10.0.0.1 as 64:ff9b::a00:1. Forms: RFC 6052
+ * section 2.1, RFC 3056 section 2, RFC 4380 section 4, RFC 5214 section 6.1; mapped ones are IPv4
+ * from the start (base/addr). Pure; the table is const.
  */
 #include "acl/guard.h"
 
@@ -17,11 +18,11 @@ struct special4 {
 };
 
 static const struct special4 table4[] = {
-    {0x00000000, 0x00ffffff, "0.0.0.0/8"},       {0x0a000000, 0x0affffff, "10.0.0.0/8"},
-    {0x64400000, 0x647fffff, "100.64.0.0/10"},   {0x7f000000, 0x7fffffff, "127.0.0.0/8"},
-    {0xa9fe0000, 0xa9feffff, "169.254.0.0/16"},  {0xac100000, 0xac1fffff, "172.16.0.0/12"},
-    {0xc0000000, 0xc00000ff, "192.0.0.0/24"},    {0xc0a80000, 0xc0a8ffff, "192.168.0.0/16"},
-    {0xc6120000, 0xc613ffff, "198.18.0.0/15"},   {0xe0000000, 0xefffffff, "224.0.0.0/4"},
+    {0x00000000, 0x00ffffff, "0.0.0.0/8"},      {0x0a000000, 0x0affffff, "10.0.0.0/8"},
+    {0x64400000, 0x647fffff, "100.64.0.0/10"},  {0x7f000000, 0x7fffffff, "127.0.0.0/8"},
+    {0xa9fe0000, 0xa9feffff, "169.254.0.0/16"}, {0xac100000, 0xac1fffff, "172.16.0.0/12"},
+    {0xc0000000, 0xc00000ff, "192.0.0.0/24"},   {0xc0a80000, 0xc0a8ffff, "192.168.0.0/16"},
+    {0xc6120000, 0xc613ffff, "198.18.0.0/15"},  {0xe0000000, 0xefffffff, "224.0.0.0/4"},
     {0xf0000000, 0xffffffff, "240.0.0.0/4"},
 };
 
@@ -41,7 +42,10 @@ static const struct special6 table6[] = {
     {{0xff}, 8, "ff00::/8"},
 };
 
-enum { N_TABLE4 = sizeof(table4) / sizeof(table4[0]), N_TABLE6 = sizeof(table6) / sizeof(table6[0]) };
+enum {
+    N_TABLE4 = sizeof(table4) / sizeof(table4[0]),
+    N_TABLE6 = sizeof(table6) / sizeof(table6[0])
+};
 
 static const struct special4 *find4(uint32_t ipv4)
 {
@@ -54,7 +58,7 @@ static const struct special4 *find4(uint32_t ipv4)
 static bool has_prefix(const struct addr *a, const struct special6 *s)
 {
     unsigned n_bytes = s->n_bits / 8;
-    uint8_t mask = (uint8_t)~(0xffU >> s->n_bits % 8);
+    uint8_t mask = (uint8_t) ~(0xffU >> s->n_bits % 8);
 
     if (memcmp(a->bytes, s->prefix, n_bytes) != 0)
         return false;
@@ -137,7 +141,8 @@ bool guard_range_is_special(const struct addr_range *r)
     const char *first = guard_special_range(&r->first);
 
     /* The ranges are whole and apart, so both ends in one of them means all of it. */
-    return first && addr_is_ipv4(&r->first) == addr_is_ipv4(&r->last) && first == guard_special_range(&r->last);
+    return first && addr_is_ipv4(&r->first) == addr_is_ipv4(&r->last) &&
+           first == guard_special_range(&r->last);
 }
 
 static bool overlaps6(const struct addr_range *r, const struct special6 *s)
@@ -211,7 +216,8 @@ static bool has_loopback_listener(const struct guard_own *own, uint16_t port)
     static const struct addr any6 = {{0}}, loop6 = {{[15] = 1}};
     struct addr any4 = addr_from_ipv4(0), loop4 = addr_from_ipv4(0x7f000000);
 
-    if (has_listener(own, &any6, port) || has_listener(own, &loop6, port) || has_listener(own, &any4, port))
+    if (has_listener(own, &any6, port) || has_listener(own, &loop6, port) ||
+        has_listener(own, &any4, port))
         return true;
     for (size_t i = lower_bound(own, &loop4, 0); i < own->n_listeners; i++) {
         if (!addr_is_ipv4(&own->listeners[i].addr) || !is_loopback(&own->listeners[i].addr))

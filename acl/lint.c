@@ -1,11 +1,12 @@
 /*
- * The file mirrors a firewall, so much of it is right without being ours: a line for a port that nobody listens on is a
- * note, not a warning. A warning is what will bite somebody: a listener for nobody, the whole internet let in, DNS answers that
- * cannot be fetched over TCP, an allow line that looks as if it opened 10/8 and does not.
- * Overlaps are found without comparing lines in pairs: lines are grouped by service (protocol and ports), a group's ranges
- * sorted by their start, and the farthest end so far, with the farthest of any other line beside it, tells whether a range
- * lies in one of an earlier start. Groups whose ports contain another's are asked by binary search, for files with up to
- * GROUPS_MAX services; beyond that only lines of one service are compared.
+ * The file mirrors a firewall, so much of it is right without being ours: a line for a port that
+ * nobody listens on is a note, not a warning. A warning is what will bite somebody: a listener for
+ * nobody, the whole internet let in, DNS answers that cannot be fetched over TCP, an allow line
+ * that looks as if it opened 10/8 and does not. Overlaps are found without comparing lines in
+ * pairs: lines are grouped by service (protocol and ports), a group's ranges sorted by their start,
+ * and the farthest end so far, with the farthest of any other line beside it, tells whether a range
+ * lies in one of an earlier start. Groups whose ports contain another's are asked by binary search,
+ * for files with up to GROUPS_MAX services; beyond that only lines of one service are compared.
  * Pure; run by `check` only. Never an error: what is one is found by acl_finish().
  */
 #include "acl/lint.h"
@@ -39,10 +40,11 @@ static bool may_show(struct kind *k)
 static void end_kind(const struct kind *k)
 {
     if (k->n > LINT_EACH_MAX)
-        findings_add(k->findings, FINDING_NOTE, k->acl->file, 0, "%zu more lines: %s", k->n - LINT_EACH_MAX, k->what);
+        findings_add(k->findings, FINDING_NOTE, k->acl->file, 0, "%zu more lines: %s",
+                     k->n - LINT_EACH_MAX, k->what);
 }
 
-#define SHOW(k, line, ...)                                                                                             \
+#define SHOW(k, line, ...)                                                                         \
     findings_add((k)->findings, (k)->level, (k)->acl->file, line, __VA_ARGS__)
 
 /* ---- listeners ---- */
@@ -62,7 +64,8 @@ static const char *proto_text(enum in_proto proto)
 }
 
 /* The first listener of @proto whose port is not below @port. */
-static size_t lower_bound(const struct lint_port *sorted, size_t n, enum in_proto proto, uint16_t port)
+static size_t lower_bound(const struct lint_port *sorted, size_t n, enum in_proto proto,
+                          uint16_t port)
 {
     const struct lint_port key = {.proto = proto, .port = port};
     size_t low = 0;
@@ -78,13 +81,16 @@ static size_t lower_bound(const struct lint_port *sorted, size_t n, enum in_prot
 }
 
 /* Marks what @rule reaches; false when that is nothing. */
-static bool mark_reached(const struct in_rule *rule, const struct lint_port *sorted, size_t n, bool *reached)
+static bool mark_reached(const struct in_rule *rule, const struct lint_port *sorted, size_t n,
+                         bool *reached)
 {
     bool is_ours = false;
 
     if (rule->proto == IN_PROTO_OTHER)
         return false;
-    for (size_t i = rule->proto == IN_PROTO_ANY ? 0 : lower_bound(sorted, n, rule->proto, rule->port_first);
+    for (size_t i = rule->proto == IN_PROTO_ANY
+                        ? 0
+                        : lower_bound(sorted, n, rule->proto, rule->port_first);
          i < n && in_rule_serves(rule, sorted[i].proto, sorted[i].port); i++) {
         reached[i] = true;
         is_ours = true;
@@ -97,15 +103,18 @@ static void note_not_ours(struct kind *k, const struct in_rule *rule)
     if (!may_show(k))
         return;
     if (rule->proto == IN_PROTO_OTHER)
-        SHOW(k, rule->place.line, "not ours: %s is kept for the router, nothing here serves it", rule->proto_word);
+        SHOW(k, rule->place.line, "not ours: %s is kept for the router, nothing here serves it",
+             rule->proto_word);
     else if (rule->port_first == rule->port_last)
-        SHOW(k, rule->place.line, "not ours: no listener is on %s %u", proto_text(rule->proto), rule->port_first);
+        SHOW(k, rule->place.line, "not ours: no listener is on %s %u", proto_text(rule->proto),
+             rule->port_first);
     else
-        SHOW(k, rule->place.line, "not ours: no listener is on %s %u-%u", proto_text(rule->proto), rule->port_first,
-             rule->port_last);
+        SHOW(k, rule->place.line, "not ours: no listener is on %s %u-%u", proto_text(rule->proto),
+             rule->port_first, rule->port_last);
 }
 
-static int lint_listeners(const struct acl *acl, const struct lint_port *sorted, size_t n, struct findings *findings)
+static int lint_listeners(const struct acl *acl, const struct lint_port *sorted, size_t n,
+                          struct findings *findings)
 {
     struct kind not_ours = {acl, findings, FINDING_NOTE, "not ours", 0};
     bool *reached = calloc(n + 1, sizeof(*reached));
@@ -120,7 +129,8 @@ static int lint_listeners(const struct acl *acl, const struct lint_port *sorted,
         if (!reached[i])
             findings_add(findings, FINDING_WARNING, acl->file, 0,
                          "nobody may use %s (%s %u); write %s %u = ADDRESS in [in]", sorted[i].name,
-                         proto_text(sorted[i].proto), sorted[i].port, proto_text(sorted[i].proto), sorted[i].port);
+                         proto_text(sorted[i].proto), sorted[i].port, proto_text(sorted[i].proto),
+                         sorted[i].port);
     free(reached);
     return 0;
 }
@@ -145,7 +155,8 @@ static void lint_everybody(const struct acl *acl, struct findings *findings)
             if (!is_whole_family(&rule->sources[s]) || rule->proto == IN_PROTO_OTHER)
                 continue;
             if (may_show(&k))
-                SHOW(&k, rule->place.line, "every %s address is admitted; write the networks that are yours",
+                SHOW(&k, rule->place.line,
+                     "every %s address is admitted; write the networks that are yours",
                      addr_is_ipv4(&rule->sources[s].first) ? "IPv4" : "IPv6");
             break;
         }
@@ -179,7 +190,8 @@ static struct cidr_set *tcp_sources(const struct acl *acl, uint16_t port)
 
 static int lint_dns_port(const struct acl *acl, uint16_t port, struct findings *findings)
 {
-    struct kind k = {acl, findings, FINDING_WARNING, "UDP is admitted to a DNS port and TCP is not", 0};
+    struct kind k = {acl, findings, FINDING_WARNING, "UDP is admitted to a DNS port and TCP is not",
+                     0};
     struct cidr_set *tcp = tcp_sources(acl, port);
     char text[2 * ADDR_TEXT_MAX];
 
@@ -187,11 +199,15 @@ static int lint_dns_port(const struct acl *acl, uint16_t port, struct findings *
         return -ENOMEM;
     for (size_t i = 0; i < acl->n_in; i++) {
         const struct in_rule *rule = &acl->in[i];
-        for (size_t s = 0; rule->proto == IN_PROTO_UDP && in_rule_serves(rule, IN_PROTO_UDP, port) && s < rule->n_sources; s++) {
+        for (size_t s = 0; rule->proto == IN_PROTO_UDP &&
+                           in_rule_serves(rule, IN_PROTO_UDP, port) && s < rule->n_sources;
+             s++) {
             if (cidr_set_covers(tcp, &rule->sources[s]))
                 continue;
             if (may_show(&k))
-                SHOW(&k, rule->place.line, "%s may ask by udp %u but not by tcp %u, so it cannot fetch answers that do not "
+                SHOW(&k, rule->place.line,
+                     "%s may ask by udp %u but not by tcp %u, so it cannot fetch answers that do "
+                     "not "
                      "fit into a datagram; write tcp %u for it as well",
                      addr_range_text(&rule->sources[s], text, sizeof(text)), port, port, port);
             break;
@@ -202,7 +218,8 @@ static int lint_dns_port(const struct acl *acl, uint16_t port, struct findings *
     return 0;
 }
 
-static int lint_dns(const struct acl *acl, const struct lint_port *sorted, size_t n, struct findings *findings)
+static int lint_dns(const struct acl *acl, const struct lint_port *sorted, size_t n,
+                    struct findings *findings)
 {
     int r = 0;
 
@@ -216,7 +233,8 @@ static int lint_dns(const struct acl *acl, const struct lint_port *sorted, size_
 
 /* ---- overlaps ---- */
 
-/* One source of one line. @far: the farthest end up to here in the group; @other: the farthest of any line but far's. */
+/* One source of one line. @far: the farthest end up to here in the group; @other: the farthest of
+ * any line but far's. */
 struct span {
     const struct in_rule *rule;
     struct addr_range range;
@@ -249,7 +267,8 @@ static int compare_service(const struct in_rule *a, const struct in_rule *b)
     return a->port_last < b->port_last ? -1 : a->port_last > b->port_last;
 }
 
-/* By service, then start, the wider one first; of equal ones the earlier line. IPv4 lies in one piece of the space. */
+/* By service, then start, the wider one first; of equal ones the earlier line. IPv4 lies in one
+ * piece of the space. */
 static int compare_spans(const void *a, const void *b)
 {
     const struct span *x = a, *y = b;
@@ -297,7 +316,8 @@ static int collect_spans(const struct acl *acl, struct overlaps *o)
         return -ENOMEM;
     for (size_t i = 0; i < acl->n_in; i++)
         for (size_t s = 0; acl->in[i].proto != IN_PROTO_OTHER && s < acl->in[i].n_sources; s++)
-            o->spans[o->n_spans++] = (struct span){.rule = &acl->in[i], .range = acl->in[i].sources[s]};
+            o->spans[o->n_spans++] =
+                (struct span){.rule = &acl->in[i], .range = acl->in[i].sources[s]};
     qsort(o->spans, o->n_spans, sizeof(*o->spans), compare_spans);
     return 0;
 }
@@ -308,8 +328,8 @@ static void group_spans(struct overlaps *o)
         struct span *span = &o->spans[i], *before = i > 0 ? &o->spans[i - 1] : NULL;
         bool is_new = !before || compare_service(before->rule, span->rule) != 0;
         if (is_new)
-            o->services[o->n_services++] = (struct service){span->rule->proto, span->rule->port_first,
-                                                            span->rule->port_last, i, 0};
+            o->services[o->n_services++] = (struct service){
+                span->rule->proto, span->rule->port_first, span->rule->port_last, i, 0};
         o->services[o->n_services - 1].n++;
         if (is_new || addr_is_ipv4(&before->range.first) != addr_is_ipv4(&span->range.first))
             before = NULL;
@@ -366,8 +386,10 @@ static const struct span *find_holder(const struct overlaps *o, size_t at, size_
     const struct service *own = &o->services[service];
     const struct span *holder = NULL;
 
-    /* In its own service, only what is sorted before it: of two equal ones the later line is the superfluous one. */
-    if (at > own->first && addr_is_ipv4(&o->spans[at - 1].range.first) == addr_is_ipv4(&span->range.first))
+    /* In its own service, only what is sorted before it: of two equal ones the later line is the
+     * superfluous one. */
+    if (at > own->first &&
+        addr_is_ipv4(&o->spans[at - 1].range.first) == addr_is_ipv4(&span->range.first))
         holder = farthest_other(&o->spans[at - 1], span->rule);
     if (ends_in(holder, &span->range))
         return holder;
@@ -382,11 +404,13 @@ static const struct span *find_holder(const struct overlaps *o, size_t at, size_
 }
 
 /* A span of another line of the same service that shares a part of @span. */
-static const struct span *find_neighbour(const struct overlaps *o, size_t at, const struct service *own)
+static const struct span *find_neighbour(const struct overlaps *o, size_t at,
+                                         const struct service *own)
 {
     const struct span *span = &o->spans[at];
 
-    if (at == own->first || addr_is_ipv4(&o->spans[at - 1].range.first) != addr_is_ipv4(&span->range.first))
+    if (at == own->first ||
+        addr_is_ipv4(&o->spans[at - 1].range.first) != addr_is_ipv4(&span->range.first))
         return NULL;
     const struct span *other = farthest_other(&o->spans[at - 1], span->rule);
     return other && addr_compare(&other->range.last, &span->range.first) >= 0 ? other : NULL;
@@ -395,9 +419,9 @@ static const struct span *find_neighbour(const struct overlaps *o, size_t at, co
 /* What is known of one line after all spans were looked at. */
 struct line {
     size_t n_held;
-    const struct span *held;      /* its first span that another line holds, */
-    const struct span *holder;    /* and the one that holds it */
-    const struct span *shared;    /* its first span that another line shares a part of */
+    const struct span *held;   /* its first span that another line holds, */
+    const struct span *holder; /* and the one that holds it */
+    const struct span *shared; /* its first span that another line shares a part of */
     const struct span *neighbour;
 };
 
@@ -434,16 +458,18 @@ static void note_line(struct kind *k, const struct in_rule *rule, const struct l
     addr_range_text(&span->range, text, sizeof(text));
     addr_range_text(&other->range, other_text, sizeof(other_text));
     if (line->n_held == rule->n_sources && rule->n_sources == 1)
-        SHOW(k, rule->place.line, "%s is admitted by line %u already (%s); this line adds nothing", text,
-             other->rule->place.line, other_text);
+        SHOW(k, rule->place.line, "%s is admitted by line %u already (%s); this line adds nothing",
+             text, other->rule->place.line, other_text);
     else if (line->n_held == rule->n_sources)
-        SHOW(k, rule->place.line, "other lines admit all of its sources already (%s: line %u); this line adds nothing", text,
-             other->rule->place.line);
+        SHOW(k, rule->place.line,
+             "other lines admit all of its sources already (%s: line %u); this line adds nothing",
+             text, other->rule->place.line);
     else if (line->holder)
         SHOW(k, rule->place.line, "of its sources, %s is admitted by line %u already (%s)", text,
              other->rule->place.line, other_text);
     else
-        SHOW(k, rule->place.line, "%s overlaps %s of line %u", text, other_text, other->rule->place.line);
+        SHOW(k, rule->place.line, "%s overlaps %s of line %u", text, other_text,
+             other->rule->place.line);
 }
 
 static int lint_overlaps(const struct acl *acl, struct findings *findings)
@@ -478,13 +504,17 @@ static void lint_special(const struct acl *acl, struct findings *findings)
             continue;
         const char *text = guard_range_overlaps(&rule->range);
         if (text && !is_whole_family(&rule->range) && may_show(&k))
-            SHOW(&k, rule->place.line, "this line reaches into the special-use range %s but does not open it; write the part "
-                 "inside %s as a line of its own", text, text);
+            SHOW(&k, rule->place.line,
+                 "this line reaches into the special-use range %s but does not open it; write the "
+                 "part "
+                 "inside %s as a line of its own",
+                 text, text);
     }
     end_kind(&k);
 }
 
-void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n, struct findings *findings)
+void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n,
+              struct findings *findings)
 {
     struct lint_port *sorted = calloc(n + 1, sizeof(*sorted));
     int r = sorted ? 0 : -ENOMEM;
@@ -502,6 +532,7 @@ void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n
         r = lint_overlaps(acl, findings);
     lint_special(acl, findings);
     if (r < 0)
-        findings_add(findings, FINDING_WARNING, acl->file, 0, "memory was short: not all of the file was looked at");
+        findings_add(findings, FINDING_WARNING, acl->file, 0,
+                     "memory was short: not all of the file was looked at");
     free(sorted);
 }

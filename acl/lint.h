@@ -9,20 +9,23 @@
 #include "proxy/base/findings.h"
 
 struct lint_port {
-    enum in_proto proto; /* TCP or UDP; UDP ones are DNS listeners, whose TCP port is listed as well */
+    enum in_proto
+        proto; /* TCP or UDP; UDP ones are DNS listeners, whose TCP port is listed as well */
     uint16_t port;
     const char *name; /* of the listener's section; borrowed for the call */
 };
 
-/* Of each kind of note or warning so many, then a count: a mirrored firewall may have thousands of lines of one kind. */
+/* Of each kind of note or warning so many, then a count: a mirrored firewall may have thousands of
+ * lines of one kind. */
 enum { LINT_EACH_MAX = 20 };
 
 /**
  * acl_lint - warnings and notes, never errors; @acl is finished. O(n log n)
- * Warnings: listeners that no line reaches; a whole family admitted; UDP admitted to a DNS port and TCP not; an allow
- * line that touches special-use ranges and opens none. Notes: lines that no listener serves ("not ours"); sources that
- * another line admits already.
+ * Warnings: listeners that no line reaches; a whole family admitted; UDP admitted to a DNS port and
+ * TCP not; an allow line that touches special-use ranges and opens none. Notes: lines that no
+ * listener serves ("not ours"); sources that another line admits already.
  */
-void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n, struct findings *findings);
+void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n,
+              struct findings *findings);
 
 #endif

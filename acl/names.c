@@ -1,9 +1,10 @@
 /*
- * A hash table with open addressing, at most half full. The hash runs from the last byte to the first, so the value at a
- * dot is the hash of everything behind that dot: one pass over a name gives the hashes of all domains it lies in, and a
- * look-up costs one probe a label, whether the table holds ten names or 100,000. Labels are whole by construction:
- * evilexample.com never meets example.com.
- * Words come from the admin's file only, so no peer can choose collisions in the table. Pure; const while it is asked.
+ * A hash table with open addressing, at most half full. The hash runs from the last byte to the
+ * first, so the value at a dot is the hash of everything behind that dot: one pass over a name
+ * gives the hashes of all domains it lies in, and a look-up costs one probe a label, whether the
+ * table holds ten names or 100,000. Labels are whole by construction: evilexample.com never meets
+ * example.com. Words come from the admin's file only, so no peer can choose collisions in the
+ * table. Pure; const while it is asked.
  */
 #include "acl/names.h"
 
@@ -131,8 +132,8 @@ bool names_find(const struct names *names, const char *word, size_t len, uint32_
     return true;
 }
 
-static void take_hit(const struct names *names, const char *word, size_t len, uint64_t hash, bool is_self,
-                     struct names_hit *hits, size_t *n_hits)
+static void take_hit(const struct names *names, const char *word, size_t len, uint64_t hash,
+                     bool is_self, struct names_hit *hits, size_t *n_hits)
 {
     const struct slot *slot = probe(names, word, len, hash);
 

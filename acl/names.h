@@ -11,7 +11,8 @@ enum {
     NAMES_HITS_MAX = 129, /* suffixes of one name, the root included */
 };
 
-/* Words are bytes: no folding of case, no final dot; the empty word is the root. They get ids 0, 1, 2, ... */
+/* Words are bytes: no folding of case, no final dot; the empty word is the root. They get ids 0, 1,
+ * 2, ... */
 struct names;
 
 struct names_hit {
@@ -32,7 +33,8 @@ int names_add(struct names *names, const char *word, size_t len, uint32_t *ret_i
     __attribute__((warn_unused_result));
 bool names_find(const struct names *names, const char *word, size_t len, uint32_t *ret_id);
 
-/* The words that are @name or a domain above it, the root first. One pass over @name whatever the table holds. */
+/* The words that are @name or a domain above it, the root first. One pass over @name whatever the
+ * table holds. */
 size_t names_match(const struct names *names, const char *name, size_t len,
                    struct names_hit ret_hits[static NAMES_HITS_MAX]);
 

@@ -1,8 +1,9 @@
 /*
- * Deny lines and allow lines are two tables of one make. Names: every name of a line gets an id; (id, the name itself) and
- * (id, below it) are two keys of a portmap, `*` being the root with everything below. Addresses: dests. What comes out is
- * always the index of the first line in file order, so that a refusal names the line that an admin finds first.
- * Which table is asked when, and who wins, is acl/verdict. Const; any thread may ask.
+ * Deny lines and allow lines are two tables of one make. Names: every name of a line gets an id;
+ * (id, the name itself) and (id, below it) are two keys of a portmap, `*` being the root with
+ * everything below. Addresses: dests. What comes out is always the index of the first line in file
+ * order, so that a refusal names the line that an admin finds first. Which table is asked when, and
+ * who wins, is acl/verdict. Const; any thread may ask.
  */
 #include "acl/outindex.h"
 
@@ -65,12 +66,14 @@ static size_t count_items(const struct out_rule *rules, size_t n)
     return n_items;
 }
 
-static void put_dests(struct unrolled *u, const struct out_rule *rule, uint16_t first, uint16_t last)
+static void put_dests(struct unrolled *u, const struct out_rule *rule, uint16_t first,
+                      uint16_t last)
 {
     u->dests[u->n_dests++] = (struct dests_item){rule->range, first, last, (uint32_t)rule->index};
 }
 
-static void put_names(struct unrolled *u, const struct out_rule *rule, uint32_t id, uint16_t first, uint16_t last)
+static void put_names(struct unrolled *u, const struct out_rule *rule, uint32_t id, uint16_t first,
+                      uint16_t last)
 {
     struct portmap_item item = {2 * id, first, last, (uint32_t)rule->index};
 
@@ -102,7 +105,8 @@ static int unroll_rule(struct unrolled *u, struct names *names, const struct out
     return 0;
 }
 
-static int unroll(struct unrolled *u, struct names *names, const struct out_rule *rules, size_t n, enum wanted wanted)
+static int unroll(struct unrolled *u, struct names *names, const struct out_rule *rules, size_t n,
+                  enum wanted wanted)
 {
     size_t n_items = count_items(rules, n);
     int r = 0;
@@ -123,7 +127,8 @@ static void unrolled_fini(struct unrolled *u)
     free(u->names);
 }
 
-static int compile_side(struct side *side, const struct out_rule *rules, size_t n, enum wanted wanted)
+static int compile_side(struct side *side, const struct out_rule *rules, size_t n,
+                        enum wanted wanted)
 {
     struct unrolled u = {0};
 
@@ -200,7 +205,8 @@ static const struct side *side_of(const struct out_index *index, bool is_allow)
     return is_allow ? &index->allow : &index->deny;
 }
 
-int32_t out_index_name(const struct out_index *index, bool is_allow, const char *name, size_t len, uint16_t port)
+int32_t out_index_name(const struct out_index *index, bool is_allow, const char *name, size_t len,
+                       uint16_t port)
 {
     const struct side *side = side_of(index, is_allow);
     struct names_hit hits[NAMES_HITS_MAX];
@@ -210,7 +216,8 @@ int32_t out_index_name(const struct out_index *index, bool is_allow, const char 
         return OUTINDEX_NONE;
     size_t n_hits = names_match(side->names, name, len, hits);
     for (size_t i = 0; i < n_hits; i++) {
-        int32_t found = portmap_find(side->name_ports, 2 * hits[i].id + (hits[i].is_self ? 0 : 1), port);
+        int32_t found =
+            portmap_find(side->name_ports, 2 * hits[i].id + (hits[i].is_self ? 0 : 1), port);
         if (found != PORTMAP_NONE && (lowest == OUTINDEX_NONE || found < lowest))
             lowest = found;
     }
@@ -243,7 +250,8 @@ int32_t out_index_any(const struct out_index *index, bool is_allow, uint16_t por
     return out_index_name(index, is_allow, "", 0, port);
 }
 
-int32_t out_index_addr(const struct out_index *index, bool is_allow, const struct addr *a, uint16_t port)
+int32_t out_index_addr(const struct out_index *index, bool is_allow, const struct addr *a,
+                       uint16_t port)
 {
     return dests_find(side_of(index, is_allow)->dests, a, port);
 }

@@ -1,9 +1,10 @@
 /*
- * A destination pattern is read in two steps: where do the ports begin, and what is in front of them. The colons of IPv6
- * make the first step the hard one: with brackets it is plain, without them a text that reads as IPv6 as a whole has no
- * ports. `2001:db8::1:443` is such a text and may not be what was meant, so it is accepted with a warning.
- * Names are checked label by label: letters, digits, hyphen and underscore, in A-label form; one final dot comes off and
- * letters are lowered, so a rule and a request meet byte for byte. Pure.
+ * A destination pattern is read in two steps: where do the ports begin, and what is in front of
+ * them. The colons of IPv6 make the first step the hard one: with brackets it is plain, without
+ * them a text that reads as IPv6 as a whole has no ports. `2001:db8::1:443` is such a text and may
+ * not be what was meant, so it is accepted with a warning. Names are checked label by label:
+ * letters, digits, hyphen and underscore, in A-label form; one final dot comes off and letters are
+ * lowered, so a rule and a request meet byte for byte. Pure.
  */
 #include "acl/pattern.h"
 
@@ -69,7 +70,8 @@ static bool is_range(struct text t)
 
 static struct parts split_at(struct text t, size_t colon)
 {
-    return (struct parts){.head = {t.start, colon}, .ports = {t.start + colon + 1, t.len - colon - 1}};
+    return (struct parts){.head = {t.start, colon},
+                          .ports = {t.start + colon + 1, t.len - colon - 1}};
 }
 
 static int split_bracketed(struct text t, struct parts *ret, char *why)
@@ -77,21 +79,25 @@ static int split_bracketed(struct text t, struct parts *ret, char *why)
     const char *end = memchr(t.start, ']', t.len);
 
     if (!end)
-        return refuse(why, "`%.*s`: the bracket is not closed; write [2001:db8::/32]:443", QUOTE(t));
+        return refuse(why, "`%.*s`: the bracket is not closed; write [2001:db8::/32]:443",
+                      QUOTE(t));
     struct text inside = {t.start + 1, (size_t)(end - t.start) - 1};
     struct text rest = {end + 1, t.len - inside.len - 2};
     if (!has(inside, ':'))
-        return refuse(why, "`%.*s`: brackets are for IPv6; write %.*s%.*s without them", QUOTE(t), QUOTE(inside),
-                      QUOTE(rest));
+        return refuse(why, "`%.*s`: brackets are for IPv6; write %.*s%.*s without them", QUOTE(t),
+                      QUOTE(inside), QUOTE(rest));
     if (rest.len > 0 && rest.start[0] != ':')
-        return refuse(why, "`%.*s`: behind the bracket comes a colon and the port, as in [2001:db8::/32]:443", QUOTE(t));
+        return refuse(
+            why, "`%.*s`: behind the bracket comes a colon and the port, as in [2001:db8::/32]:443",
+            QUOTE(t));
     *ret = (struct parts){.head = inside, .has_brackets = true};
     if (rest.len > 0)
         ret->ports = (struct text){rest.start + 1, rest.len - 1};
     return 0;
 }
 
-/* More than one colon, no brackets: IPv6 without ports, or IPv6 with ports that lacks its brackets. */
+/* More than one colon, no brackets: IPv6 without ports, or IPv6 with ports that lacks its brackets.
+ */
 static int split_colons(struct text t, struct parts *ret, char *why)
 {
     const char *brace = memchr(t.start, '{', t.len);
@@ -103,12 +109,18 @@ static int split_colons(struct text t, struct parts *ret, char *why)
     }
     struct text front = {t.start, last > t.start ? (size_t)(last - t.start) : 0};
     if (front.len > 0 && *last == ':' && is_range(front))
-        return refuse(why, "`%.*s`: an IPv6 address with a port stands in brackets; write [%.*s]:%.*s", QUOTE(t),
-                      QUOTE(front), (int)(t.len - front.len - 1), last + 1);
+        return refuse(why,
+                      "`%.*s`: an IPv6 address with a port stands in brackets; write [%.*s]:%.*s",
+                      QUOTE(t), QUOTE(front), (int)(t.len - front.len - 1), last + 1);
     if (has(t, '%'))
-        return refuse(why, "`%.*s`: an address in a rule has no zone; leave the %% and what follows off", QUOTE(t));
-    return refuse(why, "`%.*s`: more than one colon and no IPv6 address; write name:443, name:{80,443} or "
-                       "[2001:db8::/32]:443", QUOTE(t));
+        return refuse(why,
+                      "`%.*s`: an address in a rule has no zone; leave the %% and what follows off",
+                      QUOTE(t));
+    return refuse(
+        why,
+        "`%.*s`: more than one colon and no IPv6 address; write name:443, name:{80,443} or "
+        "[2001:db8::/32]:443",
+        QUOTE(t));
 }
 
 static int split(struct text t, struct parts *ret, char *why)
@@ -116,7 +128,9 @@ static int split(struct text t, struct parts *ret, char *why)
     const char *scheme = memmem(t.start, t.len, "://", 3);
 
     if (scheme)
-        return refuse(why, "`%.*s`: a destination is no URL; write the host and its port, as in www.example.com:443",
+        return refuse(why,
+                      "`%.*s`: a destination is no URL; write the host and its port, as in "
+                      "www.example.com:443",
                       QUOTE(t));
     if (t.start[0] == '[')
         return split_bracketed(t, ret, why);
@@ -129,7 +143,10 @@ static int split(struct text t, struct parts *ret, char *why)
     if (count(t, ':') > 1)
         return split_colons(t, ret, why);
     if (behind.len == 0)
-        return refuse(why, "`%.*s`: the port is missing; write name:443, or leave the colon off for every port", QUOTE(t));
+        return refuse(
+            why,
+            "`%.*s`: the port is missing; write name:443, or leave the colon off for every port",
+            QUOTE(t));
     *ret = split_at(t, (size_t)(colon - t.start));
     return 0;
 }
@@ -142,7 +159,8 @@ static int add_ports(struct out_rule *rule, struct text item, char *why)
     if (ports_parse_range(item.start, item.len, &first, &last, &what))
         return refuse(why, "port `%.*s`: %s", QUOTE(item), what);
     if (rule->n_ports == N_PORTS_MAX)
-        return refuse(why, "more than %d ports in one line; write a range, or several lines", N_PORTS_MAX);
+        return refuse(why, "more than %d ports in one line; write a range, or several lines",
+                      N_PORTS_MAX);
     if (!rule->ports)
         rule->ports = calloc(N_PORTS_MAX, sizeof(*rule->ports));
     if (!rule->ports)
@@ -176,7 +194,8 @@ static int take_ports(struct out_rule *rule, struct text t, char *why)
         return 0;
     rule->has_ports = true;
     if (t.len == 0)
-        return refuse(why, "the port is missing; write :443, or leave the colon off for every port");
+        return refuse(why,
+                      "the port is missing; write :443, or leave the colon off for every port");
     if (t.start[0] == '{')
         r = take_port_list(rule, t, why);
     else if (has(t, ','))
@@ -197,7 +216,8 @@ static int take_ports(struct out_rule *rule, struct text t, char *why)
 
 static bool is_ldh(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
 }
 
 static int check_label(struct text label, char *why)
@@ -208,12 +228,15 @@ static int check_label(struct text label, char *why)
         return refuse(why, "label `%.*s...` is longer than %d bytes", 20, label.start, LABEL_MAX);
     for (size_t i = 0; i < label.len; i++) {
         if (label.start[i] & 0x80)
-            return refuse(why, "`%.*s` is not ASCII; write the name in its xn-- form", QUOTE(label));
-        if (label.start[i] == '*')
-            return refuse(why, "`%.*s`: a * is written alone or as the first label only, as in *.example.com",
+            return refuse(why, "`%.*s` is not ASCII; write the name in its xn-- form",
                           QUOTE(label));
+        if (label.start[i] == '*')
+            return refuse(
+                why, "`%.*s`: a * is written alone or as the first label only, as in *.example.com",
+                QUOTE(label));
         if (!is_ldh(label.start[i]))
-            return refuse(why, "`%.*s`: a name is made of letters, digits, hyphens and underscores", QUOTE(label));
+            return refuse(why, "`%.*s`: a name is made of letters, digits, hyphens and underscores",
+                          QUOTE(label));
     }
     if (label.start[0] == '-' || label.start[label.len - 1] == '-')
         return refuse(why, "label `%.*s` starts or ends with a hyphen", QUOTE(label));
@@ -228,8 +251,11 @@ static int check_name(struct text name, char *why)
     if (name.len > NAMES_TEXT_MAX)
         return refuse(why, "the name is longer than %d bytes", NAMES_TEXT_MAX);
     if (rangetext_ends_in_number(name.start, name.len))
-        return refuse(why, "`%.*s` is no IPv4 address and no name; an address is four decimal numbers from 0 to 255 "
-                           "without leading zeros, and no * or dot in front", QUOTE(name));
+        return refuse(why,
+                      "`%.*s` is no IPv4 address and no name; an address is four decimal numbers "
+                      "from 0 to 255 "
+                      "without leading zeros, and no * or dot in front",
+                      QUOTE(name));
     for (;;) {
         const char *dot = memchr(at, '.', (size_t)(end - at));
         int r = check_label((struct text){at, (size_t)((dot ? dot : end) - at)}, why);
@@ -263,14 +289,15 @@ static void doubt_ports(struct text t, char *why)
 {
     static const char *const usual[] = {"80", "443", "8080", "8443", "53", "853"};
     const char *last = memrchr(t.start, ':', t.len);
-    struct addr a;
 
-    if (!last || addr_parse(t.start, (size_t)(last - t.start), &a))
+    if (!last || !is_range((struct text){t.start, (size_t)(last - t.start)}))
         return;
     struct text group = {last + 1, t.len - (size_t)(last + 1 - t.start)};
     for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
         if (strlen(usual[i]) == group.len && memcmp(usual[i], group.start, group.len) == 0)
-            refuse(why, "`%.*s` is read as one address on every port; for port %s write [%.*s]:%s, for the address [%.*s]",
+            refuse(why,
+                   "`%.*s` has no port as it is written; for port %s write [%.*s]:%s, for every "
+                   "port [%.*s]",
                    QUOTE(t), usual[i], (int)(last - t.start), t.start, usual[i], QUOTE(t));
 }
 
@@ -291,14 +318,17 @@ static int take_head(struct out_rule *rule, const struct parts *parts, char *why
     struct text t = parts->head;
 
     if (t.len == 0)
-        return refuse(why, "the destination is missing in front of the port; write * for everything");
+        return refuse(why,
+                      "the destination is missing in front of the port; write * for everything");
     if (parts->has_brackets || is_range(t) || has(t, ':'))
         return take_range(rule, parts, why);
     if (has(t, '/')) {
         /* Digits and dots in front: meant as a network; anything else as a URL. */
-        if (rangetext_ends_in_number(t.start, (size_t)((const char *)memchr(t.start, '/', t.len) - t.start)))
+        if (rangetext_ends_in_number(t.start,
+                                     (size_t)((const char *)memchr(t.start, '/', t.len) - t.start)))
             return take_range(rule, parts, why);
-        return refuse(why, "`%.*s`: a destination has no path; write the host and its port", QUOTE(t));
+        return refuse(why, "`%.*s`: a destination has no path; write the host and its port",
+                      QUOTE(t));
     }
     if (t.start[0] == '@')
         return refuse(why, "`%.*s`: a group lists sources, it is no destination", QUOTE(t));
@@ -313,7 +343,8 @@ static int take_head(struct out_rule *rule, const struct parts *parts, char *why
     return take_name(rule, OUT_KIND_NAME, t, why);
 }
 
-int pattern_parse(const char *text, size_t len, struct out_rule *rule, char why[static PATTERN_WHY_MAX])
+int pattern_parse(const char *text, size_t len, struct out_rule *rule,
+                  char why[static PATTERN_WHY_MAX])
 {
     struct text t = {text, len};
     struct parts parts = {0};
@@ -326,7 +357,8 @@ int pattern_parse(const char *text, size_t len, struct out_rule *rule, char why[
     if (has(outside, ','))
         return refuse(why, "one destination a line; write another line for what follows the comma");
     if (has(outside, ' ') || has(outside, '\t'))
-        return refuse(why, "`%.*s`: there is a blank inside; write one destination a line", QUOTE(t));
+        return refuse(why, "`%.*s`: there is a blank inside; write one destination a line",
+                      QUOTE(t));
     int r = split(t, &parts, why);
     if (r == 0)
         r = take_head(rule, &parts, why);

@@ -1,8 +1,9 @@
 /*
- * Which line matches this port, for a name or for a part of the address space. All keys share one sorted array of disjoint
- * port ranges; a second array says where each key's part starts, so a key without any costs one comparison. The spans of
- * the sweep are (key, port) as one number, with a bit between them that keeps neighbouring keys apart.
- * Const after portmap_new(); any thread may ask.
+ * Which line matches this port, for a name or for a part of the address space. All keys share one
+ * sorted array of disjoint port ranges; a second array says where each key's part starts, so a key
+ * without any costs one comparison. The spans of the sweep are (key, port) as one number, with a
+ * bit between them that keeps neighbouring keys apart. Const after portmap_new(); any thread may
+ * ask.
  */
 #include "acl/portmap.h"
 

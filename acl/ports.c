@@ -1,7 +1,8 @@
 /*
- * Ports as numbers, never as text: `4430` has nothing to do with `443`. A set is one bit a port, so that asking is one
- * shift; a list of ranges as an admin writes it is read item by item, and what is wrong comes back as a fixed text that
- * also says what to write. Not a policy: which ports a listener may reach is the configuration's. Pure; any thread.
+ * Ports as numbers, never as text: `4430` has nothing to do with `443`. A set is one bit a port, so
+ * that asking is one shift; a list of ranges as an admin writes it is read item by item, and what
+ * is wrong comes back as a fixed text that also says what to write. Not a policy: which ports a
+ * listener may reach is the configuration's. Pure; any thread.
  */
 #include "acl/ports.h"
 

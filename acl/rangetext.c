@@ -1,7 +1,8 @@
 /*
- * The strict parser says that a text is wrong; an admin wants to know what to write. So here the wrong text is looked at a
- * second time, only to choose the sentence: nothing in this file makes a text valid.
- * Loose IPv4 forms (127.1, 0x7f000001, 010.0.0.1) are refused, since two libraries read them as two addresses. Pure.
+ * The strict parser says that a text is wrong; an admin wants to know what to write. So here the
+ * wrong text is looked at a second time, only to choose the sentence: nothing in this file makes a
+ * text valid. Loose IPv4 forms (127.1, 0x7f000001, 010.0.0.1) are refused, since two libraries read
+ * them as two addresses. Pure.
  */
 #include "acl/rangetext.h"
 
@@ -38,7 +39,8 @@ bool rangetext_ends_in_number(const char *text, size_t len)
     while (start > 0 && text[start - 1] != '.')
         start--;
     size_t label_len = len - start;
-    bool is_hex_form = label_len >= 2 && text[start] == '0' && (text[start + 1] == 'x' || text[start + 1] == 'X');
+    bool is_hex_form =
+        label_len >= 2 && text[start] == '0' && (text[start + 1] == 'x' || text[start + 1] == 'X');
     for (size_t i = start + (is_hex_form ? 2 : 0); i < len; i++)
         if (is_hex_form ? !is_hex(text[i]) : !is_digit(text[i]))
             return false;
@@ -77,12 +79,15 @@ static void say_host_bits(struct text t, const struct addr_range *masked, char *
     addr_text(&a, host);
     /* Behind a mapped address, a short prefix length is meant for the IPv4 part. */
     if (addr_is_ipv4(&a) && !addr_is_ipv4(&masked->first)) {
-        WHY(why, "`%.*s`: the prefix length of a mapped address counts from the start of IPv6; write %s%.*s", QUOTE(t),
-            host, (int)(t.len - front.len), t.start + front.len);
+        WHY(why,
+            "`%.*s`: the prefix length of a mapped address counts from the start of IPv6; write "
+            "%s%.*s",
+            QUOTE(t), host, (int)(t.len - front.len), t.start + front.len);
         return;
     }
     addr_range_text(masked, network, sizeof(network));
-    WHY(why, "`%.*s` has host bits set; write %s for the network, or %s for the one address", QUOTE(t), network, host);
+    WHY(why, "`%.*s` has host bits set; write %s for the network, or %s for the one address",
+        QUOTE(t), network, host);
 }
 
 static void say_order(struct text t, char *why)
@@ -107,12 +112,15 @@ static void say_prefix(struct text t, struct text front, char *why)
     struct addr a;
 
     if (has(back, '.'))
-        WHY(why, "`%.*s`: write the prefix length in place of the mask, as in 10.0.0.0/8", QUOTE(t));
+        WHY(why, "`%.*s`: write the prefix length in place of the mask, as in 10.0.0.0/8",
+            QUOTE(t));
     else if (addr_parse(front.start, front.len, &a))
-        WHY(why, "`%.*s`: `%.*s` is no address; write it in full, as in 10.0.0.0/8 or 2001:db8::/32", QUOTE(t),
-            QUOTE(front));
+        WHY(why,
+            "`%.*s`: `%.*s` is no address; write it in full, as in 10.0.0.0/8 or 2001:db8::/32",
+            QUOTE(t), QUOTE(front));
     else
-        WHY(why, "`%.*s`: the prefix length is a decimal number from 0 to %s", QUOTE(t), has(front, ':') ? "128" : "32");
+        WHY(why, "`%.*s`: the prefix length is a decimal number from 0 to %s", QUOTE(t),
+            has(front, ':') ? "128" : "32");
 }
 
 static void say_malformed(struct text t, char *why)
@@ -122,21 +130,31 @@ static void say_malformed(struct text t, char *why)
     if (t.len == 0)
         WHY(why, "an address is missing");
     else if (has(t, '%'))
-        WHY(why, "`%.*s`: an address in a rule has no zone; leave the %% and what follows off", QUOTE(t));
+        WHY(why, "`%.*s`: an address in a rule has no zone; leave the %% and what follows off",
+            QUOTE(t));
     else if (has(t, '[') || has(t, ']'))
         WHY(why, "`%.*s`: write the IPv6 address without brackets here", QUOTE(t));
     else if (has(t, ' ') || has(t, '\t'))
-        WHY(why, "`%.*s`: there is a blank inside; write A-B without blanks, and commas between several", QUOTE(t));
+        WHY(why,
+            "`%.*s`: there is a blank inside; write A-B without blanks, and commas between several",
+            QUOTE(t));
     else if (front.len < t.len)
         say_prefix(t, front, why);
-    else if (is_made_of(t, "0123456789.xXabcdefABCDEF-") && rangetext_ends_in_number(t.start, t.len))
-        WHY(why, "`%.*s` is no IPv4 address; write four decimal numbers from 0 to 255 without leading zeros", QUOTE(t));
+    else if (is_made_of(t, "0123456789.xXabcdefABCDEF-") &&
+             rangetext_ends_in_number(t.start, t.len))
+        WHY(why,
+            "`%.*s` is no IPv4 address; write four decimal numbers from 0 to 255 without leading "
+            "zeros",
+            QUOTE(t));
     else
-        WHY(why, "`%.*s` is no address; write 192.168.1.10, 192.168.1.0/24, 192.168.1.5-192.168.1.9 or 2001:db8::/64",
+        WHY(why,
+            "`%.*s` is no address; write 192.168.1.10, 192.168.1.0/24, 192.168.1.5-192.168.1.9 or "
+            "2001:db8::/64",
             QUOTE(t));
 }
 
-int rangetext_parse(const char *text, size_t len, struct addr_range *ret_range, char why[static RANGETEXT_WHY_MAX])
+int rangetext_parse(const char *text, size_t len, struct addr_range *ret_range,
+                    char why[static RANGETEXT_WHY_MAX])
 {
     struct text t = {text, len};
     struct addr_range range;

@@ -16,7 +16,8 @@ enum { RANGETEXT_WHY_MAX = 384 };
 int rangetext_parse(const char *text, size_t len, struct addr_range *ret_range,
                     char why[static RANGETEXT_WHY_MAX]) __attribute__((warn_unused_result));
 
-/* Whether the last label of @text is a number, decimal or 0x: no domain name ends so, loosely written IPv4 does. */
+/* Whether the last label of @text is a number, decimal or 0x: no domain name ends so, loosely
+ * written IPv4 does. */
 bool rangetext_ends_in_number(const char *text, size_t len);
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * acl.conf as data. Each line is read on its own and either adds one rule or one finding; acl_finish() does what needs the
- * whole file: groups become addresses, duplicates are found by sorting, [out] is compiled. The rules keep the text, line
- * and memo they were written with, because every refusal and every `explain` answers with them.
- * Not here: files and sections (conf/aclfile), asking (acl/verdict), style of the rules (acl/lint). Owned by the snapshot,
- * const after acl_finish(). The words of [in] are those of the router's own firewall form.
+ * acl.conf as data. Each line is read on its own and either adds one rule or one finding;
+ * acl_finish() does what needs the whole file: groups become addresses, duplicates are found by
+ * sorting, [out] is compiled. The rules keep the text, line and memo they were written with,
+ * because every refusal and every `explain` answers with them. Not here: files and sections
+ * (conf/aclfile), asking (acl/verdict), style of the rules (acl/lint). Owned by the snapshot, const
+ * after acl_finish(). The words of [in] are those of the router's own firewall form.
  */
 #include "acl/rule.h"
 
@@ -30,13 +31,13 @@ struct word {
 };
 
 static const struct word words[] = {
-    {"tcp", IN_PROTO_TCP, 0, true},        {"udp", IN_PROTO_UDP, 0, true},
-    {"any", IN_PROTO_ANY, 0, false},       {"icmp", IN_PROTO_OTHER, 0, false},
+    {"tcp", IN_PROTO_TCP, 0, true},           {"udp", IN_PROTO_UDP, 0, true},
+    {"any", IN_PROTO_ANY, 0, false},          {"icmp", IN_PROTO_OTHER, 0, false},
     {"icmpv6-all", IN_PROTO_OTHER, 0, false}, {"gre", IN_PROTO_OTHER, 0, false},
-    {"esp", IN_PROTO_OTHER, 0, false},     {"ah", IN_PROTO_OTHER, 0, false},
-    {"vrrp", IN_PROTO_OTHER, 0, false},    {"l2tp", IN_PROTO_UDP, 1701, false},
-    {"ssh", IN_PROTO_TCP, 22, false},      {"http", IN_PROTO_TCP, 80, false},
-    {"https", IN_PROTO_TCP, 443, false},   {"rdp", IN_PROTO_TCP, 3389, false},
+    {"esp", IN_PROTO_OTHER, 0, false},        {"ah", IN_PROTO_OTHER, 0, false},
+    {"vrrp", IN_PROTO_OTHER, 0, false},       {"l2tp", IN_PROTO_UDP, 1701, false},
+    {"ssh", IN_PROTO_TCP, 22, false},         {"http", IN_PROTO_TCP, 80, false},
+    {"https", IN_PROTO_TCP, 443, false},      {"rdp", IN_PROTO_TCP, 3389, false},
 };
 
 enum { QUOTE_MAX = 80, GROUP_NAME_MAX = 64 };
@@ -47,12 +48,15 @@ struct text {
 };
 
 #define QUOTE(t) (int)((t).len > QUOTE_MAX ? QUOTE_MAX : (t).len), (t).start
-#define ACL_ERROR(acl, line, findings, ...) findings_add(findings, FINDING_ERROR, (acl)->file, line, __VA_ARGS__)
-#define ACL_WARNING(acl, line, findings, ...) findings_add(findings, FINDING_WARNING, (acl)->file, line, __VA_ARGS__)
+#define ACL_ERROR(acl, line, findings, ...)                                                        \
+    findings_add(findings, FINDING_ERROR, (acl)->file, line, __VA_ARGS__)
+#define ACL_WARNING(acl, line, findings, ...)                                                      \
+    findings_add(findings, FINDING_WARNING, (acl)->file, line, __VA_ARGS__)
 
 /* ---- memory ---- */
 
-/* Room for one more in an array that holds @n; it doubles at powers of two, so it needs no capacity beside it. */
+/* Room for one more in an array that holds @n; it doubles at powers of two, so it needs no capacity
+ * beside it. */
 static void *grow(void *items, size_t n, size_t size)
 {
     if (n & (n - 1))
@@ -124,7 +128,8 @@ struct acl *acl_free(struct acl *acl)
 
 /* ---- lines ---- */
 
-static int check_memo(const struct acl *acl, const char *memo, unsigned line, struct findings *findings)
+static int check_memo(const struct acl *acl, const char *memo, unsigned line,
+                      struct findings *findings)
 {
     if (!memo || escape_is_utf8(memo, strlen(memo)))
         return 0;
@@ -132,8 +137,8 @@ static int check_memo(const struct acl *acl, const char *memo, unsigned line, st
     return -EINVAL;
 }
 
-static int place_init(struct rule_place *place, const struct acl *acl, const char *key, const char *value,
-                      const char *memo, unsigned line)
+static int place_init(struct rule_place *place, const struct acl *acl, const char *key,
+                      const char *value, const char *memo, unsigned line)
 {
     *place = (struct rule_place){.file = without_folder(acl->file), .line = line};
     if (asprintf(&place->text, "%s = %s", key, value) < 0)
@@ -192,21 +197,24 @@ static int refuse_word(const struct acl *acl, struct text word, struct text port
     bool is_number = word.len > 0 && strspn(word.start, "0123456789") >= word.len;
 
     if (is_number)
-        ACL_ERROR(acl, line, findings, "`%.*s` is no protocol; write it in front of the port: tcp %.*s", QUOTE(word),
+        ACL_ERROR(acl, line, findings,
+                  "`%.*s` is no protocol; write it in front of the port: tcp %.*s", QUOTE(word),
                   QUOTE(word));
     else if (memchr(word.start, '/', word.len) || memchr(word.start, ':', word.len))
-        ACL_ERROR(acl, line, findings, "`%.*s`: write protocol and port with a blank between them, as in tcp 8080",
+        ACL_ERROR(acl, line, findings,
+                  "`%.*s`: write protocol and port with a blank between them, as in tcp 8080",
                   QUOTE(word));
     else
         ACL_ERROR(acl, line, findings,
-                  "unknown protocol `%.*s`; write tcp%s%.*s, udp%s%.*s, any, icmp, icmpv6-all, gre, esp, ah, vrrp, l2tp, "
-                  "ssh, http, https or rdp", QUOTE(word), port.len ? " " : "", QUOTE(port), port.len ? " " : "",
-                  QUOTE(port));
+                  "unknown protocol `%.*s`; write tcp%s%.*s, udp%s%.*s, any, icmp, icmpv6-all, "
+                  "gre, esp, ah, vrrp, l2tp, "
+                  "ssh, http, https or rdp",
+                  QUOTE(word), port.len ? " " : "", QUOTE(port), port.len ? " " : "", QUOTE(port));
     return -EINVAL;
 }
 
-static int parse_rule_ports(const struct acl *acl, const struct word *word, struct text port, struct in_rule *rule,
-                            unsigned line, struct findings *findings)
+static int parse_rule_ports(const struct acl *acl, const struct word *word, struct text port,
+                            struct in_rule *rule, unsigned line, struct findings *findings)
 {
     const char *why;
 
@@ -215,17 +223,19 @@ static int parse_rule_ports(const struct acl *acl, const struct word *word, stru
         rule->port_last = word->proto == IN_PROTO_ANY ? UINT16_MAX : word->port;
         if (port.len == 0)
             return 0;
-        ACL_ERROR(acl, line, findings, "%s takes no port; write %s alone, or tcp %.*s", word->name, word->name,
-                  QUOTE(port));
+        ACL_ERROR(acl, line, findings, "%s takes no port; write %s alone, or tcp %.*s", word->name,
+                  word->name, QUOTE(port));
         return -EINVAL;
     }
     if (port.len == 0) {
-        ACL_ERROR(acl, line, findings, "the port is missing; write %s 8080, or %s 1-65535 for every port", word->name,
+        ACL_ERROR(acl, line, findings,
+                  "the port is missing; write %s 8080, or %s 1-65535 for every port", word->name,
                   word->name);
         return -EINVAL;
     }
     if (memchr(port.start, ',', port.len)) {
-        ACL_ERROR(acl, line, findings, "port `%.*s`: one port or range a line; write a line for each", QUOTE(port));
+        ACL_ERROR(acl, line, findings,
+                  "port `%.*s`: one port or range a line; write a line for each", QUOTE(port));
         return -EINVAL;
     }
     if (ports_parse_range(port.start, port.len, &rule->port_first, &rule->port_last, &why)) {
@@ -236,8 +246,8 @@ static int parse_rule_ports(const struct acl *acl, const struct word *word, stru
 }
 
 /* `tcp 8080`: the word, blanks, the rest. */
-static int parse_service(const struct acl *acl, const char *key, struct in_rule *rule, unsigned line,
-                         struct findings *findings)
+static int parse_service(const struct acl *acl, const char *key, struct in_rule *rule,
+                         unsigned line, struct findings *findings)
 {
     struct text word = trimmed((struct text){key, strlen(key)});
     size_t word_len = 0;
@@ -265,14 +275,15 @@ static int add_group_name(struct in_rule *rule, struct text name)
     return grown[rule->n_groups] ? (rule->n_groups++, 0) : -ENOMEM;
 }
 
-static int parse_source(const struct acl *acl, struct text item, struct in_rule *rule, unsigned line,
-                        struct findings *findings)
+static int parse_source(const struct acl *acl, struct text item, struct in_rule *rule,
+                        unsigned line, struct findings *findings)
 {
     char why[RANGETEXT_WHY_MAX] = "";
     struct addr_range range;
 
     if (item.len == 0) {
-        ACL_ERROR(acl, line, findings, "a source is missing; write 192.168.1.10, a network, a range or @group");
+        ACL_ERROR(acl, line, findings,
+                  "a source is missing; write 192.168.1.10, a network, a range or @group");
         return -EINVAL;
     }
     if (item.start[0] == '@' && item.len > 1)
@@ -282,7 +293,8 @@ static int parse_source(const struct acl *acl, struct text item, struct in_rule 
         return -EINVAL;
     }
     if (item.len == 1 && item.start[0] == '*') {
-        ACL_ERROR(acl, line, findings, "`*` is no source; write 0.0.0.0/0 for all of IPv4, ::/0 for all of IPv6");
+        ACL_ERROR(acl, line, findings,
+                  "`*` is no source; write 0.0.0.0/0 for all of IPv4, ::/0 for all of IPv6");
         return -EINVAL;
     }
     if (rangetext_parse(item.start, item.len, &range, why)) {
@@ -321,13 +333,15 @@ static void tidy_sources(const struct acl *acl, struct in_rule *rule, struct fin
             rule->groups[n_names++] = rule->groups[i];
     }
     if (n < rule->n_sources || n_names < rule->n_groups)
-        ACL_WARNING(acl, rule->place.line, findings, "a source is listed twice in this line; write it once");
+        ACL_WARNING(acl, rule->place.line, findings,
+                    "a source is listed twice in this line; write it once");
     rule->n_sources = n;
     rule->n_groups = n_names;
 }
 
-static int fill_in_rule(const struct acl *acl, struct in_rule *rule, const char *key, const char *value,
-                        const char *memo, unsigned line, struct findings *findings)
+static int fill_in_rule(const struct acl *acl, struct in_rule *rule, const char *key,
+                        const char *value, const char *memo, unsigned line,
+                        struct findings *findings)
 {
     struct text rest = {value, strlen(value)}, item;
     int r_memo = check_memo(acl, memo, line, findings);
@@ -374,7 +388,8 @@ static const char *wrong_group_name(const char *name)
     if (len == 0)
         return "the group has no name; write [group NAME]";
     if (name[0] == '@')
-        return "the @ stands in front of the name only where a line uses the group; write [group NAME]";
+        return "the @ stands in front of the name only where a line uses the group; write [group "
+               "NAME]";
     if (len > GROUP_NAME_MAX)
         return "the group's name is longer than 64 bytes";
     if (strpbrk(name, " \t,@[]{}\"`") || !escape_is_utf8(name, len))
@@ -392,7 +407,8 @@ int acl_add_group(struct acl *acl, const char *name, unsigned line, struct findi
         return -EINVAL;
     }
     if (names_find(acl->group_names, name, strlen(name), &id)) {
-        ACL_ERROR(acl, line, findings, "group %s is given twice, first in line %u; put its members into one", name,
+        ACL_ERROR(acl, line, findings,
+                  "group %s is given twice, first in line %u; put its members into one", name,
                   acl->groups[id].line);
         return -EINVAL;
     }
@@ -408,14 +424,15 @@ int acl_add_group(struct acl *acl, const char *name, unsigned line, struct findi
     return 0;
 }
 
-static int parse_member(const struct acl *acl, struct text item, struct acl_group *group, unsigned line,
-                        struct findings *findings)
+static int parse_member(const struct acl *acl, struct text item, struct acl_group *group,
+                        unsigned line, struct findings *findings)
 {
     char why[RANGETEXT_WHY_MAX] = "";
     struct addr_range range;
 
     if (item.len > 0 && item.start[0] == '@') {
-        ACL_ERROR(acl, line, findings, "`%.*s`: a group holds addresses, not groups; name both groups in the [in] line",
+        ACL_ERROR(acl, line, findings,
+                  "`%.*s`: a group holds addresses, not groups; name both groups in the [in] line",
                   QUOTE(item));
         return -EINVAL;
     }
@@ -426,19 +443,21 @@ static int parse_member(const struct acl *acl, struct text item, struct acl_grou
     return add_range(&group->members, &group->n_members, &range);
 }
 
-int acl_add_member(struct acl *acl, const char *group, const char *key, const char *value, const char *memo,
-                   unsigned line, struct findings *findings)
+int acl_add_member(struct acl *acl, const char *group, const char *key, const char *value,
+                   const char *memo, unsigned line, struct findings *findings)
 {
     struct text rest = {value, strlen(value)}, item;
     uint32_t id;
     int r = check_memo(acl, memo, line, findings);
 
     if (!names_find(acl->group_names, group, strlen(group), &id)) {
-        ACL_ERROR(acl, line, findings, "group %s is not open; write [group %s] above its members", group, group);
+        ACL_ERROR(acl, line, findings, "group %s is not open; write [group %s] above its members",
+                  group, group);
         return -EINVAL;
     }
     if (strcmp(key, "member") != 0) {
-        ACL_ERROR(acl, line, findings, "unknown key `%.*s` in a group; write member = ADDRESS", QUOTE_MAX, key);
+        ACL_ERROR(acl, line, findings, "unknown key `%.*s` in a group; write member = ADDRESS",
+                  QUOTE_MAX, key);
         return -EINVAL;
     }
     size_t n_before = acl->groups[id].n_members;
@@ -454,8 +473,9 @@ int acl_add_member(struct acl *acl, const char *group, const char *key, const ch
 
 /* ---- [out] ---- */
 
-static int fill_out_rule(const struct acl *acl, struct out_rule *rule, const char *key, const char *value,
-                         const char *memo, unsigned line, struct findings *findings)
+static int fill_out_rule(const struct acl *acl, struct out_rule *rule, const char *key,
+                         const char *value, const char *memo, unsigned line,
+                         struct findings *findings)
 {
     char why[PATTERN_WHY_MAX];
     struct text pattern = trimmed((struct text){value, strlen(value)});
@@ -463,7 +483,8 @@ static int fill_out_rule(const struct acl *acl, struct out_rule *rule, const cha
 
     rule->is_allow = strcmp(key, "allow") == 0;
     if (!rule->is_allow && strcmp(key, "deny") != 0) {
-        ACL_ERROR(acl, line, findings, "unknown key `%.*s` in [out]; write allow = DESTINATION or deny = DESTINATION",
+        ACL_ERROR(acl, line, findings,
+                  "unknown key `%.*s` in [out]; write allow = DESTINATION or deny = DESTINATION",
                   QUOTE_MAX, key);
         return -EINVAL;
     }
@@ -474,13 +495,13 @@ static int fill_out_rule(const struct acl *acl, struct out_rule *rule, const cha
         ACL_WARNING(acl, line, findings, "%s", why);
     if (r == 0)
         r = r_memo;
-    rule->opens_special =
-        r == 0 && rule->is_allow && rule->kind == OUT_KIND_RANGE && guard_range_is_special(&rule->range);
+    rule->opens_special = r == 0 && rule->is_allow && rule->kind == OUT_KIND_RANGE &&
+                          guard_range_is_special(&rule->range);
     return r < 0 ? r : place_init(&rule->place, acl, key, value, memo, line);
 }
 
-int acl_add_out(struct acl *acl, const char *key, const char *value, const char *memo, unsigned line,
-                struct findings *findings)
+int acl_add_out(struct acl *acl, const char *key, const char *value, const char *memo,
+                unsigned line, struct findings *findings)
 {
     struct out_rule rule = {.index = acl->n_out};
     struct out_rule *grown = grow(acl->out, acl->n_out, sizeof(*grown));
@@ -528,7 +549,8 @@ int in_rule_compare(const struct in_rule *a, const struct in_rule *b)
 
 static int compare_in(const void *a, const void *b)
 {
-    const struct in_rule *x = *(const struct in_rule *const *)a, *y = *(const struct in_rule *const *)b;
+    const struct in_rule *x = *(const struct in_rule *const *)a,
+                         *y = *(const struct in_rule *const *)b;
     int order = in_rule_compare(x, y);
 
     return order ? order : x->index < y->index ? -1 : x->index > y->index;
@@ -554,7 +576,8 @@ static int compare_out_meaning(const struct out_rule *a, const struct out_rule *
 
 static int compare_out(const void *a, const void *b)
 {
-    const struct out_rule *x = *(const struct out_rule *const *)a, *y = *(const struct out_rule *const *)b;
+    const struct out_rule *x = *(const struct out_rule *const *)a,
+                          *y = *(const struct out_rule *const *)b;
     int order = compare_out_meaning(x, y);
 
     return order ? order : x->index < y->index ? -1 : x->index > y->index;
@@ -571,8 +594,8 @@ static int warn_in_twice(const struct acl *acl, struct findings *findings)
     qsort(sorted, acl->n_in, sizeof(*sorted), compare_in);
     for (size_t i = 1; i < acl->n_in; i++)
         if (in_rule_compare(sorted[i - 1], sorted[i]) == 0)
-            ACL_WARNING(acl, sorted[i]->place.line, findings, "the same as line %u; remove one of them",
-                        sorted[i - 1]->place.line);
+            ACL_WARNING(acl, sorted[i]->place.line, findings,
+                        "the same as line %u; remove one of them", sorted[i - 1]->place.line);
     free(sorted);
     return 0;
 }
@@ -588,38 +611,45 @@ static int warn_out_twice(const struct acl *acl, struct findings *findings)
     qsort(sorted, acl->n_out, sizeof(*sorted), compare_out);
     for (size_t i = 1; i < acl->n_out; i++)
         if (compare_out_meaning(sorted[i - 1], sorted[i]) == 0)
-            ACL_WARNING(acl, sorted[i]->place.line, findings, "the same as line %u; remove one of them",
-                        sorted[i - 1]->place.line);
+            ACL_WARNING(acl, sorted[i]->place.line, findings,
+                        "the same as line %u; remove one of them", sorted[i - 1]->place.line);
     free(sorted);
     return 0;
 }
 
 /* Adds the members of all groups of @rule to its sources. */
-static int resolve_groups(const struct acl *acl, struct in_rule *rule, size_t *n_total, struct findings *findings)
+static int resolve_groups(const struct acl *acl, struct in_rule *rule, size_t *n_total,
+                          struct findings *findings)
 {
     size_t n_more = 0;
     uint32_t id;
 
     for (size_t i = 0; i < rule->n_groups; i++) {
         if (!names_find(acl->group_names, rule->groups[i], strlen(rule->groups[i]), &id)) {
-            ACL_ERROR(acl, rule->place.line, findings, "unknown group @%s; write [group %s] with its members, or correct "
-                      "the name", rule->groups[i], rule->groups[i]);
+            ACL_ERROR(acl, rule->place.line, findings,
+                      "unknown group @%s; write [group %s] with its members, or correct "
+                      "the name",
+                      rule->groups[i], rule->groups[i]);
             return -EINVAL;
         }
         if (acl->groups[id].n_members == 0)
-            ACL_WARNING(acl, rule->place.line, findings, "group @%s has no members (line %u), so it admits nobody",
-                        rule->groups[i], acl->groups[id].line);
+            ACL_WARNING(acl, rule->place.line, findings,
+                        "group @%s has no members (line %u), so it admits nobody", rule->groups[i],
+                        acl->groups[id].line);
         n_more += acl->groups[id].n_members;
     }
     *n_total += rule->n_sources + n_more;
     if (*n_total > ACL_SOURCES_MAX) {
-        ACL_ERROR(acl, rule->place.line, findings, "more than %d sources up to this line, groups counted for each line "
-                  "that names them; write networks in place of single addresses", ACL_SOURCES_MAX);
+        ACL_ERROR(acl, rule->place.line, findings,
+                  "more than %d sources up to this line, groups counted for each line "
+                  "that names them; write networks in place of single addresses",
+                  ACL_SOURCES_MAX);
         return -E2BIG;
     }
     if (n_more == 0)
         return 0;
-    struct addr_range *sources = reallocarray(rule->sources, rule->n_sources + n_more, sizeof(*sources));
+    struct addr_range *sources =
+        reallocarray(rule->sources, rule->n_sources + n_more, sizeof(*sources));
     if (!sources)
         return -ENOMEM;
     rule->sources = sources;
@@ -658,7 +688,9 @@ int acl_finish(struct acl *acl, struct findings *findings)
     if (r < 0)
         return r;
     if (acl->n_in == 0 && acl->n_in_refused == 0)
-        ACL_ERROR(acl, 0, findings, "no rule in [in], so nobody may come in; write one, as in tcp 8080 = 192.168.1.10");
+        ACL_ERROR(
+            acl, 0, findings,
+            "no rule in [in], so nobody may come in; write one, as in tcp 8080 = 192.168.1.10");
     if (acl->n_in == 0)
         return -EINVAL;
     out_index_free(acl->out_index);

@@ -16,14 +16,14 @@ struct out_index;
 struct rule_place {
     const char *file; /* without its folder; borrowed from the acl that holds the rule */
     unsigned line;
-    char *text;       /* owned: the line as written, without memo */
-    char *memo;       /* owned: UTF-8, empty string when there is none */
+    char *text; /* owned: the line as written, without memo */
+    char *memo; /* owned: UTF-8, empty string when there is none */
 };
 
 enum in_proto {
     IN_PROTO_TCP,
     IN_PROTO_UDP,
-    IN_PROTO_ANY, /* every protocol and port */
+    IN_PROTO_ANY,   /* every protocol and port */
     IN_PROTO_OTHER, /* icmp, gre, ...: kept, never ours */
 };
 
@@ -36,9 +36,9 @@ struct in_rule {
     uint16_t port_last;
     struct addr_range *sources; /* owned; members of groups are in it after acl_finish() */
     size_t n_sources;
-    char **groups;              /* owned names of the @groups as written */
+    char **groups; /* owned names of the @groups as written */
     size_t n_groups;
-    size_t index;               /* position in acl->in */
+    size_t index; /* position in acl->in */
 };
 
 struct acl_group {
@@ -65,7 +65,7 @@ struct out_rule {
     bool has_ports;
     struct {
         uint16_t first, last;
-    } *ports; /* owned; has_ports */
+    } * ports; /* owned; has_ports */
     size_t n_ports;
     bool opens_special; /* allow line whose range lies wholly inside one special-use range */
     size_t index;
@@ -79,21 +79,25 @@ struct acl {
     struct acl_group *groups;
     size_t n_groups;
     struct names *group_names; /* name to index of groups; owned */
-    struct out_rule *out; /* [out] without a group */
+    struct out_rule *out;      /* [out] without a group */
     size_t n_out;
     struct out_index *out_index; /* compiled by acl_finish(); owned; see acl/outindex.h */
 };
 
-enum { ACL_SOURCES_MAX = 4000000 }; /* of all [in] lines together, groups counted for each line that names them */
+enum {
+    ACL_SOURCES_MAX = 4000000
+}; /* of all [in] lines together, groups counted for each line that names them */
 
 /* Empty ACL for @file (name in findings). NULL: out of memory. */
 struct acl *acl_new(const char *file);
 struct acl *acl_free(struct acl *acl);
 
 /**
- * acl_add_in / _member / _out - one line of the file; the memo is already off and all strings are trimmed
+ * acl_add_in / _member / _out - one line of the file; the memo is already off and all strings are
+ * trimmed
  * @key: `tcp 8080`, `any`, `ssh`, ... for [in]; `member` for [group]; `allow`, `deny` for [out]
- * What is wrong goes to @findings with the line; the line then adds nothing. Returns: 0 · -EINVAL · -ENOMEM.
+ * What is wrong goes to @findings with the line; the line then adds nothing. Returns: 0 · -EINVAL ·
+ * -ENOMEM.
  */
 int acl_add_in(struct acl *acl, const char *key, const char *value, const char *memo, unsigned line,
                struct findings *findings);

@@ -1,9 +1,10 @@
 /*
- * One pass from left to right over spans sorted by their first number. A heap holds the spans that are open, the lowest
- * value on top; those that ended are thrown away only when they come to the top. Each step ends at the end of the top span
- * or before the start of the next one, so there are at most two steps a span. File order is the value, which is why a
- * verdict can name the first line that matches although the look-up knows no order.
- * Used by cidr (addresses) and portmap (ports). Pure; any thread.
+ * One pass from left to right over spans sorted by their first number. A heap holds the spans that
+ * are open, the lowest value on top; those that ended are thrown away only when they come to the
+ * top. Each step ends at the end of the top span or before the start of the next one, so there are
+ * at most two steps a span. File order is the value, which is why a verdict can name the first line
+ * that matches although the look-up knows no order. Used by cidr (addresses) and portmap (ports).
+ * Pure; any thread.
  */
 #include "acl/sweep.h"
 
@@ -60,7 +61,8 @@ static void emit(struct sweep_span *out, size_t *n_out, const struct sweep_span 
         out[(*n_out)++] = *piece;
 }
 
-static size_t run(const struct sweep_span *spans, size_t n, struct heap *open, struct sweep_span *out)
+static size_t run(const struct sweep_span *spans, size_t n, struct heap *open,
+                  struct sweep_span *out)
 {
     size_t n_out = 0;
     size_t next = 0;

@@ -15,7 +15,8 @@ struct sweep_span {
 /**
  * sweep_lowest - for each number, the lowest value of the spans that hold it
  * @spans: sorted in place; borrowed for the call
- * @ret_out: sorted, disjoint, neighbours of one value joined; at most 2 * @n; the caller frees it (NULL when @n is 0)
+ * @ret_out: sorted, disjoint, neighbours of one value joined; at most 2 * @n; the caller frees it
+ * (NULL when @n is 0)
  *
  * O(n log n). Returns: 0 · -ENOMEM · -E2BIG more than 2^31 spans.
  */

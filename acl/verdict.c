@@ -1,12 +1,13 @@
 /*
- * Who may come in, and what may be reached: all decisions of the ACL are the functions of this file. A source is one look-up
- * in the table of its (protocol, port). A destination is judged twice: by its name before it is resolved, then by each
- * address that would be dialled, and only the two together permit it. Deny beats allow, special-use ranges need a line
- * that names them, and the daemon's own listeners are out of reach whatever a line says.
- * An IPv6 form that carries IPv4 is judged under both addresses by what refuses. By what permits it is judged under the
- * IPv4 address only where that address decides who gets the packets (64:ff9b::/96, 6to4): ISATAP's lower half can be
- * chosen by anybody in his own prefix, and would open an allow list to him.
- * Pure; the tables are const, so every worker asks the same ones.
+ * Who may come in, and what may be reached: all decisions of the ACL are the functions of this
+ * file. A source is one look-up in the table of its (protocol, port). A destination is judged
+ * twice: by its name before it is resolved, then by each address that would be dialled, and only
+ * the two together permit it. Deny beats allow, special-use ranges need a line that names them, and
+ * the daemon's own listeners are out of reach whatever a line says. An IPv6 form that carries IPv4
+ * is judged under both addresses by what refuses. By what permits it is judged under the IPv4
+ * address only where that address decides who gets the packets (64:ff9b::/96, 6to4): ISATAP's lower
+ * half can be chosen by anybody in his own prefix, and would open an allow list to him. Pure; the
+ * tables are const, so every worker asks the same ones.
  */
 #include "acl/verdict.h"
 
@@ -38,7 +39,8 @@ bool in_rule_serves(const struct in_rule *rule, enum in_proto proto, uint16_t po
     return false;
 }
 
-static size_t collect(const struct acl *acl, enum in_proto proto, uint16_t port, struct cidr_item *items)
+static size_t collect(const struct acl *acl, enum in_proto proto, uint16_t port,
+                      struct cidr_item *items)
 {
     size_t n = 0;
 
@@ -97,13 +99,15 @@ const struct in_rule *in_ask_naive(const struct acl *acl, enum in_proto proto, u
 
 /* ---- destinations ---- */
 
-static enum verdict decide(enum verdict verdict, const struct out_rule *rule, struct verdict_detail *ret)
+static enum verdict decide(enum verdict verdict, const struct out_rule *rule,
+                           struct verdict_detail *ret)
 {
     *ret = (struct verdict_detail){.rule = rule};
     return verdict;
 }
 
-static enum verdict decide_by(enum verdict verdict, const struct acl *acl, int32_t index, struct verdict_detail *ret)
+static enum verdict decide_by(enum verdict verdict, const struct acl *acl, int32_t index,
+                              struct verdict_detail *ret)
 {
     return decide(verdict, index == OUTINDEX_NONE ? NULL : &acl->out[index], ret);
 }
@@ -130,7 +134,8 @@ static size_t fold_name(const char *name, char folded[static NAMES_TEXT_MAX + 1]
     return len;
 }
 
-enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port, struct verdict_detail *ret)
+enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port,
+                          struct verdict_detail *ret)
 {
     char folded[NAMES_TEXT_MAX + 1];
 
@@ -147,7 +152,8 @@ enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port
     index = out_index_name(acl->out_index, true, folded, len, port);
     if (index != OUTINDEX_NONE)
         return decide_by(VERDICT_ALLOW, acl, index, ret);
-    return decide(out_index_may_allow_addr(acl->out_index, port) ? VERDICT_UNDECIDED : VERDICT_DENY, NULL, ret);
+    return decide(out_index_may_allow_addr(acl->out_index, port) ? VERDICT_UNDECIDED : VERDICT_DENY,
+                  NULL, ret);
 }
 
 enum verdict verdict_query(const struct acl *acl, const char *name, struct verdict_detail *ret)
@@ -162,7 +168,8 @@ enum verdict verdict_query(const struct acl *acl, const char *name, struct verdi
     int32_t index = out_index_query(acl->out_index, folded, len);
     if (index != OUTINDEX_NONE)
         return decide_by(VERDICT_DENY, acl, index, ret);
-    if (!out_index_has_allow_name(acl->out_index) || out_index_may_allow_name(acl->out_index, folded, len))
+    if (!out_index_has_allow_name(acl->out_index) ||
+        out_index_may_allow_name(acl->out_index, folded, len))
         return decide(VERDICT_ALLOW, NULL, ret);
     return decide(VERDICT_DENY, NULL, ret);
 }
@@ -179,7 +186,8 @@ struct target {
 static int32_t find_deny(const struct target *t)
 {
     const struct out_index *index = t->acl->out_index;
-    int32_t found = lower(out_index_any(index, false, t->port), out_index_addr(index, false, &t->outer, t->port));
+    int32_t found = lower(out_index_any(index, false, t->port),
+                          out_index_addr(index, false, &t->outer, t->port));
 
     for (size_t i = 0; i < t->n_inner; i++)
         found = lower(found, out_index_addr(index, false, &t->inner[i], t->port));
@@ -189,7 +197,8 @@ static int32_t find_deny(const struct target *t)
 static int32_t find_allow(const struct target *t)
 {
     const struct out_index *index = t->acl->out_index;
-    int32_t found = lower(out_index_any(index, true, t->port), out_index_addr(index, true, &t->outer, t->port));
+    int32_t found =
+        lower(out_index_any(index, true, t->port), out_index_addr(index, true, &t->outer, t->port));
 
     if (guard_is_ipv4_alias(&t->outer) && t->n_inner > 0)
         found = lower(found, out_index_addr(index, true, &t->inner[0], t->port));
@@ -197,8 +206,9 @@ static int32_t find_allow(const struct target *t)
 }
 
 /*
- * The range that keeps the target closed, or NULL: it is in none, or a line opens each one it is in. A line that opens the
- * outer address opens what is in it: whoever names fe80::/10 means all of it.
+ * The range that keeps the target closed, or NULL: it is in none, or a line opens each one it is
+ * in. A line that opens the outer address opens what is in it: whoever names fe80::/10 means all of
+ * it.
  */
 static const char *find_closed(const struct target *t)
 {
@@ -206,10 +216,13 @@ static const char *find_closed(const struct target *t)
     const char *special = guard_special_range(&t->outer);
 
     if (special)
-        return t->acl->n_out > 0 && out_index_opens(index, &t->outer, t->port) != OUTINDEX_NONE ? NULL : special;
+        return t->acl->n_out > 0 && out_index_opens(index, &t->outer, t->port) != OUTINDEX_NONE
+                   ? NULL
+                   : special;
     for (size_t i = 0; i < t->n_inner; i++) {
         special = guard_special_range(&t->inner[i]);
-        if (special && (t->acl->n_out == 0 || out_index_opens(index, &t->inner[i], t->port) == OUTINDEX_NONE))
+        if (special &&
+            (t->acl->n_out == 0 || out_index_opens(index, &t->inner[i], t->port) == OUTINDEX_NONE))
             return special;
     }
     return NULL;
