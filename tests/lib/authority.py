@@ -79,13 +79,7 @@ class Authority:
                 wire, source = self._udp.recvfrom(65535)
             except OSError:
                 return
-            self._answer(wire, "udp", source, lambda reply, to=source: self._send_udp(reply, to))
-
-    def _send_udp(self, reply, to):
-        try:
-            self._udp.sendto(reply, to)
-        except OSError:
-            pass
+            self._answer(wire, "udp", source, lambda reply, to=source: self._udp.sendto(reply, to))
 
     def _serve_tcp(self):
         while not self._stopping:
@@ -132,9 +126,19 @@ class Authority:
         if reply is None:
             return
         if entry is not None and entry.delay_s:
-            threading.Timer(entry.delay_s, send, (reply,)).start()
+            timer = threading.Timer(entry.delay_s, self._send, (send, reply))
+            timer.daemon = True
+            timer.start()
         else:
+            self._send(send, reply)
+
+    @staticmethod
+    def _send(send, reply):
+        """The asker may have left."""
+        try:
             send(reply)
+        except OSError:
+            pass
 
     def _build(self, asked, entry, qtype, transport):
         flags = 0x8480 | asked.flags & 0x0110 | entry.rcode
