@@ -113,6 +113,15 @@ static void note_not_ours(struct kind *k, const struct in_rule *rule)
              rule->port_first, rule->port_last);
 }
 
+/* The TCP side of a DNS port whose UDP side is reached: lint_dns() names the lines that lack it. */
+static bool is_said_of_dns(const struct lint_port *sorted, size_t n, const bool *reached, size_t at)
+{
+    size_t udp = lower_bound(sorted, n, IN_PROTO_UDP, sorted[at].port);
+
+    return sorted[at].proto == IN_PROTO_TCP && udp < n && sorted[udp].proto == IN_PROTO_UDP &&
+           sorted[udp].port == sorted[at].port && reached[udp];
+}
+
 static int lint_listeners(const struct acl *acl, const struct lint_port *sorted, size_t n,
                           struct findings *findings)
 {
@@ -126,7 +135,7 @@ static int lint_listeners(const struct acl *acl, const struct lint_port *sorted,
             note_not_ours(&not_ours, &acl->in[i]);
     end_kind(&not_ours);
     for (size_t i = 0; i < n; i++)
-        if (!reached[i])
+        if (!reached[i] && !is_said_of_dns(sorted, n, reached, i))
             findings_add(findings, FINDING_WARNING, acl->file, 0,
                          "nobody may use %s (%s %u); write %s %u = ADDRESS in [in]", sorted[i].name,
                          proto_text(sorted[i].proto), sorted[i].port, proto_text(sorted[i].proto),

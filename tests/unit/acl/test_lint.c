@@ -71,6 +71,18 @@ Test(acl_lint, lint__says_it__in_each_row)
         expect_lint(&rows[i]);
 }
 
+Test(acl_lint, lint__says_once__that_a_dns_port_lacks_tcp)
+{
+    struct findings f = {0};
+    struct acl *acl = acl_good("[in]\ntcp 8080 = 10.0.0.1\nudp 53 = 10.0.0.1\n");
+
+    acl_lint(acl, listeners, N_ROWS(listeners), &f);
+    cr_expect(found(&f, FINDING_WARNING, 3, "but not by tcp 53"));
+    cr_expect_eq(f.n_warnings, 1);
+    acl_free(acl);
+    findings_fini(&f);
+}
+
 Test(acl_lint, lint__shows_twenty_and_a_count__of_one_kind)
 {
     struct findings f = {0};
