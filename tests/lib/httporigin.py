@@ -6,7 +6,8 @@ One thread accepts for each address and one serves each connection. A test regis
     path = origin.does(lambda conn, request: ..., at="head")
 
 An answer is bytes, or a list of bytes and of numbers (seconds to wait); then the connection is kept, or ended by end="fin"
-or "rst". What is done at="head" happens before the request's body is read. Other paths answer 200 with the path.
+or "rst". What is done at="head" happens before the request's body is read, at="both" comes twice. Other paths answer 200 with
+the path.
 """
 import itertools
 import socket
@@ -182,7 +183,7 @@ class HttpOrigin:
 
     def _act(self, conn, kind, request):
         work, at = self._scripts.get(request.target.partition("?")[0], (self._default, "end"))
-        return work(conn, request) if kind == at else None
+        return work(conn, request) if at in (kind, "both") else None
 
     @staticmethod
     def _default(conn, request):

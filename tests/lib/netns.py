@@ -6,6 +6,7 @@ puts the files of /etc/netns/NAME over those of /etc.
 """
 import ctypes
 import os
+import re
 import socket
 import subprocess
 
@@ -59,7 +60,8 @@ class Netns:
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
 
     def popen(self, args, **kwargs):
-        return subprocess.Popen(self.command(args), **kwargs)
+        """Start a process that ends with this one, even when this one is killed."""
+        return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self.command(args)], **kwargs)
 
     def ip(self, script):
         """Run lines of ip(8) commands inside the namespace."""
@@ -80,6 +82,14 @@ class Netns:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode != 0:
             raise RuntimeError(f"nft in {self.name}: {done.stdout}")
+
+    @staticmethod
+    def sweep(prefix):
+        """Remove namespaces named PREFIXpidx… whose process is gone (killed before it could tidy up)."""
+        for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
+            found = re.fullmatch(re.escape(prefix) + r"(\d+)x\d+[a-z]", name)
+            if found and not os.path.exists("/proc/" + found[1]):
+                subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
 
     def delete(self):
         if self.fd >= 0:

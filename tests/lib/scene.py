@@ -127,6 +127,7 @@ class Scene:
         return space
 
     def _build(self):
+        Netns.sweep("uk")
         self.switch, self.router, self.outer = self._space("s"), self._space("r"), self._space("o")
         self.host10, self.host20, self.host30 = (self._space(n) for n in "abc")
         self.switch.ip("link add br0 type bridge forward_delay 0\nlink set br0 up\n")

@@ -15,6 +15,11 @@ from scene import Scene  # noqa: E402
 TEST_LIMIT_S = 60
 
 
+def pytest_configure(config):
+    """TERM (a runner's time limit) ends like Ctrl-C, so that the namespaces are taken down."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def pytest_sessionstart(session):
     if os.geteuid() != 0:
         raise pytest.UsageError("the scenario tests build network namespaces: run them as root")
