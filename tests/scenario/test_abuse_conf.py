@@ -579,7 +579,7 @@ def test_second_instance_leaves_the_first_unharmed(scene, ukai):
     """A second daemon on the same address fails clearly (78 or 1), or shares the port; the first one serves on."""
     second = Ukai(scene, sections(dns=False), LIVE_ACL, name="second")
     second.start(wait=False)
-    wait_until(lambda: not second.is_alive() or any("ready" in line for line in second.lines), what="second instance")
+    wait_until(lambda: not second.is_alive() or any("msg=ready" in line for line in second.lines), what="second instance")
     if not second.is_alive():
         assert second.wait_exit() in (1, 78)
     else:
