@@ -278,7 +278,8 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 
 /* ---- start ---- */
 
-/* Before the first thread is made: threads inherit the mask, and one that did not would die of a HUP. */
+/* Before the first thread is made: threads inherit the mask, and one that did not would die of a
+ * HUP. */
 static sigset_t block_signals(void)
 {
     sigset_t set;
@@ -313,7 +314,8 @@ static unsigned count_workers(const struct daemon *d)
     return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
 }
 
-/* Each worker has a cache of its own: its share of the total. Without [dns] the tunnels' names have a small one. */
+/* Each worker has a cache of its own: its share of the total. Without [dns] the tunnels' names have
+ * a small one. */
 static uint64_t cache_share(const struct conf *conf, unsigned n_workers)
 {
     enum { WITHOUT_DNS_BYTES = 4 * 1024 * 1024 };

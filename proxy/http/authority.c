@@ -38,7 +38,7 @@ static bool is_hex(char c)
     return is_digit(c) || (c >= 'a' && c <= 'f');
 }
 
-/* All digits, or 0x and hex digits: what inet_aton() would take as a number. */
+/* All digits, or 0x and hex digits: what some libc would take as a number. */
 static bool is_numeric_label(const char *label, size_t len)
 {
     size_t at = 0;
