@@ -3,10 +3,11 @@
 Cases about request bytes come in three feeds. After each test: clean bytes at the origin by the second grammar, exactly one
 access line for each transaction, and the common oracle.
 """
-import os
 import hashlib
+import os
 import re
 import resource
+import signal
 import socket
 import threading
 import time
@@ -15,9 +16,10 @@ import pytest
 
 from client import FEEDS, OPEN_200, exchange, expect_refused, read_exactly, read_to_end, reset
 from daemon import Ukai, sections
+from httpgrammar import Answers
 from httporigin import HttpOrigin, answer, chunked
-from httptalk import ADDRESSES, ORIGIN_A, ORIGIN_B, Web, get, method_of, post, talk
-from scene import ECHO, LAN_ROUTER, SCRIPTED, wait_until
+from httptalk import ADDRESSES, ORIGIN_A, ORIGIN_B, Web, get, post, talk
+from scene import ECHO, SCRIPTED, wait_until
 
 DENIED = "192.0.2.66"
 ACL = f"""[in]
@@ -375,6 +377,8 @@ def test_R30_seven_pipelined_then_a_broken_one(web, feed):
     done = web.ask(*[get(p) for p in paths], b"GE T http://192.0.2.10/ HTTP/1.1\r\nHost: h\r\n\r\n", feed=feed, wait_end=True)
     assert done.bodies[:7] == [p.encode() for p in paths] and done.statuses == [200] * 7 + [400], done
     assert done.end in ("fin", "rst")
+    record = web.ukai.record(0, lambda r: r.get("src_port") == done.port and r["status"] == 400)
+    assert not {"method", "host", "addr"} & set(record), f"the record names the request before: {record}"
 
 
 @feeds
@@ -542,7 +546,7 @@ def test_H13_every_byte_at_every_place_of_the_field(web):
             sock.close()
             if "name" in place and token.match(byte):
                 wanted = ([200, 400],)            # another field, so no body, so the next line is no request
-            elif "value" in place and n in b" \t" or place == "behind name" and n == 0x3a and False:
+            elif "value" in place and n in b" \t":
                 wanted = ([200, 200],)
             else:
                 wanted = ([400], [501])
@@ -761,7 +765,7 @@ def test_B01_bad_chunk_sizes(web, feed):
     sizes = (b"0x5", b"+5", b"-1", b" 5", b"5 ", b"5_0", b"", b"0" * 16 + b"5", b"F" * 16, b"f" * 17, b"8" + b"0" * 15, b"g", b"5h", b"\t5",
              b"5\t", b"5,", b"\"5\"", b"\0", b"5\0", b"5\x0b", b"\xb2", b"-0", b"00000000000000000")
     refuse_bodies(web, feed, [size + b"\r\nhello\r\n0\r\n\r\n" for size in sizes], 400)
-    refuse_bodies(web, feed, [b"5\nhello\r\n0\r\n\r\n", b"5\rhello\r\n0\r\n\r\n", b"5\r\rhello", b"5\r\n\nhello\r\n0\r\n\r\n"[:4] + b"\rX"], 400)
+    refuse_bodies(web, feed, [b"5\nhello\r\n0\r\n\r\n", b"5\rhello\r\n0\r\n\r\n", b"5\r\rhello", b"5\r\r\nhello\r\n0\r\n\r\n"], 400)
 
 
 @feeds
@@ -778,7 +782,7 @@ def test_B02_chunk_extensions(web, feed):
 @feeds
 def test_B03_data_and_last_chunk_need_their_crlf(web, feed):
     refuse_bodies(web, feed, [b"5\r\nhelloXX0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello\rX0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"5\r\nhello!\r\n0\r\n\r\n",
-                              b"5\r\nhello\r\n0\r\nXX", b"5\r\nhello\r\n0\r\n\n", b"5\r\nhello\r\n0\r\n\rX", b"5\r\nhell\r\n0\r\n\r\n"], 400)
+                              b"5\r\nhello\r\n0\r\nXX\r\n\r\n", b"5\r\nhello\r\n0\r\n\n", b"5\r\nhello\r\n0\r\n\rX", b"5\r\nhell\r\n0\r\n\r\n"], 400)
 
 
 @feeds
@@ -817,9 +821,8 @@ def test_B05_many_one_byte_chunks_down(wide):
 
 def done_grammar(got, end, body, method="GET"):
     """One answer and the end, read strictly."""
-    from httpgrammar import Answers
     grammar = Answers([method])
-    events = grammar.feed(got)
+    events = list(grammar.feed(got))
     if end == "fin":
         events += grammar.finish()
     answers = [message for kind, message in events if kind == "end" and message.status >= 200]
@@ -879,7 +882,6 @@ def test_B08_bodies_of_methods_that_have_none(web, feed, method):
 
 def pour(sock, head, size, block=os.urandom(1 << 20)):
     """Send head and size bytes from a thread; returns (thread, sha1 of the body, counter)."""
-    import hashlib
     digest, sent = hashlib.sha1(), [0]
 
     def work():
@@ -944,6 +946,23 @@ def test_B10_an_answer_while_the_client_still_sends(web):
             web.owe(done.port)
             assert done.statuses == [413] and done.bodies == [page], done
             sock.close()
+    assert web.ask(get("/next")).bodies == [b"/next"]
+
+
+@pytest.mark.parametrize("what", ["garbage", "413"])
+def test_B10_an_answer_in_the_middle_of_the_transfer(web, what):
+    """Several uploads take turns in the daemon's loop; the answer to each comes while it waits for its turn."""
+    data = b"garbage\r\n\r\n" if what == "garbage" else answer(b"page", "413 Content Too Large")
+    path = web.origin.does(lambda conn, _: threading.Timer(0.05, lambda: conn.send(data)).start(), at="head")
+    socks = [web.dial() for _ in range(8)]
+    threads = [pour(sock, get(path, f"Content-Length: {1 << 30}\r\n", "POST"), 200 << 20)[0] for sock in socks]
+    for sock in socks:
+        done = web.ask(b"", sock=sock)
+        assert done.statuses == [502 if what == "garbage" else 413], done
+        assert "close" in done.answers[0].field("connection")
+        sock.close()
+    for thread in threads:
+        thread.join(5)
     assert web.ask(get("/next")).bodies == [b"/next"]
 
 
@@ -1165,7 +1184,6 @@ def test_B21_an_answer_until_close_of_nothing(web, version):
 
 def download(web, size, version, coding):
     """Pull size bytes through; gives the growth of the daemon's memory."""
-    import hashlib
     block, sums = os.urandom(1 << 20), {}
     head = {"length": b"Content-Length: %d\r\n\r\n" % size, "chunked": b"Transfer-Encoding: chunked\r\n\r\n", "close": b"\r\n"}[coding]
 
@@ -1182,7 +1200,6 @@ def download(web, size, version, coding):
         sums["sent"] = digest.hexdigest()
         return "fin" if coding == "close" else None
 
-    from httpgrammar import Answers
     mark = web.ukai.mark()
     path, sock, grammar = web.origin.does(work), web.dial(), Answers(["GET"])
     web.ask(get("/warm"))
@@ -1192,11 +1209,11 @@ def download(web, size, version, coding):
     web.owe(sock.getsockname()[1])
     while final is None:
         data = sock.recv(1 << 20)
-        events = grammar.feed(data) if data else grammar.finish()
+        events = list(grammar.feed(data)) if data else grammar.finish()
         assert data or events, "ended early"
         final = next((m for kind, m in events if kind == "end"), None)
         peak = max(peak, web.ukai.rss_bytes())
-    assert final.n_body == size and final.sha1 == sums["sent"]
+    assert final.n_body == size and final.sha1 == wait_until(lambda: sums.get("sent"), 5, "end of the origin's answer")
     record = web.ukai.record(mark, lambda r: r.get("bytes_down", 0) >= size)
     assert record["bytes_down"] == size, record
     return peak - before
@@ -1211,7 +1228,6 @@ def test_B21_256_megabytes_down_with_flat_memory(web, version, coding):
 
 @pytest.mark.skipif(not os.environ.get("UKAI_SLOW"), reason="5 GiB: set UKAI_SLOW=1")
 def test_B21_5_gibibytes_each_way_with_flat_memory(web, time_limit, capsys):
-    import signal
     signal.alarm(300)
     size = 5 << 30
     grown = {"down, until close": download(web, size, "HTTP/1.1", "close"), "down, length": download(web, size, "HTTP/1.1", "length")}

@@ -277,7 +277,7 @@ def test_D15_chaos_version(scene, ukai):
 
 
 def test_D16_same_question_is_asked_once_a_worker(scene, ukai):
-    name = scene.name("slow", a=["198.51.100.9"], delay_s=0.15)
+    name = scene.name("slow", a=["198.51.100.9"], delay_s=0.08)
     began = time.monotonic()
     socks = [scene.udp(scene.host10 if i % 2 else scene.host20) for i in range(100)]
     for i, sock in enumerate(socks):
@@ -285,7 +285,7 @@ def test_D16_same_question_is_asked_once_a_worker(scene, ukai):
     for i, sock in enumerate(socks):
         reply = Message(sock.recv(4096))
         assert reply.id == i and reply.addresses() == ["198.51.100.9"]
-    repetitions = int((time.monotonic() - began) / 0.3)     # on a slow machine the resolver asks again meanwhile
+    repetitions = int((time.monotonic() - began) / 0.14)    # a server that is late for its own standards is asked again
     assert len(scene.dns.asked(name)) <= 2 * (1 + repetitions)
 
 
