@@ -18,6 +18,45 @@ bool serve_admits(const struct serve_view *v, const struct addr *source, bool is
     return in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, source) != NULL;
 }
 
+void serve_denied(const struct serve_context *c, const struct serve_view *v, const struct endpoint *source,
+                  bool is_tcp)
+{
+    c->counters->n_denied++;
+    if (c->on_denied && v->snapshot)
+        c->on_denied(c->owner, v->conf, source, is_tcp);
+}
+
+/*
+ * The name as the rules know names: lower case, labels joined by dots. A byte that no host name has becomes one that no
+ * rule has, so a label "a.b" is never taken for two labels.
+ */
+static void rule_name(const struct wire_name *name, char buf[static WIRE_NAME_TEXT_MAX])
+{
+    size_t n = 0;
+    for (size_t at = 0; at < name->len && name->bytes[at] != 0; at += 1u + name->bytes[at]) {
+        if (n > 0)
+            buf[n++] = '.';
+        for (size_t i = 1; i <= name->bytes[at]; i++) {
+            unsigned char c = name->bytes[at + i];
+            c = c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20) : c;
+            bool is_plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+            buf[n++] = is_plain ? (char)c : '\x01';
+        }
+    }
+    buf[n] = '\0';
+}
+
+/* apply-out: what may not be reached by name need not be known either. */
+static bool is_out_denied(const struct serve_view *v, const struct wire_name *name)
+{
+    char text[WIRE_NAME_TEXT_MAX];
+    struct verdict_detail detail;
+    if (!v->conf->apply_out)
+        return false;
+    rule_name(name, text);
+    return verdict_query(v->snapshot->acl, text, &detail) == VERDICT_DENY;
+}
+
 static enum serve_outcome say(struct serve_reply *ret, unsigned rcode, int ede)
 {
     *ret = (struct serve_reply){.rcode = rcode, .ede = ede};
@@ -140,6 +179,8 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
         return say_hinfo(c, q, ret_reply);
     if (q->question.class == WIRE_CLASS_CH && say_self(c, v, q, ret_reply))
         return SERVE_REPLY;
+    if (is_out_denied(v, &q->question.name))
+        return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
     return ask_resolver(c, v, q, is_tcp, ask, done, ret_reply);
 }
 

@@ -34,9 +34,15 @@ struct serve_context {
     struct loop *loop;
     struct resolver *resolver;
     struct dns_server_counters *counters;
+    dns_server_denied_fn on_denied; /* NULL: nobody wants to know */
+    void *owner;
 };
 
 bool serve_admits(const struct serve_view *v, const struct addr *source, bool is_tcp);
+
+/* Counts and tells it. */
+void serve_denied(const struct serve_context *c, const struct serve_view *v, const struct endpoint *source,
+                  bool is_tcp);
 
 /**
  * serve_query - parse @msg and answer it, or ask

@@ -65,6 +65,12 @@ static void socket_free(struct server_socket *s)
     free(s);
 }
 
+void dns_server_on_denied(struct dns_server *s, dns_server_denied_fn on_denied, void *owner)
+{
+    s->context.on_denied = on_denied;
+    s->context.owner = owner;
+}
+
 struct dns_server *dns_server_free(struct dns_server *s)
 {
     if (!s)

@@ -25,6 +25,10 @@ struct dns_server;
 
 /* NULL: out of memory. @resolver is borrowed and outlives it. */
 struct dns_server *dns_server_new(struct loop *loop, struct resolver *resolver);
+/* A source that [in] does not admit asked, or connected; for the record. Called from the server's events. */
+typedef void (*dns_server_denied_fn)(void *owner, const struct conf_dns *conf, const struct endpoint *source,
+                                     bool is_tcp);
+void dns_server_on_denied(struct dns_server *s, dns_server_denied_fn on_denied, void *owner);
 /* Closes every socket and connection, gives its views back. NULL is fine. */
 struct dns_server *dns_server_free(struct dns_server *s);
 

@@ -293,7 +293,7 @@ static void on_accepted(struct listener *l, int fd, const struct endpoint *peer)
     struct server_tcp *t = s->tcp;
     struct dns_server_counters *counters = t->context->counters;
     if (!serve_admits(s->view, &peer->addr, true)) {
-        counters->n_denied++;
+        serve_denied(t->context, s->view, peer, true);
         close(fd);
         return;
     }

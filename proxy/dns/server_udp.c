@@ -225,11 +225,11 @@ static void take_query(struct server_udp_socket *s, unsigned i, const struct end
     }
 }
 
-static void take_denied(struct server_udp_socket *s, unsigned i)
+static void take_denied(struct server_udp_socket *s, unsigned i, const struct endpoint *peer)
 {
     struct server_udp *u = s->udp;
     struct serve_reply reply;
-    u->context->counters->n_denied++;
+    serve_denied(u->context, s->view, peer, false);
     if (s->view->snapshot && s->view->snapshot->conf.acl_dns_refused &&
         serve_refusal(u->batch->bytes[i], u->batch->in[i].msg_len, &u->batch->query, &reply) == SERVE_REPLY)
         queue_reply(u, i, &reply);
@@ -247,7 +247,7 @@ static void take_datagram(struct server_udp_socket *s, unsigned i)
     if (serve_admits(s->view, &peer.addr, false))
         take_query(s, i, &peer);
     else
-        take_denied(s, i);
+        take_denied(s, i, &peer);
 }
 
 /* ---- batches ---- */

@@ -196,7 +196,7 @@ struct forward *forward_free(struct forward *f)
 
 void forward_describe(const struct forward *f, struct access_record *ret)
 {
-    ret->method = f->method;
+    ret->method = f->method[0] ? f->method : NULL;
     ret->path = f->path;
     ret->bytes_up = f->bytes_up;
     ret->bytes_down = f->bytes_down;
@@ -204,13 +204,21 @@ void forward_describe(const struct forward *f, struct access_record *ret)
     ret->duration_ms = (int64_t)(loop_now_ms(&f->c->worker->loop) - f->start_ms);
 }
 
+/* Nothing of this exchange happens any more; one that waits for its turn must not be woken. */
+static void stop(struct forward *f)
+{
+    loop_task_remove(&f->bulk);
+    loop_timer_stop(loop_of(f), &f->timer);
+}
+
 /* The exchange cannot go on. An answer that has begun is cut by a reset, never by an end that looks
- * clean. */
+ * clean; behind whole interim answers there is still room for ours. */
 static void fail(struct forward *f, enum reason reason, unsigned status, const char *body)
 {
     struct conn *c = f->c;
+    stop(f);
     f->origin = origin_free(f->origin);
-    if (f->has_answer || f->n_informational > 0 || !out_is_empty(&f->down)) {
+    if (f->has_answer || !out_is_empty(&f->down)) {
         c->status = (uint16_t)f->status;
         conn_abort(c, reason);
         return;
@@ -232,11 +240,11 @@ static void touch(struct forward *f, size_t n)
 }
 
 /* The origin takes no more. It may have answered already (413 and a close), so its answer is still
- * read. */
+ * read. What waits is skipped, not forgotten: a retry sends the head again. */
 static void up_broke(struct forward *f)
 {
     f->is_up_broken = true;
-    out_clear(&f->up);
+    f->up.at = f->up.len;
     f->origin->io.is_readable = f->origin->io.is_peer_done = true;
 }
 
@@ -400,6 +408,7 @@ static void on_connected(struct conn *c);
 static enum step retry(struct forward *f)
 {
     struct conn *c = f->c;
+    stop(f); /* begin() starts anew; the dial has its own limit */
     f->is_retried = true;
     f->is_up_broken = false;
     origin_free(f->origin);
@@ -509,6 +518,8 @@ static bool pass_head(struct forward *f)
     const char *buf = f->in + f->in_at;
     size_t size = f->answer.head_bytes + 512, len;
     bool is_final = f->answer.status_code >= 200;
+    if (is_final && !f->up_body.is_done)
+        f->keeps_client = false; /* it need not send the rest for an answer that it has */
     bool closes = is_final && !f->keeps_client;
     bool says_keep = is_final && f->keeps_client && f->c->setup->head.minor == 0;
     out_clear(&f->down);
@@ -680,12 +691,30 @@ static void settle_origin(struct forward *f)
         origin_free(o);
 }
 
+/* The record of a next request that is not even one must not tell of this one. */
+static void forget_request(struct conn *c)
+{
+    struct forward *f = c->forward;
+    if (!f)
+        return; /* the connection is finished */
+    free(f->path);
+    free(c->host);
+    f->path = c->host = NULL;
+    c->port = 0;
+    f->method[0] = '\0';
+    f->bytes_up = f->bytes_down = 0;
+    f->first_byte_ms = -1;
+    f->start_ms = loop_now_ms(loop_of(f));
+}
+
 static void exchange_over(struct forward *f)
 {
+    struct conn *c = f->c;
     bool keeps_client = f->keeps_client && f->up_body.is_done;
+    stop(f);
     settle_origin(f);
-    loop_timer_stop(loop_of(f), &f->timer);
-    conn_request_over(f->c, keeps_client);
+    conn_request_over(c, keeps_client);
+    forget_request(c);
 }
 
 static bool is_over(const struct forward *f)
@@ -753,15 +782,27 @@ static uint64_t exchange_limit_ms(struct forward *f)
     return f->up_body.is_done && !f->has_answer ? t->http_response_ms : t->http_idle_ms;
 }
 
+/* The limit changes when the request is sent whole, so the timer looks no later than the shorter of
+ * the two. */
+static void watch(struct forward *f, uint64_t left_ms)
+{
+    const struct conf_timeouts *t = &conf_of(f)->timeouts;
+    uint64_t look_ms =
+        t->http_idle_ms < t->http_response_ms ? t->http_idle_ms : t->http_response_ms;
+    loop_timer_start(loop_of(f), &f->timer, left_ms < look_ms ? left_ms : look_ms,
+                     on_exchange_late);
+}
+
 static void on_exchange_late(struct timer *t)
 {
     struct forward *f = list_entry(t, struct forward, timer);
     uint64_t now = loop_now_ms(loop_of(f)), due = f->last_active_ms + exchange_limit_ms(f);
+    bool is_origin_slow = f->up_body.is_done || !out_is_empty(&f->up);
     if (now < due) {
-        loop_timer_start(loop_of(f), t, due - now, on_exchange_late);
+        watch(f, due - now);
         return;
     }
-    if (f->up_body.is_done)
+    if (is_origin_slow)
         fail(f, f->has_answer ? REASON_IDLE : REASON_ANSWER_TIMEOUT, 504, NULL);
     else
         fail(f, REASON_HEAD_LATE, 408, "the body of the request did not come");
@@ -774,7 +815,7 @@ static void begin(struct forward *f)
     io_own(&f->origin->io, on_origin_ready, f);
     conn_set_state(f->c, CONN_STATE_EXCHANGE);
     f->last_active_ms = loop_now_ms(loop_of(f));
-    loop_timer_start(loop_of(f), &f->timer, conf_of(f)->timeouts.http_idle_ms, on_exchange_late);
+    watch(f, exchange_limit_ms(f));
     pump(f);
 }
 
@@ -1008,7 +1049,7 @@ void forward_start(struct conn *c)
     enum authority_result parsed =
         authority_parse_absolute(target, n_target, &s->target, &path_at, &why);
     if (parsed != AUTHORITY_OK) {
-        conn_keep_host(c, target, n_target);
+        /* The target is not logged: it may hold userinfo, and nobody can say where. */
         bool is_form = parsed == AUTHORITY_BAD_SCHEME || is_authority_form(target, n_target);
         refuse(f, is_form ? REASON_METHOD : REASON_BAD_REQUEST, is_form ? 501 : 400, why);
         return;

@@ -137,6 +137,29 @@ static void add_relaxed(_Atomic uint64_t *counter, uint64_t n)
                           memory_order_relaxed);
 }
 
+/* One record, unless it is one of very many. */
+static void record_denied_source(struct worker *w, const char *listener, const char *method,
+                                 const struct endpoint *source)
+{
+    if (!worker_may_log_refusal(w))
+        return;
+    struct access_record r = {
+        .event = ACCESS_REFUSED,
+        .wall_ms = wall_ms(),
+        .worker = w->index,
+        .serial = ++w->n_serial,
+        .source = *source,
+        .listener = listener,
+        .method = method,
+        .reason = REASON_SOURCE_DENIED,
+        .dns_ms = -1,
+        .connect_ms = -1,
+        .first_byte_ms = -1,
+        .duration_ms = 0,
+    };
+    worker_record(w, &r);
+}
+
 static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, int fd,
                           const struct endpoint *peer)
 {
@@ -150,22 +173,15 @@ static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, 
         return;
     }
     close(fd);
-    if (!worker_may_log_refusal(w))
-        return;
-    struct access_record r = {
-        .event = ACCESS_REFUSED,
-        .wall_ms = wall_ms(),
-        .worker = w->index,
-        .serial = ++w->n_serial,
-        .source = *peer,
-        .listener = proxy->base.name,
-        .reason = REASON_SOURCE_DENIED,
-        .dns_ms = -1,
-        .connect_ms = -1,
-        .first_byte_ms = -1,
-        .duration_ms = 0,
-    };
-    worker_record(w, &r);
+    record_denied_source(w, proxy->base.name, NULL, peer);
+}
+
+static void on_dns_denied(void *owner, const struct conf_dns *conf, const struct endpoint *source,
+                          bool is_tcp)
+{
+    struct worker *w = owner;
+    add_relaxed(&w->counters.n_source_denied, 1);
+    record_denied_source(w, conf->base.name, is_tcp ? "DNS/tcp" : "DNS", source);
 }
 
 static void on_client_accepted(struct listener *l, int fd, const struct endpoint *peer)
@@ -456,7 +472,10 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     if (rc < 0)
         return rc;
     w->dns = dns_server_new(&w->loop, &w->resolver);
-    return w->dns ? 0 : -ENOMEM;
+    if (!w->dns)
+        return -ENOMEM;
+    dns_server_on_denied(w->dns, on_dns_denied, w);
+    return 0;
 }
 
 static void *worker_thread(void *arg)
