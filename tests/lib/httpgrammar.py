@@ -68,7 +68,7 @@ class Answer(Message):
 
 
 class _Stream:
-    """Bytes in, messages out; feed() gives ("head", message) and ("end", message). finish() is the peer's FIN."""
+    """Bytes in, messages out; feed() yields ("head", message) and ("end", message), each before what is behind it is read."""
 
     def __init__(self):
         self._data = bytearray()
@@ -76,10 +76,11 @@ class _Stream:
 
     def feed(self, data):
         self._data += data
-        events = []
-        while self._step(events):
-            pass
-        return events
+        goes_on = True
+        while goes_on:
+            events = []
+            goes_on = self._step(events)
+            yield from events
 
     def is_idle(self):
         """Nothing of a message is under way."""

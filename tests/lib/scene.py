@@ -411,10 +411,17 @@ zone:
 
 
 class Capture:
-    """tcpdump on one interface while the block runs; afterwards lines() gives what it saw."""
+    """tcpdump on one interface while the block runs; afterwards lines() gives what it saw.
+
+    tcpdump drops what it has not read yet when it is told to stop, so the block ends with a frame of our own: when that
+    one is in the file, so is all before it.
+    """
+
+    MARK_TYPE, MARK = 0x88b5, b"end of the capture"
 
     def __init__(self, scene, space, interface, expression):
-        self._space = space
+        self._space, self._interface = space, interface
+        expression = f"({expression}) or ether proto {self.MARK_TYPE}" if expression else ""
         self._path = scene.dir / f"capture-{next(_numbers)}.pcap"
         self._args = ["tcpdump", "-i", interface, "-Z", "root", "-n", "-U", "--immediate-mode", "-w", self._path]
         self._args += [expression] if expression else []
@@ -428,12 +435,17 @@ class Capture:
         raise RuntimeError("tcpdump did not start")
 
     def __exit__(self, *_):
+        with self._space.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+            sock.bind((self._interface, 0))
+            sock.send(b"\2\0\0\0\0\1" * 2 + self.MARK_TYPE.to_bytes(2, "big") + self.MARK.ljust(46))
+        wait_until(lambda: self.MARK in self._path.read_bytes(), what="end of the capture")
         self._process.send_signal(2)
         self._process.communicate(timeout=10)
 
     def lines(self, expression=""):
         """The packets as text, one a line."""
-        done = subprocess.run(["tcpdump", "-nn", "-t", "-r", str(self._path)] + ([expression] if expression else []),
+        wanted = f"not ether proto {self.MARK_TYPE}" + (f" and ({expression})" if expression else "")
+        done = subprocess.run(["tcpdump", "-nn", "-t", "-r", str(self._path), wanted],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         return done.stdout.splitlines()
 
