@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PHRASE_MAX = 200, BODY_MAX = 512, FIELDS_MAX = 512 };
+enum { PHRASE_MAX = 200, ID_MAX = 64, BODY_MAX = 512, FIELDS_MAX = 512 };
 
 const char REPLY_TUNNEL_OPEN[] = "HTTP/1.1 200 Connection established\r\n\r\n";
 
@@ -86,11 +86,12 @@ static void build_fields(const struct reply *r, char *buf, size_t size)
 size_t reply_build(const struct reply *r, char *buf, size_t size)
 {
     char phrase[PHRASE_MAX + 1], sentence[PHRASE_MAX + 1], body[BODY_MAX], fields[FIELDS_MAX];
+    char id[ID_MAX + 1];
     clean(r->phrase ? r->phrase : reply_phrase(r->status), phrase, sizeof(phrase));
     /* Never the phrase: it may name the rule, and a body is the same for every rule. */
     clean(r->body ? r->body : reply_phrase(r->status), sentence, sizeof(sentence));
-    int n_body = snprintf(body, sizeof(body), "%u %s\n\nrequest %s\n", r->status, sentence,
-                          r->request_id ? r->request_id : "-");
+    clean(r->request_id ? r->request_id : "-", id, sizeof(id));
+    int n_body = snprintf(body, sizeof(body), "%u %s\n\nrequest %s\n", r->status, sentence, id);
     build_fields(r, fields, sizeof(fields));
     int n = snprintf(buf, size,
                      "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Type: text/plain; "
