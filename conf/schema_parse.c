@@ -191,6 +191,13 @@ static int parse_text(const struct schema_key *key, const char *text, void *fiel
 {
     size_t n = escape_utf8_length(text, strlen(text));
 
+    if (key->zero_word && strcmp(text, key->zero_word) == 0) {
+        if (field) {
+            free(*(char **)field);
+            *(char **)field = NULL;
+        }
+        return 0;
+    }
     if (n < key->min)
         return refuse(why, "the value is empty");
     if (n > key->max)
