@@ -200,7 +200,10 @@ enum rewrite_result rewrite_request(const struct head *h, const char *buf,
     if (is_loop(h, buf, via))
         return REWRITE_LOOP;
     put(&o, buf + h->method.at, h->method.len);
-    put_text(&o, n_path == 0 || path[0] != '/' ? " /" : " ");
+    if (n_path == 0 && head_span_is(buf, h->method, "OPTIONS"))
+        put_text(&o, " *"); /* RFC 9112 section 3.2.4: about the origin as a whole */
+    else
+        put_text(&o, n_path == 0 || path[0] != '/' ? " /" : " ");
     put(&o, path, n_path);
     put_text(&o, " HTTP/1.1\r\nHost: ");
     size_t n_host = authority_text(target, host, sizeof(host));
