@@ -1,7 +1,7 @@
 /*
- * DNS messages (RFC 1035, 6891) read with suspicion: each offset is checked before it is used, a compression pointer must
- * point before all that was read of its name, so no name loops; nothing is allocated, and nothing is sized by a count
- * that a peer wrote. Records are walked, not understood: RDATA passes byte for byte (RFC 3597), only those types of RFC
+ * DNS messages (RFC 1035, 6891) read with suspicion: each offset is checked before it is used; a compression pointer must
+ * lead to something before all that was read of its name, so no name loops, and in a reply not to bytes that change when it
+ * is sent on, so that what is valid once stays it; nothing is allocated or sized by a count that a peer wrote. Records are walked, not understood: RDATA passes byte for byte (RFC 3597), only those types of RFC
  * 1035 that may hold compressed names are looked into, since a reader behind us will follow the pointers.
  * Not here: what an answer means for a cache (answer), who may have sent it (upstream).
  */
@@ -16,7 +16,25 @@ enum { POINTER_BITS = 0xc0, RECORD_FIXED_BYTES = 10, OPTION_EDE = 15, EDNS_DO = 
 
 /* ---- names ---- */
 
-int wire_name_read(const uint8_t *msg, size_t len, size_t *at, struct wire_name *ret_name)
+/* Whether [from, to) holds bytes of a reply that change when it is sent on: a TTL, or the type in the question. */
+static bool is_patched(const struct wire_reply *reply, size_t from, size_t to)
+{
+    if (from < reply->question_end && to > reply->question_end - 4)
+        return true;
+    unsigned low = 0, high = reply->n_ttls;
+    while (low < high) { /* the first TTL that ends behind @from */
+        unsigned middle = (low + high) / 2;
+        if (reply->ttl_at[middle] + 4u <= from)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < reply->n_ttls && reply->ttl_at[low] < to;
+}
+
+/* @reply: the part of a message that was read so far; a name then must not reach into what is patched. NULL: any. */
+static int read_name(const uint8_t *msg, size_t len, size_t *at, struct wire_name *ret_name,
+                     const struct wire_reply *reply)
 {
     size_t pos = *at, lowest = *at, after = 0, n = 0;
     unsigned n_hops = 0;
@@ -24,23 +42,26 @@ int wire_name_read(const uint8_t *msg, size_t len, size_t *at, struct wire_name 
         if (pos >= len)
             return -EBADMSG;
         uint8_t label = msg[pos];
-        if ((label & POINTER_BITS) == POINTER_BITS) {
-            if (pos + 2 > len)
-                return -EBADMSG;
+        bool is_pointer = (label & POINTER_BITS) == POINTER_BITS;
+        size_t end = pos + (is_pointer ? 2 : 1u + label);
+        if ((!is_pointer && label & POINTER_BITS) || end > len || (after && reply && is_patched(reply, pos, end)))
+            return -EBADMSG;
+        if (is_pointer) {
             size_t target = wire_get16(msg + pos) & 0x3fff;
             if (target >= lowest || target < WIRE_HEADER_BYTES || ++n_hops > HOPS_MAX)
                 return -EBADMSG;
             if (!after)
-                after = pos + 2;
+                after = end;
+            len = lowest; /* what it points to ends before the name that points there began */
             pos = lowest = target;
             continue;
         }
-        if (label & POINTER_BITS || pos + 1 + label > len || n + 1 + label > WIRE_NAME_MAX)
+        if (n + 1 + label > WIRE_NAME_MAX)
             return -EBADMSG;
         if (ret_name)
             memcpy(ret_name->bytes + n, msg + pos, 1u + label);
         n += 1u + label;
-        pos += 1u + label;
+        pos = end;
         if (label == 0)
             break;
     }
@@ -48,6 +69,11 @@ int wire_name_read(const uint8_t *msg, size_t len, size_t *at, struct wire_name 
         ret_name->len = (uint8_t)n;
     *at = after ? after : pos;
     return 0;
+}
+
+int wire_name_read(const uint8_t *msg, size_t len, size_t *at, struct wire_name *ret_name)
+{
+    return read_name(msg, len, at, ret_name, NULL);
 }
 
 static bool is_digit(char c)
@@ -197,11 +223,12 @@ struct record {
     uint32_t ttl;
 };
 
-/* The record at *at; @ret_owner may be NULL. */
-static int read_record(const uint8_t *msg, size_t len, size_t *at, struct record *r, struct wire_name *ret_owner)
+/* The record at *at; @ret_owner may be NULL; @reply as in read_name(). */
+static int read_record(const uint8_t *msg, size_t len, size_t *at, struct record *r, struct wire_name *ret_owner,
+                       const struct wire_reply *reply)
 {
     r->at = *at;
-    if (wire_name_read(msg, len, at, ret_owner) < 0 || len - *at < RECORD_FIXED_BYTES)
+    if (read_name(msg, len, at, ret_owner, reply) < 0 || len - *at < RECORD_FIXED_BYTES)
         return -EBADMSG;
     const uint8_t *p = msg + *at;
     r->type = wire_get16(p);
@@ -250,7 +277,7 @@ static const struct layout *find_layout(uint16_t type)
     return NULL;
 }
 
-static bool is_data_valid(const uint8_t *msg, const struct record *r)
+static bool is_data_valid(const uint8_t *msg, const struct record *r, const struct wire_reply *reply)
 {
     if (r->class == WIRE_CLASS_IN && r->type == WIRE_TYPE_A)
         return r->n_data == 4;
@@ -261,7 +288,7 @@ static bool is_data_valid(const uint8_t *msg, const struct record *r)
         return true;
     size_t at = r->data_at + layout->n_before, end = r->data_at + r->n_data;
     for (unsigned i = 0; i < layout->n_names; i++) {
-        if (wire_name_read(msg, end, &at, NULL) < 0)
+        if (read_name(msg, end, &at, NULL, reply) < 0)
             return false;
     }
     return at + layout->n_after == end;
@@ -301,7 +328,7 @@ static int read_query_records(const uint8_t *msg, size_t len, size_t at, struct 
     int outcome = 0;
     for (unsigned i = 0; i < n; i++) {
         struct record r;
-        if (read_record(msg, len, &at, &r, NULL) < 0)
+        if (read_record(msg, len, &at, &r, NULL, NULL) < 0)
             return WIRE_QUERY_FORMERR;
         if (r.type == WIRE_TYPE_OPT) {
             int rc = i < n_before ? WIRE_QUERY_FORMERR : read_opt(msg, &r, q);
@@ -427,7 +454,6 @@ static void note_record(const uint8_t *msg, const struct record *r, enum section
 {
     if (r->ttl < ret->min_ttl_s)
         ret->min_ttl_s = r->ttl;
-    ret->ttl_at[ret->n_ttls++] = (uint16_t)(r->data_at - 6);
     if (section == SECTION_ANSWER) {
         ret->has_wanted |= r->type == want->type || want->type == WIRE_TYPE_ANY;
         ret->has_cname |= r->type == WIRE_TYPE_CNAME;
@@ -455,7 +481,10 @@ static int read_reply_records(const uint8_t *msg, size_t len, size_t at, const s
             ret->additional_at = at;
         for (unsigned i = 0; i < n; i++) {
             struct record r;
-            if (read_record(msg, len, &at, &r, NULL) < 0 || !is_data_valid(msg, &r))
+            if (read_record(msg, len, &at, &r, NULL, ret) < 0)
+                return WIRE_REPLY_BAD;
+            ret->ttl_at[ret->n_ttls++] = (uint16_t)(r.data_at - 6);
+            if (!is_data_valid(msg, &r, ret))
                 return WIRE_REPLY_BAD;
             if (r.type == WIRE_TYPE_OPT) {
                 if (has_opt || section != SECTION_ADDITIONAL || msg[r.at] != 0)
@@ -464,8 +493,10 @@ static int read_reply_records(const uint8_t *msg, size_t len, size_t at, const s
                 ret->rcode |= (r.ttl >> 24) << 4;
             }
             is_kept = is_kept && !(section == SECTION_ADDITIONAL && ends_the_data(msg, &r));
-            if (!is_kept)
+            if (!is_kept) {
+                ret->n_ttls--;
                 continue;
+            }
             note_record(msg, &r, (enum section)section, want, ret);
             ++*counts[section];
             ret->len = at;
@@ -523,7 +554,7 @@ static int walk_hop(const uint8_t *msg, size_t len, size_t at, unsigned n_answer
     for (unsigned i = 0; i < n_answer; i++) {
         struct record r;
         struct wire_name owner;
-        if (read_record(msg, len, &at, &r, &owner) < 0)
+        if (read_record(msg, len, &at, &r, &owner, NULL) < 0)
             return -EBADMSG;
         if (r.class != WIRE_CLASS_IN || !wire_name_equal(&owner, &hop->owner))
             continue;

@@ -108,6 +108,7 @@ static const struct name_row name_rows[] = {
     {"past the end", BYTES("\xc0\xff"), 0, NULL, 0},
     {"into its own labels", BYTES("\1a\xc0\x0c"), 0, NULL, 0},
     {"two-cycle", BYTES("\xc0\x0e\xc0\x0c"), 2, NULL, 0},
+    {"runs into the name that points", BYTES("\5ab\2ex\0\xc0\x0e\0"), 4, NULL, 0},
     {"half a pointer", BYTES("\xc0"), 0, NULL, 0},
     {"label type 01", BYTES("\x41x\0"), 0, NULL, 0},
     {"label type 10", BYTES("\x81x\0"), 0, NULL, 0},
@@ -383,6 +384,28 @@ Test(dns_wire, reply_check__cuts_off__trailing_bytes)
     free(r);
 }
 
+
+/* A name made of a TTL would be another one a second later. */
+Test(dns_wire, reply_check__fails__when_a_name_reaches_into_a_ttl)
+{
+    uint8_t msg[GOOD_LEN];
+    static const struct {
+        size_t target;
+        int rc;
+    } rows[] = {
+        {35, WIRE_REPLY_BAD}, /* the first TTL: 00 00 01 2c */
+        {37, WIRE_REPLY_BAD}, /* its third byte: a label of one, then the length of RDATA */
+        {25, WIRE_REPLY_BAD}, /* the type of the question */
+        {24, 0},              /* the root of the question */
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        int rc;
+        memcpy(msg, good_reply, GOOD_LEN);
+        wire_put16(msg + 29 + 18, 0xc000u | (unsigned)rows[i].target);
+        free(check(msg, GOOD_LEN, &rc));
+        cr_assert_eq(rc, rows[i].rc, "target %zu: %d", rows[i].target, rc);
+    }
+}
 
 Test(dns_wire, reply_check__reads_the_soa__of_a_negative_answer)
 {
