@@ -367,6 +367,21 @@ def test_D20_odd_labels_are_escaped_in_every_line(scene, ukai):
         Message(sock.recv(4096))
 
 
+def test_out_rules_hold_for_queries(scene, ukai):
+    name, listed = scene.name("denied", a=["198.51.100.3"]), scene.name("listed", a=["198.51.100.3"])
+    for text, yes, no in ((f"deny = {name}", KNOWN, name), (f"allow = {listed}:443", listed, name)):
+        ukai.reload(acl=ACL + f"[out]\n{text}\n")
+        try:
+            scene.dns.forget()
+            reply = ask(scene, query(no, edns=dnswire.opt()))
+            assert reply.rcode == dnswire.REFUSED and scene.dns.asked(no) == []
+            code, length, info = struct.unpack("!HHH", reply.opts[0][4][:6])
+            assert (code, info) == (15, 15) and length >= 2, "no extended error 15"
+            assert ask(scene, query(yes)).rcode == 0
+        finally:
+            ukai.reload(acl=ACL)
+
+
 def test_the_answer_comes_from_the_address_that_was_asked(scene, ukai):
     scene.router.ip("addr add 192.168.1.253/24 dev lan0\n")
     try:

@@ -492,6 +492,7 @@ def test_changed_address_does_not_matter(scene):
         try:
             open_tunnel(scene.dial(to="192.168.1.253", port=8082), f"{ECHO}:443")
         finally:
+            scene.close_clients()
             scene.router.ip("addr del 192.168.1.253/24 dev lan0\n")
 
 
