@@ -150,11 +150,8 @@ int addr_parse_cidr(const char *text, size_t len, struct addr_range *ret_range)
         return -EINVAL;
     if (slash[1] == '0' && bits_len > 1)
         return -EINVAL;
-    if (!memchr(text, ':', addr_len)) {
-        if (n_bits > ADDR_BITS - MAPPED_BITS)
-            return -EINVAL;
+    if (!memchr(text, ':', addr_len))
         n_bits += MAPPED_BITS;
-    }
     if (n_bits > ADDR_BITS)
         return -EINVAL;
     *ret_range = range_around(&a, n_bits);

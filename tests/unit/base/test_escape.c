@@ -151,6 +151,12 @@ Test(base_escape, is_utf8__knows_the_edges)
         cr_expect_eq(escape_is_utf8(rows[i].text, rows[i].len), rows[i].is_good, "row %zu", i);
 }
 
+Test(base_escape, is_utf8__reads_only_len_bytes)
+{
+    cr_expect_not(escape_is_utf8("\xe6\x97\xa5", 2));
+    cr_expect_not(escape_is_utf8("\xc2\x80", 1));
+}
+
 Test(base_escape, utf8_length__counts_characters)
 {
     cr_expect_eq(escape_utf8_length(BYTES("")), 0);

@@ -293,6 +293,8 @@ Test(http_authority, absolute__is_refused)
         {"scheme", BYTES("http:/"), AUTHORITY_BAD},
         {"scheme", BYTES("http:h"), AUTHORITY_BAD},
         {"scheme", BYTES("http:/h/"), AUTHORITY_BAD},
+        {"scheme", BYTES("http:x/h/"), AUTHORITY_BAD},
+        {"scheme", BYTES("http:/xh/"), AUTHORITY_BAD},
         {"scheme", BYTES("http:\\\\h\\"), AUTHORITY_BAD},
         {"R22", BYTES("http://u:p@h/"), AUTHORITY_BAD},
         {"R22", BYTES("http://ok@evil/"), AUTHORITY_BAD},

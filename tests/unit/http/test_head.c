@@ -168,6 +168,7 @@ Test(http_head, request_line__is_judged)
         {"R12 CR", BYTES("GET\rhttp://h/ HTTP/1.1\r\n\r\n"), 400},
         {"R12 two SP", BYTES("GET  http://h/ HTTP/1.1\r\n\r\n"), 400},
         {"R12 two SP 2", BYTES("GET http://h/  HTTP/1.1\r\n\r\n"), 400},
+        {"R12 two SP, no target", BYTES("GET  HTTP/1.1\r\n\r\n"), 400},
         {"R12 trailing SP", BYTES("GET http://h/ HTTP/1.1 \r\n\r\n"), 400},
         {"R12 leading SP", BYTES(" GET http://h/ HTTP/1.1\r\n\r\n"), 400},
         {"R12 four words", BYTES("GET http://h/ x HTTP/1.1\r\n\r\n"), 400},
