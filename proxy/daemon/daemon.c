@@ -36,6 +36,8 @@ struct daemon {
     struct own_set *own;
     struct worker *workers;
     unsigned n_workers, n_drained;
+    unsigned n_unapplied;   /* updates on their way to the workers */
+    bool has_untold_reload; /* told once every worker works by it */
     int signal_fd;
     struct event signal_event;
     uint64_t n_generations;
@@ -79,6 +81,7 @@ static int post_all(struct daemon *d, struct snapshot *snapshot, struct own_set 
         unsigned n;
         struct socket_order *orders = sockets_orders(&d->sockets, i, &n);
         rc = orders ? worker_post_update(&d->workers[i], snapshot, own, orders, n) : -ENOMEM;
+        d->n_unapplied += rc == 0;
         free(orders);
     }
     return rc;
@@ -214,8 +217,7 @@ static void reload(struct daemon *d)
     size_limits(d, &s->conf, privs_raise_nofile(s->conf.process.nofile));
     snapshot_unref(d->snapshot);
     d->snapshot = s;
-    log_notice("msg=reloaded generation=%llu rules=%zu", (unsigned long long)s->generation,
-               s->acl->n_in);
+    d->has_untold_reload = true;
 }
 
 static void reopen_logs(struct daemon *d)
@@ -240,6 +242,16 @@ static void drain(struct daemon *d, bool at_once)
         if (worker_post_drain(&d->workers[i], limit_ms) < 0)
             loop_stop(&d->loop);
     }
+}
+
+static void on_updated(struct shared *s)
+{
+    struct daemon *d = list_entry(s, struct daemon, shared);
+    if (--d->n_unapplied > 0 || !d->has_untold_reload)
+        return;
+    d->has_untold_reload = false;
+    log_notice("msg=reloaded generation=%llu rules=%zu",
+               (unsigned long long)d->snapshot->generation, d->snapshot->acl->n_in);
 }
 
 static void on_drained(struct shared *s)
@@ -391,6 +403,7 @@ static enum exit_code start(struct daemon *d)
     name_ourselves(d);
     d->shared.main_mailbox = &d->mailbox;
     d->shared.on_drained = on_drained;
+    d->shared.on_updated = on_updated;
     d->n_workers = count_workers(d);
     sockets_init(&d->sockets, d->n_workers);
     unsigned long n_files = privs_raise_nofile(d->snapshot->conf.process.nofile);

@@ -766,20 +766,14 @@ static void on_origin_ready(struct io *io)
     pump(io->owner);
 }
 
-void forward_client_ready(struct conn *c)
-{
-    struct forward *f = c->forward;
-    if (client_is_gone(f)) {
-        client_left(f);
-        return;
-    }
-    pump(f);
-}
-
 static uint64_t exchange_limit_ms(struct forward *f)
 {
     const struct conf_timeouts *t = &conf_of(f)->timeouts;
-    return f->up_body.is_done && !f->has_answer ? t->http_response_ms : t->http_idle_ms;
+    uint64_t limit = f->up_body.is_done && !f->has_answer ? t->http_response_ms : t->http_idle_ms;
+    /* A FIN may be the end of a client or of its requests only: it is served, but not for long. */
+    if (client_io(f)->is_peer_done && t->half_closed_ms < limit)
+        limit = t->half_closed_ms;
+    return limit;
 }
 
 /* The limit changes when the request is sent whole, so the timer looks no later than the shorter of
@@ -806,6 +800,18 @@ static void on_exchange_late(struct timer *t)
         fail(f, f->has_answer ? REASON_IDLE : REASON_ANSWER_TIMEOUT, 504, NULL);
     else
         fail(f, REASON_HEAD_LATE, 408, "the body of the request did not come");
+}
+
+void forward_client_ready(struct conn *c)
+{
+    struct forward *f = c->forward;
+    if (client_is_gone(f)) {
+        client_left(f);
+        return;
+    }
+    if (client_io(f)->is_peer_done)
+        watch(f, exchange_limit_ms(f));
+    pump(f);
 }
 
 /* ---- the beginning ---- */

@@ -280,6 +280,31 @@ static bool is_ordered(const struct socket_order *orders, unsigned n_orders, uin
     return false;
 }
 
+/* ---- back to the main thread ---- */
+
+struct notice {
+    struct mail mail;
+    struct shared *shared;
+    void (*deliver)(struct shared *s);
+};
+
+static void on_notice(struct mail *m)
+{
+    struct notice *n = list_entry(m, struct notice, mail);
+    n->deliver(n->shared);
+    free(n);
+}
+
+static void tell_main(struct worker *w, void (*deliver)(struct shared *s))
+{
+    struct notice *n = calloc(1, sizeof(*n));
+    if (!n)
+        return; /* a drain ends by the second signal all the same, a reload is only not told of */
+    n->shared = w->shared;
+    n->deliver = deliver;
+    mailbox_post(w->shared->main_mailbox, &n->mail, on_notice);
+}
+
 /* ---- mail from the main thread ---- */
 
 struct update {
@@ -322,6 +347,7 @@ static void on_update(struct mail *m)
         if (!view) {
             log_error("msg=\"out of memory, the old configuration stays\" worker=%u", w->index);
             update_free(u, true);
+            tell_main(w, w->shared->on_updated);
             return;
         }
     }
@@ -338,6 +364,7 @@ static void on_update(struct mail *m)
     for (unsigned i = 0; i < u->n_orders; i++)
         apply_order(w, &u->orders[i]);
     update_free(u, false);
+    tell_main(w, w->shared->on_updated);
 }
 
 int worker_post_update(struct worker *w, struct snapshot *snapshot, struct own_set *own,
@@ -366,27 +393,6 @@ struct drain {
     uint64_t limit_ms;
 };
 
-struct drained {
-    struct mail mail;
-    struct shared *shared;
-};
-
-static void on_drained(struct mail *m)
-{
-    struct drained *d = list_entry(m, struct drained, mail);
-    d->shared->on_drained(d->shared);
-    free(d);
-}
-
-static void tell_drained(struct worker *w)
-{
-    struct drained *d = calloc(1, sizeof(*d));
-    if (!d)
-        return; /* the second signal ends it all the same */
-    d->shared = w->shared;
-    mailbox_post(w->shared->main_mailbox, &d->mail, on_drained);
-}
-
 static void finish_all(struct worker *w)
 {
     list_for_each (pos, &w->conns)
@@ -414,7 +420,7 @@ static void on_drain(struct mail *m)
     if (d->limit_ms > 0 && !was_draining)
         loop_timer_start(&w->loop, &w->drain_limit, d->limit_ms, on_drain_limit);
     if (w->n_conns == 0 && !was_draining)
-        tell_drained(w);
+        tell_main(w, w->shared->on_drained);
     free(d);
 }
 
@@ -432,7 +438,7 @@ int worker_post_drain(struct worker *w, uint64_t limit_ms)
 void worker_conn_gone(struct worker *w)
 {
     if (--w->n_conns == 0 && w->is_draining)
-        tell_drained(w);
+        tell_main(w, w->shared->on_drained);
 }
 
 static void on_stop(struct mail *m)

@@ -53,7 +53,10 @@ struct shared {
     char via[32]; /* our pseudonym in Via */
     struct sink *sink;
     struct mailbox *main_mailbox;
-    void (*on_drained)(struct shared *s); /* one worker has nothing left; runs on the main thread */
+    /* Both run on the main thread, once for each worker: it has nothing left; it applied an update.
+     */
+    void (*on_drained)(struct shared *s);
+    void (*on_updated)(struct shared *s);
 };
 
 /* Written by the worker, read relaxed by others. */
