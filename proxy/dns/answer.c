@@ -1,9 +1,11 @@
 /*
- * An answer is kept as the message that came, minus OPT and minus what stood behind it, with the offsets of its TTLs; so
- * every type passes byte for byte and answering is a copy and a few patches. Everything that belongs to one asker (id,
- * letter case, flags, OPT, size) is put in when it is sent (RFC 6891 section 6.2.6: two legs, two transactions). TTLs are
- * capped when stored (RFC 2181 section 8, RFC 8767 section 4) and count down by the monotonic clock that the caller
- * hands in. Negative answers live as RFC 2308 section 5 says, and only with a SOA. Belongs to one worker: plain counts.
+ * An answer is kept as the message that came, minus OPT and minus what stood behind it, with the
+ * offsets of its TTLs; so every type passes byte for byte and answering is a copy and a few
+ * patches. Everything that belongs to one asker (id, letter case, flags, OPT, size) is put in when
+ * it is sent (RFC 6891 section 6.2.6: two legs, two transactions). TTLs are capped when stored (RFC
+ * 2181 section 8, RFC 8767 section 4) and count down by the monotonic clock that the caller hands
+ * in. Negative answers live as RFC 2308 section 5 says, and only with a SOA. Belongs to one worker:
+ * plain counts.
  */
 #include "proxy/dns/answer.h"
 
@@ -37,7 +39,8 @@ static void set_ttl_offset(struct answer *a, unsigned i, uint16_t at)
 }
 
 /* Zeroed but for the key, the question and the time. */
-static struct answer *answer_new(const struct answer_key *key, size_t len, unsigned n_ttls, uint64_t now_ms)
+static struct answer *answer_new(const struct answer_key *key, size_t len, unsigned n_ttls,
+                                 uint64_t now_ms)
 {
     size_t total = sizeof(struct answer) + ttls_at((uint32_t)len) + n_ttls * sizeof(uint16_t);
     struct answer *a = malloc(total);
@@ -80,11 +83,13 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
 }
 
 /* How long it may be kept; *ret_cap is the most that any TTL in it may say. */
-static uint32_t life_of(const struct wire_reply *reply, const struct answer_ttls *ttls, uint32_t *ret_cap)
+static uint32_t life_of(const struct wire_reply *reply, const struct answer_ttls *ttls,
+                        uint32_t *ret_cap)
 {
     *ret_cap = ttls->max_s;
     bool is_negative = reply->rcode == WIRE_RCODE_NXDOMAIN || !reply->has_wanted;
-    if ((reply->rcode != WIRE_RCODE_NOERROR && reply->rcode != WIRE_RCODE_NXDOMAIN) || !reply->n_ttls)
+    if ((reply->rcode != WIRE_RCODE_NOERROR && reply->rcode != WIRE_RCODE_NXDOMAIN) ||
+        !reply->n_ttls)
         return 0;
     if (!is_negative) {
         uint32_t life = reply->min_ttl_s < ttls->min_s ? ttls->min_s : reply->min_ttl_s;
@@ -126,7 +131,8 @@ struct answer *answer_from_reply(const struct answer_key *key, const uint8_t *ms
     uint32_t cap;
     set_life(a, life_of(reply, ttls, &cap));
     clamp_ttls(a, min_u32(ttls->min_s, cap), cap);
-    /* NXDOMAIN is about the name, whatever the type (RFC 2308 section 5); behind a CNAME it is about another name. */
+    /* NXDOMAIN is about the name, whatever the type (RFC 2308 section 5); behind a CNAME it is
+     * about another name. */
     if (a->rcode == WIRE_RCODE_NXDOMAIN && a->n_answer == 0) {
         a->key_flags |= ANSWER_KEY_NXDOMAIN;
         a->type = 0;
@@ -134,7 +140,8 @@ struct answer *answer_from_reply(const struct answer_key *key, const uint8_t *ms
     return a;
 }
 
-struct answer *answer_from_code(const struct answer_key *key, unsigned rcode, uint32_t life_s, uint64_t now_ms)
+struct answer *answer_from_code(const struct answer_key *key, unsigned rcode, uint32_t life_s,
+                                uint64_t now_ms)
 {
     struct answer *a = answer_new(key, WIRE_HEADER_BYTES + key->question.name.len + 4u, 0, now_ms);
     if (!a)
@@ -146,7 +153,8 @@ struct answer *answer_from_code(const struct answer_key *key, unsigned rcode, ui
 }
 
 struct answer *answer_from_records(const struct answer_key *key, unsigned rcode,
-                                   const struct answer_record *records, unsigned n_records, uint64_t now_ms)
+                                   const struct answer_record *records, unsigned n_records,
+                                   uint64_t now_ms)
 {
     size_t len = WIRE_HEADER_BYTES + key->question.name.len + 4u;
     for (unsigned i = 0; i < n_records; i++)
@@ -200,10 +208,11 @@ static void count_down(const struct answer *a, uint64_t now_ms, uint8_t *buf, si
     }
 }
 
-size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms, int ede, uint8_t *buf,
-                    size_t max_bytes)
+size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms, int ede,
+                    uint8_t *buf, size_t max_bytes)
 {
-    size_t opt_bytes = !q->has_opt ? 0 : WIRE_OPT_BYTES + (ede == WIRE_EDE_NONE ? 0 : WIRE_EDE_BYTES);
+    size_t opt_bytes =
+        !q->has_opt ? 0 : WIRE_OPT_BYTES + (ede == WIRE_EDE_NONE ? 0 : WIRE_EDE_BYTES);
     unsigned rcode = a->rcode > WIRE_RCODE_MASK && !q->has_opt ? WIRE_RCODE_SERVFAIL : a->rcode;
     unsigned flags = WIRE_FLAG_QR | WIRE_FLAG_RA | (q->flags & (WIRE_FLAG_RD | WIRE_FLAG_CD)) |
                      (a->is_local ? WIRE_FLAG_AA : 0) | (rcode & WIRE_RCODE_MASK);

@@ -1,4 +1,5 @@
-/* answer - one answer as it is kept: wire form without OPT, where its TTLs stand, counted by its users. */
+/* answer - one answer as it is kept: wire form without OPT, where its TTLs stand, counted by its
+ * users. */
 #ifndef PROXY_DNS_ANSWER_H
 #define PROXY_DNS_ANSWER_H
 
@@ -8,7 +9,8 @@
 #include "proxy/base/list.h"
 #include "proxy/dns/wire.h"
 
-/* What a question is told apart by, beside its name (RFC 8906 section 6 and the server it went to). */
+/* What a question is told apart by, beside its name (RFC 8906 section 6 and the server it went to).
+ */
 enum {
     ANSWER_KEY_DO = 1,
     ANSWER_KEY_CD = 2,
@@ -34,19 +36,20 @@ struct answer {
     uint8_t key_flags;
     bool is_local; /* our own data: AA */
     bool is_cached;
-    uint8_t outcome;     /* failures: enum resolver_outcome */
+    uint8_t outcome; /* failures: enum resolver_outcome */
     unsigned n_refs;
     uint64_t stored_ms;
     uint64_t expires_ms; /* equal to stored_ms: for the waiting askers only */
     uint32_t life_s;
-    uint32_t epoch;      /* failures: the group's, see resolver_group.h */
+    uint32_t epoch; /* failures: the group's, see resolver_group.h */
     uint16_t rcode;
     uint16_t n_answer, n_authority, n_additional;
     uint16_t question_end;
     uint16_t additional_at;
     uint16_t n_ttls;
     uint32_t len;
-    uint8_t bytes[]; /* message of len bytes (id and flags are not used), padding, n_ttls offsets of 16 bits */
+    uint8_t bytes[]; /* message of len bytes (id and flags are not used), padding, n_ttls offsets of
+                        16 bits */
 };
 
 /* How long answers live, from [dns]. */
@@ -59,7 +62,8 @@ struct answer *answer_from_reply(const struct answer_key *key, const uint8_t *ms
                                  const struct wire_reply *reply, const struct answer_ttls *ttls,
                                  uint64_t now_ms);
 /* Only a question and a code. @life_s: 0 for the waiting askers only. */
-struct answer *answer_from_code(const struct answer_key *key, unsigned rcode, uint32_t life_s, uint64_t now_ms);
+struct answer *answer_from_code(const struct answer_key *key, unsigned rcode, uint32_t life_s,
+                                uint64_t now_ms);
 
 /* A record of our own data: owner is the question's name from byte @owner_at on. */
 struct answer_record {
@@ -71,7 +75,8 @@ struct answer_record {
     uint16_t n_data;
 };
 struct answer *answer_from_records(const struct answer_key *key, unsigned rcode,
-                                   const struct answer_record *records, unsigned n_records, uint64_t now_ms);
+                                   const struct answer_record *records, unsigned n_records,
+                                   uint64_t now_ms);
 
 static inline struct answer *answer_ref(struct answer *a)
 {
@@ -89,8 +94,8 @@ size_t answer_bytes(const struct answer *a);
  * Whole additional section left out when that makes it fit; else TC=1 with the question alone.
  * Returns: length, at most @max_bytes (which is at least WIRE_UDP_MIN).
  */
-size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms, int ede, uint8_t *buf,
-                    size_t max_bytes);
+size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms, int ede,
+                    uint8_t *buf, size_t max_bytes);
 /* Addresses of an A or AAAA answer, as wire_addresses(). */
 int answer_addresses(const struct answer *a, struct addr *ret_addrs, unsigned max);
 

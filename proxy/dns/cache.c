@@ -1,9 +1,10 @@
 /*
- * A hash table of fixed size with chains, and one list by last use. Everything counts against the bound: the table, each
- * block and what malloc adds to it; an insert first makes room, so the bound holds at every moment. Eviction looks at the
- * few least used answers, takes one that has expired if there is one, else the least used: constant work an insert,
- * however full. Answers are counted, so one that is being sent outlives its eviction. The hash is keyed by a secret.
- * Time is handed in: monotonic milliseconds. Belongs to one worker.
+ * A hash table of fixed size with chains, and one list by last use. Everything counts against the
+ * bound: the table, each block and what malloc adds to it; an insert first makes room, so the bound
+ * holds at every moment. Eviction looks at the few least used answers, takes one that has expired
+ * if there is one, else the least used: constant work an insert, however full. Answers are counted,
+ * so one that is being sent outlives its eviction. The hash is keyed by a secret. Time is handed
+ * in: monotonic milliseconds. Belongs to one worker.
  */
 #include "proxy/dns/cache.h"
 
@@ -12,7 +13,13 @@
 
 #include "proxy/dns/siphash.h"
 
-enum { BYTES_A_BUCKET = 256, BUCKETS_MIN = 16, BUCKETS_MAX = 1 << 20, EVICT_LOOKS = 8, SHARE_MAX = 8 };
+enum {
+    BYTES_A_BUCKET = 256,
+    BUCKETS_MIN = 16,
+    BUCKETS_MAX = 1 << 20,
+    EVICT_LOOKS = 8,
+    SHARE_MAX = 8
+};
 
 struct cache {
     struct siphash_key seed;
@@ -77,7 +84,8 @@ struct cache *cache_free(struct cache *c)
     return NULL;
 }
 
-/* The name and all but type and flags; those are mixed in by entry_hash(), which needs no second pass. */
+/* The name and all but type and flags; those are mixed in by entry_hash(), which needs no second
+ * pass. */
 uint64_t cache_hash(const struct cache *c, const struct answer_key *key)
 {
     uint8_t text[WIRE_NAME_MAX + 7];
@@ -95,8 +103,8 @@ static uint64_t entry_hash(const struct cache *c, uint64_t name_hash, uint16_t t
     return siphash(&c->seed, words, sizeof(words));
 }
 
-static bool is_same(const struct answer *a, uint64_t hash, const struct wire_question *q, uint16_t type,
-                    uint32_t group, uint8_t flags)
+static bool is_same(const struct answer *a, uint64_t hash, const struct wire_question *q,
+                    uint16_t type, uint32_t group, uint8_t flags)
 {
     return a->hash == hash && a->type == type && a->class == q->class && a->group == group &&
            a->key_flags == flags && a->question_end == WIRE_HEADER_BYTES + q->name.len + 4 &&
@@ -115,8 +123,8 @@ static struct answer **find(const struct cache *c, const struct answer_key *key,
     return at;
 }
 
-struct answer *cache_get(struct cache *c, const struct answer_key *key, uint64_t hash, uint32_t epoch,
-                         uint64_t now_ms)
+struct answer *cache_get(struct cache *c, const struct answer_key *key, uint64_t hash,
+                         uint32_t epoch, uint64_t now_ms)
 {
     static const uint8_t kinds[] = {0, ANSWER_KEY_NXDOMAIN, ANSWER_KEY_FAILURE};
     for (size_t i = 0; i < sizeof(kinds); i++) {
@@ -130,7 +138,8 @@ struct answer *cache_get(struct cache *c, const struct answer_key *key, uint64_t
     return NULL;
 }
 
-const struct answer *cache_last_failure(const struct cache *c, const struct answer_key *key, uint64_t hash)
+const struct answer *cache_last_failure(const struct cache *c, const struct answer_key *key,
+                                        uint64_t hash)
 {
     return *find(c, key, hash, ANSWER_KEY_FAILURE);
 }
@@ -193,7 +202,7 @@ void cache_put(struct cache *c, struct answer *a)
 size_t cache_flush(struct cache *c, const struct wire_name *name)
 {
     size_t n = 0;
-    list_for_each_safe(pos, tmp, &c->by_use) {
+    list_for_each_safe (pos, tmp, &c->by_use) {
         struct answer *a = list_entry(pos, struct answer, lru);
         struct answer_key key;
         if (name)

@@ -13,8 +13,8 @@ struct cache_counters {
     uint64_t n_stored, n_evicted, n_expired;
 };
 
-/* @max_bytes: of memory, the table and the allocator's share included. @seed: of the hash, random and secret.
- * NULL: out of memory. */
+/* @max_bytes: of memory, the table and the allocator's share included. @seed: of the hash, random
+ * and secret. NULL: out of memory. */
 struct cache *cache_new(size_t max_bytes, const uint8_t seed[static 16]);
 /* Answers that others hold live on. NULL is fine. */
 struct cache *cache_free(struct cache *c);
@@ -24,14 +24,16 @@ uint64_t cache_hash(const struct cache *c, const struct answer_key *key);
 
 /**
  * cache_get - what is known and still fresh: an answer, NXDOMAIN of the name, or (last) a failure
- * @key: as asked, without ANSWER_KEY_NXDOMAIN and _FAILURE. @hash: cache_hash() of it. @epoch: failures of others are not given.
- * Returns: borrowed until the next call, or NULL.
+ * @key: as asked, without ANSWER_KEY_NXDOMAIN and _FAILURE. @hash: cache_hash() of it. @epoch:
+ * failures of others are not given. Returns: borrowed until the next call, or NULL.
  */
-struct answer *cache_get(struct cache *c, const struct answer_key *key, uint64_t hash, uint32_t epoch,
-                         uint64_t now_ms);
+struct answer *cache_get(struct cache *c, const struct answer_key *key, uint64_t hash,
+                         uint32_t epoch, uint64_t now_ms);
 /* The last failure of this question, fresh or not, for the back-off; NULL. */
-const struct answer *cache_last_failure(const struct cache *c, const struct answer_key *key, uint64_t hash);
-/* Takes a reference of its own and the place of the same key's. One that does not fit, or has no life, is not kept. */
+const struct answer *cache_last_failure(const struct cache *c, const struct answer_key *key,
+                                        uint64_t hash);
+/* Takes a reference of its own and the place of the same key's. One that does not fit, or has no
+ * life, is not kept. */
 void cache_put(struct cache *c, struct answer *a);
 /* All types of a name, or everything with NULL. Returns how many. */
 size_t cache_flush(struct cache *c, const struct wire_name *name);

@@ -1,8 +1,9 @@
 /*
- * The addresses of one name for a dial: A and AAAA are asked at the same time, as RFC 8305 section 3 has it. As soon as one
- * family has an address the other gets a short grace, so a name server that is slow for AAAA (or drops it) costs
- * nobody a second. NXDOMAIN for one type is NXDOMAIN for the name. No search list, no hosts file, no getaddrinfo.
- * The addresses are only found here; whether they may be dialled is judged by the caller, each of them.
+ * The addresses of one name for a dial: A and AAAA are asked at the same time, as RFC 8305 section
+ * 3 has it. As soon as one family has an address the other gets a short grace, so a name server
+ * that is slow for AAAA (or drops it) costs nobody a second. NXDOMAIN for one type is NXDOMAIN for
+ * the name. No search list, no hosts file, no getaddrinfo. The addresses are only found here;
+ * whether they may be dialled is judged by the caller, each of them.
  */
 #include "proxy/dns/lookup.h"
 
@@ -122,7 +123,8 @@ static void on_aaaa_done(struct resolver_ask *ask, const struct resolver_result 
     on_answer(list_entry(ask, struct lookup, ask_aaaa), false, result);
 }
 
-static void ask(struct lookup *l, struct resolver_group *group, struct resolver_request *request, bool is_ipv4)
+static void ask(struct lookup *l, struct resolver_group *group, struct resolver_request *request,
+                bool is_ipv4)
 {
     struct resolver_result result;
     request->question.type = is_ipv4 ? WIRE_TYPE_A : WIRE_TYPE_AAAA;
@@ -134,8 +136,9 @@ static void ask(struct lookup *l, struct resolver_group *group, struct resolver_
         l->n_pending++;
 }
 
-int lookup_start(struct lookup *l, struct resolver *r, struct resolver_group *group, const char *name,
-                 bool wants_ipv4, bool wants_ipv6, uint64_t limit_ms, lookup_done_fn done)
+int lookup_start(struct lookup *l, struct resolver *r, struct resolver_group *group,
+                 const char *name, bool wants_ipv4, bool wants_ipv6, uint64_t limit_ms,
+                 lookup_done_fn done)
 {
     struct resolver_request request = {
         .question.class = WIRE_CLASS_IN, .budget = RESOLVER_FOR_DIAL, .limit_ms = limit_ms};

@@ -1,13 +1,15 @@
 /*
- * The one core behind the LAN's DNS and behind CONNECT. A question is answered from our own data or the cache, or joins
- * the same question in flight, or goes out: to the preferred server at once, to the next one when that is late (hedging:
- * the load stays near one query a question) or answers SERVFAIL, REFUSED or worse, and around again, up to three sends a
- * server, until one gives a final answer (NOERROR, NXDOMAIN) or the time is over. A failure is remembered for a moment.
+ * The one core behind the LAN's DNS and behind CONNECT. A question is answered from our own data or
+ * the cache, or joins the same question in flight, or goes out: to the preferred server at once, to
+ * the next one when that is late (hedging: the load stays near one query a question) or answers
+ * SERVFAIL, REFUSED or worse, and around again, up to three sends a server, until one gives a final
+ * answer (NOERROR, NXDOMAIN) or the time is over. A failure is remembered for a moment.
  *
- * A question belongs to its askers' union: an asker that leaves takes nothing with it, the question goes on and fills the
- * cache, within its limit. No callback runs before resolver_ask_start() returned; what fails at once is told at the end of
- * the round. When a budget is full the oldest question gives way. Owner of all: the worker.
- * RFC 5452, 2308, 6891 section 6.2.2, 8767 section 4, 9520.
+ * A question belongs to its askers' union: an asker that leaves takes nothing with it, the question
+ * goes on and fills the cache, within its limit. No callback runs before resolver_ask_start()
+ * returned; what fails at once is told at the end of the round. When a budget is full the oldest
+ * question gives way. Owner of all: the worker. RFC 5452, 2308, 6891 section 6.2.2, 8767 section 4,
+ * 9520.
  */
 #include "proxy/dns/resolver.h"
 
@@ -22,14 +24,15 @@
 
 enum {
     BUCKETS = 1024,
-    QUESTIONS_MAX = 2048,     /* a budget; each costs a socket or two */
-    WAITERS_MAX = 4096,       /* a question */
-    SENDS_MAX = 3,            /* of a question to one server (RFC 9520 section 3.1) */
-    ATTEMPTS_MAX = 12,        /* of a question in all */
-    RETRY_JOIN_MS = 500,      /* an asker that joins later than this after the last send causes another one */
+    QUESTIONS_MAX = 2048, /* a budget; each costs a socket or two */
+    WAITERS_MAX = 4096,   /* a question */
+    SENDS_MAX = 3,        /* of a question to one server (RFC 9520 section 3.1) */
+    ATTEMPTS_MAX = 12,    /* of a question in all */
+    RETRY_JOIN_MS =
+        500, /* an asker that joins later than this after the last send causes another one */
     PROBE_LIMIT_MS = 1000,
     NO_OPT_MS = 10 * 60 * 1000, /* "minutes not hours" that a server without EDNS is remembered */
-    FAILURE_MIN_S = 1,        /* RFC 9520 section 3.2 */
+    FAILURE_MIN_S = 1,          /* RFC 9520 section 3.2 */
     FAILURE_MAX_S = 8,
     FAILURE_FORGET_MS = 30000,
 };
@@ -49,10 +52,10 @@ struct question {
     struct list attempts;
     unsigned n_attempts; /* ever */
     uint8_t n_sends[GROUP_SERVERS_MAX];
-    uint32_t excluded;    /* servers that will not be asked again: bit set */
-    uint32_t n_refused;   /* servers that answered REFUSED */
-    uint32_t n_bad;       /* servers that answered something else than an answer */
-    bool is_short;        /* no socket or memory for an attempt */
+    uint32_t excluded;  /* servers that will not be asked again: bit set */
+    uint32_t n_refused; /* servers that answered REFUSED */
+    uint32_t n_bad;     /* servers that answered something else than an answer */
+    bool is_short;      /* no socket or memory for an attempt */
     uint64_t started_ms, sent_ms, limit_ms;
     struct timer limit;
     struct timer hedge;
@@ -61,7 +64,7 @@ struct question {
 };
 
 struct attempt {
-    struct list node; /* question's, or the resolver's probes */
+    struct list node;          /* question's, or the resolver's probes */
     struct question *question; /* NULL: the question has ended */
     struct resolver *resolver;
     struct resolver_group *group; /* one reference */
@@ -71,8 +74,8 @@ struct attempt {
     struct upstream upstream;
 };
 
-static void on_attempt_done(struct upstream *x, enum upstream_outcome outcome, const struct wire_reply *reply,
-                            const uint8_t *msg);
+static void on_attempt_done(struct upstream *x, enum upstream_outcome outcome,
+                            const struct wire_reply *reply, const uint8_t *msg);
 static void question_advance(struct question *q);
 
 /* ---- life ---- */
@@ -165,7 +168,7 @@ size_t resolver_flush(struct resolver *r, const struct wire_name *name)
 /* A probe goes on alone, to learn whether the server is back; all else stops. */
 static void keep_probes(struct question *q)
 {
-    list_for_each_safe(pos, tmp, &q->attempts) {
+    list_for_each_safe (pos, tmp, &q->attempts) {
         struct attempt *a = list_entry(pos, struct attempt, node);
         if (!a->is_probe)
             continue;
@@ -175,14 +178,15 @@ static void keep_probes(struct question *q)
     }
 }
 
-/* Tells every waiter. @q is gone afterwards; waiters may start, cancel and free asks in their callbacks. */
+/* Tells every waiter. @q is gone afterwards; waiters may start, cancel and free asks in their
+ * callbacks. */
 static void question_finish(struct question *q, const struct resolver_result *result)
 {
     struct list waiters;
     list_init(&waiters);
     question_unlink(q);
     keep_probes(q);
-    list_for_each(pos, &q->waiters)
+    list_for_each (pos, &q->waiters)
         list_entry(pos, struct resolver_ask, node)->question = NULL;
     list_splice(&waiters, &q->waiters);
     question_free(q);
@@ -221,7 +225,7 @@ static void question_fail(struct question *q, enum resolver_outcome outcome)
         result.rcode = WIRE_RCODE_REFUSED;
     if (outcome == RESOLVER_TIMEOUT) {
         uint64_t now = loop_now_ms(r->loop);
-        list_for_each(pos, &q->attempts) {
+        list_for_each (pos, &q->attempts) {
             struct attempt *a = list_entry(pos, struct attempt, node);
             if (!a->is_late)
                 resolver_group_note_loss(a->group, a->server, now);
@@ -278,6 +282,7 @@ static int attempt_start(struct question *q, unsigned server, bool is_probe, boo
         .authentic_data = q->authentic_data,
         .without_opt = without_opt,
         .by_tcp = q->by_tcp,
+        .random_case = q->group->policy.randomises_case,
         .limit_ms = left_ms,
     };
     int rc = upstream_start(&a->upstream, r->env, &request, on_attempt_done);
@@ -315,7 +320,7 @@ static void on_hedge(struct timer *t)
 {
     struct question *q = list_entry(t, struct question, hedge);
     uint64_t now = loop_now_ms(q->resolver->loop);
-    list_for_each(pos, &q->attempts) {
+    list_for_each (pos, &q->attempts) {
         struct attempt *a = list_entry(pos, struct attempt, node);
         if (a->is_late)
             continue;
@@ -340,7 +345,8 @@ static void start_probe(struct question *q)
         (void)!attempt_start(q, (unsigned)server, true, may_leave_out_opt(q, (unsigned)server));
 }
 
-/* Asks the next server; with none left and none running, the question has failed (told at the end of the round). */
+/* Asks the next server; with none left and none running, the question has failed (told at the end
+ * of the round). */
 static void question_advance(struct question *q)
 {
     struct resolver_group *g = q->group;
@@ -366,7 +372,8 @@ static void question_advance(struct question *q)
 
 /* ---- replies ---- */
 
-/* A server that neither recurses nor is the authority sends others elsewhere: of no use to a forwarder. */
+/* A server that neither recurses nor is the authority sends others elsewhere: of no use to a
+ * forwarder. */
 static bool is_lame(const struct wire_reply *reply)
 {
     return reply->rcode == WIRE_RCODE_NOERROR && reply->n_answer == 0 && !reply->has_soa &&
@@ -392,7 +399,8 @@ static bool is_endless(const struct question *q, const struct wire_reply *reply,
 static void take_answer(struct question *q, const struct wire_reply *reply, const uint8_t *msg)
 {
     struct resolver *r = q->resolver;
-    struct answer *a = answer_from_reply(&q->key, msg, reply, &q->group->policy.ttls, loop_now_ms(r->loop));
+    struct answer *a =
+        answer_from_reply(&q->key, msg, reply, &q->group->policy.ttls, loop_now_ms(r->loop));
     if (!a) {
         question_fail(q, RESOLVER_BUSY);
         return;
@@ -403,7 +411,8 @@ static void take_answer(struct question *q, const struct wire_reply *reply, cons
     answer_unref(a);
 }
 
-/* FORMERR, NOTIMP, BADVERS: perhaps since it does not know OPT. One more try without (RFC 6891 section 6.2.2). */
+/* FORMERR, NOTIMP, BADVERS: perhaps since it does not know OPT. One more try without (RFC 6891
+ * section 6.2.2). */
 static bool retry_without_opt(struct question *q, unsigned server, const struct wire_reply *reply,
                               bool was_without)
 {
@@ -415,8 +424,8 @@ static bool retry_without_opt(struct question *q, unsigned server, const struct 
 }
 
 /* The attempt is over and said @reply; @q goes on with others, or ends. */
-static void take_reply(struct question *q, unsigned server, bool was_without_opt, const struct wire_reply *reply,
-                       const uint8_t *msg)
+static void take_reply(struct question *q, unsigned server, bool was_without_opt,
+                       const struct wire_reply *reply, const uint8_t *msg)
 {
     if (is_final(reply) && !is_endless(q, reply, msg)) {
         if (was_without_opt && !may_leave_out_opt(q, server))
@@ -451,8 +460,8 @@ static void note_outcome(struct attempt *a, enum upstream_outcome outcome)
     }
 }
 
-static void on_attempt_done(struct upstream *x, enum upstream_outcome outcome, const struct wire_reply *reply,
-                            const uint8_t *msg)
+static void on_attempt_done(struct upstream *x, enum upstream_outcome outcome,
+                            const struct wire_reply *reply, const uint8_t *msg)
 {
     struct attempt *a = list_entry(x, struct attempt, upstream);
     struct question *q = a->question;
@@ -481,10 +490,11 @@ static struct list *bucket_of(struct resolver *r, uint64_t hash)
     return &r->buckets[hash % BUCKETS];
 }
 
-static struct question *find_question(struct resolver *r, const struct answer_key *key, uint64_t hash)
+static struct question *find_question(struct resolver *r, const struct answer_key *key,
+                                      uint64_t hash)
 {
     struct list *bucket = bucket_of(r, hash ^ key->question.type);
-    list_for_each(pos, bucket) {
+    list_for_each (pos, bucket) {
         struct question *q = list_entry(pos, struct question, in_bucket);
         if (q->hash == hash && q->key.question.type == key->question.type &&
             q->key.question.class == key->question.class && q->key.group == key->group &&
@@ -495,12 +505,13 @@ static struct question *find_question(struct resolver *r, const struct answer_ke
     return NULL;
 }
 
-/* The newest come first: the oldest question of a full budget gives way, since its askers have most likely gone. */
+/* The newest come first: the oldest question of a full budget gives way, since its askers have most
+ * likely gone. */
 static void make_room(struct resolver *r, enum resolver_budget budget)
 {
     if (r->n_questions[budget] < QUESTIONS_MAX)
         return;
-    list_for_each(pos, &r->in_order[budget]) {
+    list_for_each (pos, &r->in_order[budget]) {
         struct question *q = list_entry(pos, struct question, in_order);
         if (!list_is_linked(&q->end.node)) {
             question_fail_soon(q, RESOLVER_BUSY);
@@ -552,14 +563,15 @@ static void join(struct question *q, struct resolver_ask *ask, resolver_done_fn 
     struct resolver *r = q->resolver;
     r->counters.n_joined++;
     wait_for(q, ask, done);
-    /* Most likely a client that asks again: that must cause a new attempt, not only one more who waits. */
+    /* Most likely a client that asks again: that must cause a new attempt, not only one more who
+     * waits. */
     if (loop_now_ms(r->loop) >= q->sent_ms + RETRY_JOIN_MS)
         question_advance(q);
 }
 
 /* What is known without asking: own data, or the cache. */
-static bool answer_at_once(struct resolver *r, struct resolver_group *group, const struct answer_key *key,
-                           uint64_t hash, struct resolver_result *ret)
+static bool answer_at_once(struct resolver *r, struct resolver_group *group,
+                           const struct answer_key *key, uint64_t hash, struct resolver_result *ret)
 {
     uint64_t now = loop_now_ms(r->loop);
     struct answer *a = cache_get(r->cache, key, hash, group->epoch, now);

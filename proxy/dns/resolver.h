@@ -1,4 +1,5 @@
-/* resolver - the core both sides ask: cache, identical questions joined, name servers tried until one answers. */
+/* resolver - the core both sides ask: cache, identical questions joined, name servers tried until
+ * one answers. */
 #ifndef PROXY_DNS_RESOLVER_H
 #define PROXY_DNS_RESOLVER_H
 
@@ -20,11 +21,12 @@ struct upstream_env;
 enum { RESOLVER_DONE = 1 };
 
 enum resolver_outcome {
-    RESOLVER_ANSWER = 1, /* a final answer: NOERROR or NXDOMAIN, or a code that no other server improved on */
-    RESOLVER_FAILED,     /* every name server failed or refused: rcode says which */
-    RESOLVER_TIMEOUT,    /* no name server answered in time */
-    RESOLVER_BUSY,       /* our own limits: too many questions in flight, no fds, no memory */
-    RESOLVER_UNKNOWN,    /* not asked upstream since RD=0, and not in the cache */
+    RESOLVER_ANSWER =
+        1, /* a final answer: NOERROR or NXDOMAIN, or a code that no other server improved on */
+    RESOLVER_FAILED,  /* every name server failed or refused: rcode says which */
+    RESOLVER_TIMEOUT, /* no name server answered in time */
+    RESOLVER_BUSY,    /* our own limits: too many questions in flight, no fds, no memory */
+    RESOLVER_UNKNOWN, /* not asked upstream since RD=0, and not in the cache */
 };
 
 /* Valid for the callback, or until the next call into the resolver. */
@@ -45,11 +47,13 @@ struct resolver_request {
     bool no_recursion;             /* RD=0: cache and local data only */
     bool by_tcp;                   /* asked by TCP, so ask by TCP (RFC 5625 section 4.4.1) */
     enum resolver_budget budget;
-    uint64_t limit_ms; /* the whole question; one that joins another waits no longer than that one */
+    uint64_t
+        limit_ms; /* the whole question; one that joins another waits no longer than that one */
 };
 
 struct resolver_ask;
-/* Called once, later, on the resolver's worker. The ask may be freed, started again, and others cancelled in it. */
+/* Called once, later, on the resolver's worker. The ask may be freed, started again, and others
+ * cancelled in it. */
 typedef void (*resolver_done_fn)(struct resolver_ask *ask, const struct resolver_result *result);
 
 /* Storage is the caller's and stays in place until done or cancelled. Zero-initialised is idle. */
@@ -68,30 +72,32 @@ struct resolver_counters {
 /* One a worker, embedded there. */
 struct resolver {
     struct loop *loop;
-    struct cache *cache;         /* owned */
-    struct upstream_env *env;    /* owned */
-    struct list groups;          /* struct resolver_group */
-    struct list *buckets;        /* owned: questions in flight by hash */
+    struct cache *cache;                    /* owned */
+    struct upstream_env *env;               /* owned */
+    struct list groups;                     /* struct resolver_group */
+    struct list *buckets;                   /* owned: questions in flight by hash */
     struct list in_order[RESOLVER_BUDGETS]; /* the same by age, oldest first */
     unsigned n_questions[RESOLVER_BUDGETS];
-    struct list probes;          /* attempts whose question has ended */
+    struct list probes; /* attempts whose question has ended */
     uint32_t last_group;
-    struct answer *shown;        /* owned: what the last RESOLVER_DONE gave out */
+    struct answer *shown; /* owned: what the last RESOLVER_DONE gave out */
     struct resolver_counters counters;
 };
 
-/* @cache_bytes: upper bound of the cache's memory. Returns 0 · -ENOMEM · -errno; fini only after 0. */
+/* @cache_bytes: upper bound of the cache's memory. Returns 0 · -ENOMEM · -errno; fini only after 0.
+ */
 int resolver_init(struct resolver *r, struct loop *loop, size_t cache_bytes)
     __attribute__((warn_unused_result));
-/* All asks are done or cancelled before, all groups given back; what is still in flight ends silently. Safe on a
- * resolver whose init failed. */
+/* All asks are done or cancelled before, all groups given back; what is still in flight ends
+ * silently. Safe on a resolver whose init failed. */
 void resolver_fini(struct resolver *r);
 /* Forgets one name (all types), or everything with NULL. Returns how many answers. */
 size_t resolver_flush(struct resolver *r, const struct wire_name *name);
 
 /*
- * Name servers and the way to them. Equal settings give the same group, so listeners share its cache and its knowledge
- * about the servers, and both outlive a reload that changes nothing. Questions in flight hold a reference.
+ * Name servers and the way to them. Equal settings give the same group, so listeners share its
+ * cache and its knowledge about the servers, and both outlive a reload that changes nothing.
+ * Questions in flight hold a reference.
  */
 struct resolver_group;
 struct resolver_policy {
@@ -100,21 +106,24 @@ struct resolver_policy {
     bool randomises_case;  /* 0x20 */
 };
 
-/* One reference is the caller's; NULL: out of memory. No servers: every question fails. @policy NULL: what
- * [web-proxy] uses (0, 1 day, 1 hour; special names local). */
-struct resolver_group *resolver_group_new(struct resolver *r, const struct conf_name_servers *servers,
+/* One reference is the caller's; NULL: out of memory. No servers: every question fails. @policy
+ * NULL: what [web-proxy] uses (0, 1 day, 1 hour; special names local). */
+struct resolver_group *resolver_group_new(struct resolver *r,
+                                          const struct conf_name_servers *servers,
                                           const struct egress *egress);
-struct resolver_group *resolver_group_new_with(struct resolver *r, const struct conf_name_servers *servers,
+struct resolver_group *resolver_group_new_with(struct resolver *r,
+                                               const struct conf_name_servers *servers,
                                                const struct egress *egress,
                                                const struct resolver_policy *policy);
 struct resolver_group *resolver_group_ref(struct resolver_group *g);
-struct resolver_group *resolver_group_unref(struct resolver_group *g); /* NULL is fine; always NULL */
+struct resolver_group *
+resolver_group_unref(struct resolver_group *g); /* NULL is fine; always NULL */
 
 /**
  * resolver_ask_start - ask @group's name servers, or the cache, or our own data
  * @ask: idle; stays in place until @done or resolver_ask_cancel(). @request: borrowed for the call
- * Returns: 0 @done will be called once, later, never before returning · RESOLVER_DONE *ret_result is the result,
- * nothing will be called. Never fails otherwise: out of memory is RESOLVER_BUSY.
+ * Returns: 0 @done will be called once, later, never before returning · RESOLVER_DONE *ret_result
+ * is the result, nothing will be called. Never fails otherwise: out of memory is RESOLVER_BUSY.
  */
 int resolver_ask_start(struct resolver_ask *ask, struct resolver *r, struct resolver_group *group,
                        const struct resolver_request *request, resolver_done_fn done,

@@ -1,9 +1,10 @@
 /*
- * Servers are preferred in the order of the configuration, as admins expect, as long as they answer. One that loses
- * several questions in a row goes to the end; from then on one question a second is sent to it beside the others, so its
- * return is noticed within that time and no client waits for it. How long to wait before asking the next one follows
- * the median of its own recent round trips (a small decaying histogram). Groups with equal settings are one group.
- * Belongs to one worker.
+ * Servers are preferred in the order of the configuration, as admins expect, as long as they
+ * answer. One that loses several questions in a row goes to the end; from then on one question a
+ * second is sent to it beside the others, so its return is noticed within that time and no client
+ * waits for it. How long to wait before asking the next one follows the median of its own recent
+ * round trips (a small decaying histogram). Groups with equal settings are one group. Belongs to
+ * one worker.
  */
 #include "proxy/dns/resolver_group.h"
 
@@ -11,9 +12,11 @@
 #include <string.h>
 
 enum {
-    HEDGE_MIN_MS = 150, /* an answer from a recursor's own upstream takes about this long: not worth a second query */
+    HEDGE_MIN_MS = 150, /* an answer from a recursor's own upstream takes about this long: not worth
+                           a second query */
     HEDGE_MAX_MS = 2000,
-    HEDGE_UNKNOWN_MS = 400, /* RFC 1123 section 6.1.3.3 leaves it open; most round trips are far below */
+    HEDGE_UNKNOWN_MS =
+        400, /* RFC 1123 section 6.1.3.3 leaves it open; most round trips are far below */
     HEDGE_DOWN_MS = 30,
     HEDGE_MEDIANS = 3,
     SAMPLES_NEEDED = 4,
@@ -30,27 +33,29 @@ static bool is_equal(const struct resolver_group *g, const struct conf_name_serv
                      const struct egress *egress, const struct resolver_policy *p)
 {
     const struct resolver_policy *q = &g->policy;
-    if (!egress_equal(&g->egress, egress) || p->ttls.min_s != q->ttls.min_s || p->ttls.max_s != q->ttls.max_s ||
-        p->ttls.negative_max_s != q->ttls.negative_max_s || p->forwards_special != q->forwards_special ||
-        p->randomises_case != q->randomises_case)
+    if (!egress_equal(&g->egress, egress) || p->ttls.min_s != q->ttls.min_s ||
+        p->ttls.max_s != q->ttls.max_s || p->ttls.negative_max_s != q->ttls.negative_max_s ||
+        p->forwards_special != q->forwards_special || p->randomises_case != q->randomises_case)
         return false;
     size_t n = 0;
     for (size_t i = 0; i < servers->n_items && n < GROUP_SERVERS_MAX; i++) {
         if (servers->items[i].is_tls)
             continue;
-        if (n >= g->n_servers || !endpoint_equal(&g->servers[n].endpoint, &servers->items[i].endpoint))
+        if (n >= g->n_servers ||
+            !endpoint_equal(&g->servers[n].endpoint, &servers->items[i].endpoint))
             return false;
         n++;
     }
     return n == g->n_servers;
 }
 
-struct resolver_group *resolver_group_new_with(struct resolver *r, const struct conf_name_servers *servers,
+struct resolver_group *resolver_group_new_with(struct resolver *r,
+                                               const struct conf_name_servers *servers,
                                                const struct egress *egress,
                                                const struct resolver_policy *policy)
 {
     const struct resolver_policy *p = policy ? policy : &default_policy;
-    list_for_each(pos, &r->groups) {
+    list_for_each (pos, &r->groups) {
         struct resolver_group *g = list_entry(pos, struct resolver_group, node);
         if (is_equal(g, servers, egress, p))
             return resolver_group_ref(g);
@@ -71,7 +76,8 @@ struct resolver_group *resolver_group_new_with(struct resolver *r, const struct 
     return g;
 }
 
-struct resolver_group *resolver_group_new(struct resolver *r, const struct conf_name_servers *servers,
+struct resolver_group *resolver_group_new(struct resolver *r,
+                                          const struct conf_name_servers *servers,
                                           const struct egress *egress)
 {
     return resolver_group_new_with(r, servers, egress, NULL);

@@ -1,4 +1,5 @@
-/* resolver_group - the name servers of a listener, the way to them, and what is known about their health. */
+/* resolver_group - the name servers of a listener, the way to them, and what is known about their
+ * health. */
 #ifndef PROXY_DNS_RESOLVER_GROUP_H
 #define PROXY_DNS_RESOLVER_GROUP_H
 
@@ -13,7 +14,7 @@ struct name_server {
     struct endpoint endpoint;
     uint16_t rtt_counts[GROUP_RTT_BUCKETS]; /* decayed: bucket i holds [2^(i-1), 2^i) ms */
     unsigned n_rtts;
-    unsigned n_lost;          /* in a row */
+    unsigned n_lost; /* in a row */
     bool is_down;
     uint64_t probe_at_ms;     /* down: when the next question is sent here too */
     uint64_t no_opt_until_ms; /* it does not understand OPT */
@@ -37,7 +38,8 @@ void resolver_group_note_reply(struct resolver_group *g, unsigned server, uint64
 void resolver_group_note_loss(struct resolver_group *g, unsigned server, uint64_t now_ms);
 /* It refused at once (ICMP, RST): down without further counting. */
 void resolver_group_note_dead(struct resolver_group *g, unsigned server, uint64_t now_ms);
-/* The next server to ask: not in @excluded, fewest @n_sends first, then those that are up, then as configured. -1: none. */
+/* The next server to ask: not in @excluded, fewest @n_sends first, then those that are up, then as
+ * configured. -1: none. */
 int resolver_group_pick(const struct resolver_group *g, uint32_t excluded, const uint8_t *n_sends,
                         unsigned sends_max);
 /* A server that is down and due for a probe; its next one is put off. -1: none. */

@@ -1,9 +1,10 @@
 /*
- * What a query of the LAN gets, whatever it came by. Errors are answered with the question echoed and nothing else; zone
- * transfers and signed transactions are refused, since a forwarder with a cache is no party to them; what a server says
- * about itself (version.bind) is said or refused here; all else is the resolver's, any type and class. An answer never
- * depends on anything but the query, so a query cannot make us speak to a third party (CVE-2024-2169: no answer to
- * answers). RFC 1035, 6891, 8482, 8906, 8914.
+ * What a query of the LAN gets, whatever it came by. Errors are answered with the question echoed
+ * and nothing else; zone transfers and signed transactions are refused, since a forwarder with a
+ * cache is no party to them; what a server says about itself (version.bind) is said or refused
+ * here; all else is the resolver's, any type and class. An answer never depends on anything but the
+ * query, so a query cannot make us speak to a third party (CVE-2024-2169: no answer to answers).
+ * RFC 1035, 6891, 8482, 8906, 8914.
  */
 #include "proxy/dns/serve.h"
 
@@ -18,8 +19,8 @@ bool serve_admits(const struct serve_view *v, const struct addr *source, bool is
     return in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, source) != NULL;
 }
 
-void serve_denied(const struct serve_context *c, const struct serve_view *v, const struct endpoint *source,
-                  bool is_tcp)
+void serve_denied(const struct serve_context *c, const struct serve_view *v,
+                  const struct endpoint *source, bool is_tcp)
 {
     c->counters->n_denied++;
     if (c->on_denied && v->snapshot)
@@ -27,8 +28,8 @@ void serve_denied(const struct serve_context *c, const struct serve_view *v, con
 }
 
 /*
- * The name as the rules know names: lower case, labels joined by dots. A byte that no host name has becomes one that no
- * rule has, so a label "a.b" is never taken for two labels.
+ * The name as the rules know names: lower case, labels joined by dots. A byte that no host name has
+ * becomes one that no rule has, so a label "a.b" is never taken for two labels.
  */
 static void rule_name(const struct wire_name *name, char buf[static WIRE_NAME_TEXT_MAX])
 {
@@ -39,7 +40,8 @@ static void rule_name(const struct wire_name *name, char buf[static WIRE_NAME_TE
         for (size_t i = 1; i <= name->bytes[at]; i++) {
             unsigned char c = name->bytes[at + i];
             c = c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20) : c;
-            bool is_plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+            bool is_plain =
+                (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
             buf[n++] = is_plain ? (char)c : '\x01';
         }
     }
@@ -64,11 +66,13 @@ static enum serve_outcome say(struct serve_reply *ret, unsigned rcode, int ede)
 }
 
 /* Our own single record. */
-static enum serve_outcome say_record(const struct serve_context *c, const struct wire_query *q, uint16_t type,
-                                     uint32_t ttl_s, const uint8_t *data, size_t n_data, struct serve_reply *ret)
+static enum serve_outcome say_record(const struct serve_context *c, const struct wire_query *q,
+                                     uint16_t type, uint32_t ttl_s, const uint8_t *data,
+                                     size_t n_data, struct serve_reply *ret)
 {
     struct answer_key key = {.question = q->question};
-    struct answer_record r = {.type = type, .ttl_s = ttl_s, .data = data, .n_data = (uint16_t)n_data};
+    struct answer_record r = {
+        .type = type, .ttl_s = ttl_s, .data = data, .n_data = (uint16_t)n_data};
     struct answer *a = answer_from_records(&key, WIRE_RCODE_NOERROR, &r, 1, loop_now_ms(c->loop));
     if (!a)
         return say(ret, WIRE_RCODE_SERVFAIL, WIRE_EDE_NONE);
@@ -91,8 +95,8 @@ static bool name_is(const struct wire_name *name, const char *text)
 }
 
 /* Questions about this server itself (RFC 4892). Returns whether it was one. */
-static bool say_self(const struct serve_context *c, const struct serve_view *v, const struct wire_query *q,
-                     struct serve_reply *ret)
+static bool say_self(const struct serve_context *c, const struct serve_view *v,
+                     const struct wire_query *q, struct serve_reply *ret)
 {
     const struct wire_name *name = &q->question.name;
     bool is_version = name_is(name, "version.bind") || name_is(name, "version.server");
@@ -109,6 +113,20 @@ static bool say_self(const struct serve_context *c, const struct serve_view *v, 
     memcpy(data + 1, text, len);
     say_record(c, q, WIRE_TYPE_TXT, 0, data, 1 + len, ret);
     return true;
+}
+
+/* Whether the name rules of [out] forbid the question (`apply-out`). */
+static bool is_forbidden(const struct serve_view *v, const struct wire_query *q)
+{
+    if (!v->conf->apply_out || q->question.class != WIRE_CLASS_IN)
+        return false;
+    struct wire_name name = q->question.name;
+    char text[WIRE_NAME_TEXT_MAX];
+    struct verdict_detail detail;
+    wire_name_lower(&name);
+    bool is_root = name.len == 1;
+    return verdict_query(v->snapshot->acl, is_root ? "" : wire_name_text(&name, text), &detail) ==
+           VERDICT_DENY;
 }
 
 static unsigned code_of(int query_outcome)
@@ -142,8 +160,9 @@ struct serve_reply serve_reply_of(const struct resolver_result *result)
 }
 
 static enum serve_outcome ask_resolver(const struct serve_context *c, const struct serve_view *v,
-                                       const struct wire_query *q, bool is_tcp, struct resolver_ask *ask,
-                                       resolver_done_fn done, struct serve_reply *ret)
+                                       const struct wire_query *q, bool is_tcp,
+                                       struct resolver_ask *ask, resolver_done_fn done,
+                                       struct serve_reply *ret)
 {
     struct resolver_request request = {
         .question = q->question,
@@ -163,8 +182,9 @@ static enum serve_outcome ask_resolver(const struct serve_context *c, const stru
     return SERVE_REPLY;
 }
 
-enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v, const uint8_t *msg,
-                               size_t len, bool is_tcp, struct wire_query *ret_query, struct resolver_ask *ask,
+enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v,
+                               const uint8_t *msg, size_t len, bool is_tcp,
+                               struct wire_query *ret_query, struct resolver_ask *ask,
                                resolver_done_fn done, struct serve_reply *ret_reply)
 {
     struct wire_query *q = ret_query;
@@ -173,8 +193,11 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
         return SERVE_DROP;
     if (rc != 0)
         return say(ret_reply, code_of(rc), WIRE_EDE_NONE);
-    if (q->question.type == WIRE_TYPE_AXFR || q->question.type == WIRE_TYPE_IXFR || q->has_signature)
+    if (q->question.type == WIRE_TYPE_AXFR || q->question.type == WIRE_TYPE_IXFR ||
+        q->has_signature)
         return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_NOT_SUPPORTED);
+    if (is_forbidden(v, q))
+        return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
     if (q->question.type == WIRE_TYPE_ANY && v->conf->any_minimal)
         return say_hinfo(c, q, ret_reply);
     if (q->question.class == WIRE_CLASS_CH && say_self(c, v, q, ret_reply))
@@ -198,8 +221,8 @@ size_t serve_reply_bytes(const struct serve_reply *r)
     return r->answer && r->answer->len > WIRE_HEADER_BYTES ? n + r->answer->len : n;
 }
 
-size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r, const struct wire_query *q,
-                         uint8_t *buf, size_t max_bytes)
+size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r,
+                         const struct wire_query *q, uint8_t *buf, size_t max_bytes)
 {
     if (!r->answer) {
         c->counters->n_errors++;

@@ -1,4 +1,5 @@
-/* serve - what one admitted query gets: an answer now, an error, silence, or a question upstream. */
+/* serve - what one admitted query gets: an answer now, an error, silence, or a question upstream.
+ */
 #ifndef PROXY_DNS_SERVE_H
 #define PROXY_DNS_SERVE_H
 
@@ -41,16 +42,17 @@ struct serve_context {
 bool serve_admits(const struct serve_view *v, const struct addr *source, bool is_tcp);
 
 /* Counts and tells it. */
-void serve_denied(const struct serve_context *c, const struct serve_view *v, const struct endpoint *source,
-                  bool is_tcp);
+void serve_denied(const struct serve_context *c, const struct serve_view *v,
+                  const struct endpoint *source, bool is_tcp);
 
 /**
  * serve_query - parse @msg and answer it, or ask
- * @ret_query: what was asked, for serve_reply_write(). @ask, @done: used with SERVE_WAIT only; result to
- * serve_reply_of().
+ * @ret_query: what was asked, for serve_reply_write(). @ask, @done: used with SERVE_WAIT only;
+ * result to serve_reply_of().
  */
-enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v, const uint8_t *msg,
-                               size_t len, bool is_tcp, struct wire_query *ret_query, struct resolver_ask *ask,
+enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v,
+                               const uint8_t *msg, size_t len, bool is_tcp,
+                               struct wire_query *ret_query, struct resolver_ask *ask,
                                resolver_done_fn done, struct serve_reply *ret_reply);
 /* For a source that [in] does not admit: REFUSED, when @msg is a query at all. */
 enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_query *ret_query,
@@ -60,7 +62,7 @@ struct serve_reply serve_reply_of(const struct resolver_result *result);
 /* Room that serve_reply_write() may need. */
 size_t serve_reply_bytes(const struct serve_reply *r);
 /* @buf holds @max_bytes, at least WIRE_UDP_MIN. Returns the length; *r is empty afterwards. */
-size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r, const struct wire_query *q,
-                         uint8_t *buf, size_t max_bytes);
+size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r,
+                         const struct wire_query *q, uint8_t *buf, size_t max_bytes);
 
 #endif

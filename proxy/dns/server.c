@@ -1,7 +1,8 @@
 /*
- * The LAN side of one worker as others see it: sockets by id, each with the view (rules, settings, name servers) it works
- * by. A new view changes what is admitted and asked from the next query on and touches no socket, no connection and
- * no question in flight. What happens to a datagram is in server_udp, to a connection in server_tcp, to a query in serve.
+ * The LAN side of one worker as others see it: sockets by id, each with the view (rules, settings,
+ * name servers) it works by. A new view changes what is admitted and asked from the next query on
+ * and touches no socket, no connection and no question in flight. What happens to a datagram is in
+ * server_udp, to a connection in server_tcp, to a query in serve.
  */
 #include "proxy/dns/server.h"
 
@@ -37,7 +38,8 @@ struct dns_server *dns_server_new(struct loop *loop, struct resolver *resolver)
     struct dns_server *s = calloc(1, sizeof(*s));
     if (!s)
         return NULL;
-    s->context = (struct serve_context){.loop = loop, .resolver = resolver, .counters = &s->counters};
+    s->context =
+        (struct serve_context){.loop = loop, .resolver = resolver, .counters = &s->counters};
     list_init(&s->sockets);
     sources_init(&s->sources);
     s->tcp = (struct server_tcp){.context = &s->context, .sources = &s->sources};
@@ -113,7 +115,7 @@ int dns_server_add_tcp(struct dns_server *s, uint64_t id, int fd)
 
 static struct server_socket *find(struct dns_server *server, uint64_t id)
 {
-    list_for_each(pos, &server->sockets) {
+    list_for_each (pos, &server->sockets) {
         struct server_socket *s = list_entry(pos, struct server_socket, node);
         if (s->id == id)
             return s;
@@ -136,12 +138,14 @@ void dns_server_set_view(struct dns_server *server, uint64_t id, struct snapshot
         return;
     struct egress egress = egress_from_conf(&conf->base.egress);
     struct resolver_policy policy = {
-        .ttls = {.min_s = conf->min_ttl_s, .max_s = conf->max_ttl_s, .negative_max_s = conf->negative_max_ttl_s},
+        .ttls = {.min_s = conf->min_ttl_s,
+                 .max_s = conf->max_ttl_s,
+                 .negative_max_s = conf->negative_max_ttl_s},
         .forwards_special = conf->special_forward,
         .randomises_case = conf->randomise_case,
     };
-    struct resolver_group *group =
-        resolver_group_new_with(server->context.resolver, &conf->base.name_servers, &egress, &policy);
+    struct resolver_group *group = resolver_group_new_with(
+        server->context.resolver, &conf->base.name_servers, &egress, &policy);
     if (!group)
         return;
     view_release(&s->view);

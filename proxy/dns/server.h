@@ -10,14 +10,14 @@
 
 /* Plain counts, written by the worker. */
 struct dns_server_counters {
-    uint64_t n_udp, n_tcp;        /* queries understood and admitted */
-    uint64_t n_hits;              /* answered at once */
-    uint64_t n_waited;            /* answered after asking upstream */
-    uint64_t n_errors;            /* answered with an error of our own */
+    uint64_t n_udp, n_tcp; /* queries understood and admitted */
+    uint64_t n_hits;       /* answered at once */
+    uint64_t n_waited;     /* answered after asking upstream */
+    uint64_t n_errors;     /* answered with an error of our own */
     uint64_t n_truncated;
-    uint64_t n_denied;            /* source not in [in] */
-    uint64_t n_dropped;           /* not a query, a loop, or past a limit */
-    uint64_t n_late;              /* answer that nobody waited for any more */
+    uint64_t n_denied;  /* source not in [in] */
+    uint64_t n_dropped; /* not a query, a loop, or past a limit */
+    uint64_t n_late;    /* answer that nobody waited for any more */
     uint64_t n_connections, n_connections_refused;
 };
 
@@ -25,21 +25,24 @@ struct dns_server;
 
 /* NULL: out of memory. @resolver is borrowed and outlives it. */
 struct dns_server *dns_server_new(struct loop *loop, struct resolver *resolver);
-/* A source that [in] does not admit asked, or connected; for the record. Called from the server's events. */
-typedef void (*dns_server_denied_fn)(void *owner, const struct conf_dns *conf, const struct endpoint *source,
-                                     bool is_tcp);
+/* A source that [in] does not admit asked, or connected; for the record. Called from the server's
+ * events. */
+typedef void (*dns_server_denied_fn)(void *owner, const struct conf_dns *conf,
+                                     const struct endpoint *source, bool is_tcp);
 void dns_server_on_denied(struct dns_server *s, dns_server_denied_fn on_denied, void *owner);
 /* Closes every socket and connection, gives its views back. NULL is fine. */
 struct dns_server *dns_server_free(struct dns_server *s);
 
 /**
  * dns_server_add_udp / _tcp - serve a bound (TCP: listening) non-blocking socket
- * @id: the caller's name for it, unique among both kinds. @fd: taken, also on failure; from listener_socket().
- * Until dns_server_set_view() gave it a view nobody is admitted.
- * Returns: 0 · -ENOMEM · -errno.
+ * @id: the caller's name for it, unique among both kinds. @fd: taken, also on failure; from
+ * listener_socket(). Until dns_server_set_view() gave it a view nobody is admitted. Returns: 0 ·
+ * -ENOMEM · -errno.
  */
-int dns_server_add_udp(struct dns_server *s, uint64_t id, int fd) __attribute__((warn_unused_result));
-int dns_server_add_tcp(struct dns_server *s, uint64_t id, int fd) __attribute__((warn_unused_result));
+int dns_server_add_udp(struct dns_server *s, uint64_t id, int fd)
+    __attribute__((warn_unused_result));
+int dns_server_add_tcp(struct dns_server *s, uint64_t id, int fd)
+    __attribute__((warn_unused_result));
 /* Closes the socket and its connections; unknown ids are fine. */
 void dns_server_remove(struct dns_server *s, uint64_t id);
 

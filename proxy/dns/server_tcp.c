@@ -1,9 +1,11 @@
 /*
- * DNS by TCP for the LAN (RFC 7766). A connection carries any number of queries; each is answered when its answer is there,
- * in any order, prefix and message in one write. Everything is bounded: connections in all and a source, queries in flight
- * and unsent bytes a connection (then it is not read), and the time between two complete messages. Memory follows what
- * has arrived, not what a length prefix claims. A client that has sent its FIN still gets its answers.
- * A step runs until nothing can be done; only the step frees a connection, and nothing follows it. Belongs to one worker.
+ * DNS by TCP for the LAN (RFC 7766). A connection carries any number of queries; each is answered
+ * when its answer is there, in any order, prefix and message in one write. Everything is bounded:
+ * connections in all and a source, queries in flight and unsent bytes a connection (then it is not
+ * read), and the time between two complete messages. Memory follows what has arrived, not what a
+ * length prefix claims. A client that has sent its FIN still gets its answers. A step runs until
+ * nothing can be done; only the step frees a connection, and nothing follows it. Belongs to one
+ * worker.
  */
 #include "proxy/dns/server_tcp.h"
 
@@ -45,7 +47,7 @@ struct tcp_conn {
     struct buffer in, out;
     struct list waiters;
     unsigned n_waiting;
-    bool is_ended;  /* no more queries: FIN, or idle with answers still due */
+    bool is_ended; /* no more queries: FIN, or idle with answers still due */
     bool is_broken;
 };
 
@@ -128,7 +130,8 @@ static void on_idle(struct timer *t)
 static void restart_idle(struct tcp_conn *c)
 {
     struct server_tcp *t = c->socket->tcp;
-    loop_timer_start(t->context->loop, &c->idle, t->n_conns > CONNS_PRESSED ? IDLE_PRESSED_MS : IDLE_MS, on_idle);
+    loop_timer_start(t->context->loop, &c->idle,
+                     t->n_conns > CONNS_PRESSED ? IDLE_PRESSED_MS : IDLE_MS, on_idle);
 }
 
 /* ---- out ---- */
@@ -196,7 +199,8 @@ static void take_message(struct tcp_conn *c, const uint8_t *msg, size_t len)
     }
     restart_idle(c);
     context->counters->n_tcp++;
-    switch (serve_query(context, c->socket->view, msg, len, true, &w->query, &w->ask, on_waiter_done, &reply)) {
+    switch (serve_query(context, c->socket->view, msg, len, true, &w->query, &w->ask,
+                        on_waiter_done, &reply)) {
     case SERVE_REPLY:
         put_reply(c, &reply, &w->query);
         break;
@@ -321,7 +325,8 @@ static void on_accepted(struct listener *l, int fd, const struct endpoint *peer)
     restart_idle(c);
 }
 
-int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t, const struct serve_view *view, int fd)
+int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t,
+                    const struct serve_view *view, int fd)
 {
     *s = (struct server_tcp_socket){.tcp = t, .view = view};
     list_init(&s->conns);

@@ -1,4 +1,5 @@
-/* server_tcp - the stream sockets of the LAN side: many queries a connection, answered as they come. */
+/* server_tcp - the stream sockets of the LAN side: many queries a connection, answered as they
+ * come. */
 #ifndef PROXY_DNS_SERVER_TCP_H
 #define PROXY_DNS_SERVER_TCP_H
 
@@ -21,8 +22,8 @@ struct server_tcp_socket {
 };
 
 /* @fd: listening, taken, also on failure. 0 · -errno. */
-int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t, const struct serve_view *view, int fd)
-    __attribute__((warn_unused_result));
+int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t,
+                    const struct serve_view *view, int fd) __attribute__((warn_unused_result));
 void server_tcp_close(struct server_tcp_socket *s); /* its connections too */
 
 #endif

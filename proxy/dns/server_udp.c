@@ -1,9 +1,10 @@
 /*
- * Datagrams of the LAN. A batch is received at once, each query judged by [in] and answered in the buffer it came in, and
- * all answers leave at once; what has to wait keeps the little that an answer needs. The control data that came with a
- * query (IP_PKTINFO) is sent back with its answer, so it leaves from the address and interface that was asked. Denied
- * and unreadable datagrams cost a look-up and nothing else. What waits is bounded in all and for each source; a source
- * with very much of it gets no late answers (DNSBomb, CVE-2024-33655). Belongs to one worker.
+ * Datagrams of the LAN. A batch is received at once, each query judged by [in] and answered in the
+ * buffer it came in, and all answers leave at once; what has to wait keeps the little that an
+ * answer needs. The control data that came with a query (IP_PKTINFO) is sent back with its answer,
+ * so it leaves from the address and interface that was asked. Denied and unreadable datagrams cost
+ * a look-up and nothing else. What waits is bounded in all and for each source; a source with very
+ * much of it gets no late answers (DNSBomb, CVE-2024-33655). Belongs to one worker.
  */
 #include "proxy/dns/server_udp.h"
 
@@ -16,15 +17,14 @@
 
 enum {
     BATCH = 32,
-    BATCHES_A_CALL = 4,      /* then others have their turn */
-    DATAGRAM_BYTES = 4096,   /* RFC 5625 section 4.4.3 */
+    BATCHES_A_CALL = 4,    /* then others have their turn */
+    DATAGRAM_BYTES = 4096, /* RFC 5625 section 4.4.3 */
     CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)),
     WAITERS_MAX = 8192,
     SOURCE_PROMPT_MAX = 128, /* waiting queries of a source that get their answer however late */
     SOURCE_WAITERS_MAX = 1024,
     LATE_MS = 1900,
 };
-
 
 struct udp_waiter {
     struct resolver_ask ask;
@@ -50,9 +50,11 @@ struct udp_batch {
     struct wire_query query;
 };
 
-int server_udp_init(struct server_udp *u, const struct serve_context *context, struct sources *sources)
+int server_udp_init(struct server_udp *u, const struct serve_context *context,
+                    struct sources *sources)
 {
-    *u = (struct server_udp){.context = context, .sources = sources, .batch = calloc(1, sizeof(*u->batch))};
+    *u = (struct server_udp){
+        .context = context, .sources = sources, .batch = calloc(1, sizeof(*u->batch))};
     list_init(&u->waiters);
     return u->batch ? 0 : -ENOMEM;
 }
@@ -156,18 +158,22 @@ static bool find_asked(const struct msghdr *msg, struct addr *ret)
 
 static bool is_multicast(const struct addr *a)
 {
-    return addr_is_ipv4(a) ? addr_ipv4(a) >> 28 == 14 || addr_ipv4(a) == UINT32_MAX : a->bytes[0] == 0xff;
+    return addr_is_ipv4(a) ? addr_ipv4(a) >> 28 == 14 || addr_ipv4(a) == UINT32_MAX
+                           : a->bytes[0] == 0xff;
 }
 
-/* Port 0 cannot be answered; our own socket would answer itself for ever; and nobody asks by multicast here. */
-static bool is_loop(const struct server_udp_socket *s, const struct endpoint *peer, const struct msghdr *msg)
+/* Port 0 cannot be answered; our own socket would answer itself for ever; and nobody asks by
+ * multicast here. */
+static bool is_loop(const struct server_udp_socket *s, const struct endpoint *peer,
+                    const struct msghdr *msg)
 {
     struct addr asked;
     if (peer->port == 0)
         return true;
     if (!find_asked(msg, &asked))
         return false;
-    return is_multicast(&asked) || (peer->port == s->port && addr_compare(&peer->addr, &asked) == 0);
+    return is_multicast(&asked) ||
+           (peer->port == s->port && addr_compare(&peer->addr, &asked) == 0);
 }
 
 /* The answer leaves from the buffer of the query, to where that came from. */
@@ -177,7 +183,8 @@ static void queue_reply(struct server_udp *u, unsigned i, struct serve_reply *re
     struct mmsghdr *out = &b->out[b->n_out];
     b->out_parts[b->n_out] = (struct iovec){
         .iov_base = b->bytes[i],
-        .iov_len = serve_reply_write(u->context, reply, &b->query, b->bytes[i], limit_of(&b->query)),
+        .iov_len =
+            serve_reply_write(u->context, reply, &b->query, b->bytes[i], limit_of(&b->query)),
     };
     out->msg_hdr = b->in[i].msg_hdr;
     out->msg_hdr.msg_flags = 0;
@@ -211,8 +218,8 @@ static void take_query(struct server_udp_socket *s, unsigned i, const struct end
         return;
     }
     u->context->counters->n_udp++;
-    switch (serve_query(u->context, s->view, b->bytes[i], b->in[i].msg_len, false, &b->query, &u->spare->ask,
-                        on_waiter_done, &reply)) {
+    switch (serve_query(u->context, s->view, b->bytes[i], b->in[i].msg_len, false, &b->query,
+                        &u->spare->ask, on_waiter_done, &reply)) {
     case SERVE_REPLY:
         queue_reply(u, i, &reply);
         return;
@@ -231,7 +238,8 @@ static void take_denied(struct server_udp_socket *s, unsigned i, const struct en
     struct serve_reply reply;
     serve_denied(u->context, s->view, peer, false);
     if (s->view->snapshot && s->view->snapshot->conf.acl_dns_refused &&
-        serve_refusal(u->batch->bytes[i], u->batch->in[i].msg_len, &u->batch->query, &reply) == SERVE_REPLY)
+        serve_refusal(u->batch->bytes[i], u->batch->in[i].msg_len, &u->batch->query, &reply) ==
+            SERVE_REPLY)
         queue_reply(u, i, &reply);
 }
 
@@ -239,8 +247,8 @@ static void take_datagram(struct server_udp_socket *s, unsigned i)
 {
     struct mmsghdr *m = &s->udp->batch->in[i];
     struct endpoint peer;
-    if (endpoint_from_sockaddr(&s->udp->batch->from[i], &peer) < 0 || m->msg_hdr.msg_flags & MSG_TRUNC ||
-        is_loop(s, &peer, &m->msg_hdr)) {
+    if (endpoint_from_sockaddr(&s->udp->batch->from[i], &peer) < 0 ||
+        m->msg_hdr.msg_flags & MSG_TRUNC || is_loop(s, &peer, &m->msg_hdr)) {
         s->udp->context->counters->n_dropped++;
         return;
     }
@@ -300,16 +308,19 @@ static void on_socket_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- sockets ---- */
 
-int server_udp_open(struct server_udp_socket *s, struct server_udp *u, const struct serve_view *view, int fd)
+int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
+                    const struct serve_view *view, int fd)
 {
     *s = (struct server_udp_socket){.udp = u, .view = view, .fd = fd};
     list_init(&s->waiters);
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
     struct endpoint local;
-    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && endpoint_from_sockaddr(&ss, &local) == 0)
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
+        endpoint_from_sockaddr(&ss, &local) == 0)
         s->port = local.port;
-    event_assign(&s->event, u->context->loop->base, fd, EV_READ | EV_PERSIST, on_socket_readable, s);
+    event_assign(&s->event, u->context->loop->base, fd, EV_READ | EV_PERSIST, on_socket_readable,
+                 s);
     if (event_add(&s->event, NULL) == 0)
         return 0;
     close(fd);

@@ -14,9 +14,9 @@ struct udp_batch;
 struct server_udp {
     const struct serve_context *context;
     struct sources *sources;
-    struct udp_batch *batch; /* owned: buffers for one round of recvmmsg(2) and sendmmsg(2) */
+    struct udp_batch *batch;  /* owned: buffers for one round of recvmmsg(2) and sendmmsg(2) */
     struct udp_waiter *spare; /* owned: the next query that waits takes it */
-    struct list waiters;     /* of all sockets, oldest first */
+    struct list waiters;      /* of all sockets, oldest first */
     unsigned n_waiters;
 };
 
@@ -29,13 +29,13 @@ struct server_udp_socket {
     struct list waiters;
 };
 
-int server_udp_init(struct server_udp *u, const struct serve_context *context, struct sources *sources)
-    __attribute__((warn_unused_result)); /* 0 · -ENOMEM */
+int server_udp_init(struct server_udp *u, const struct serve_context *context,
+                    struct sources *sources) __attribute__((warn_unused_result)); /* 0 · -ENOMEM */
 void server_udp_fini(struct server_udp *u); /* after its sockets */
 
 /* @fd: taken, also on failure. 0 · -errno. */
-int server_udp_open(struct server_udp_socket *s, struct server_udp *u, const struct serve_view *view, int fd)
-    __attribute__((warn_unused_result));
+int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
+                    const struct serve_view *view, int fd) __attribute__((warn_unused_result));
 void server_udp_close(struct server_udp_socket *s); /* what waits is forgotten */
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * SipHash-1-3: without the key nobody can find names that meet in one bucket, so a flood of chosen names costs no more
- * than a flood of any. Little-endian words; the hash never leaves the process. No state, any thread.
+ * SipHash-1-3: without the key nobody can find names that meet in one bucket, so a flood of chosen
+ * names costs no more than a flood of any. Little-endian words; the hash never leaves the process.
+ * No state, any thread.
  */
 #include "proxy/dns/siphash.h"
 

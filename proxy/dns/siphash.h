@@ -9,7 +9,8 @@ struct siphash_key {
     uint64_t k0, k1;
 };
 
-/* SipHash-1-3 of @len bytes (Aumasson and Bernstein, 2012; one round a word and three at the end suffice for tables). */
+/* SipHash-1-3 of @len bytes (Aumasson and Bernstein, 2012; one round a word and three at the end
+ * suffice for tables). */
 uint64_t siphash(const struct siphash_key *key, const void *data, size_t len);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * A small table of those clients that have something in flight. Only admitted clients get here, so the hash needs no
- * secret: the address bytes folded are enough. An entry lives while somebody holds it. Belongs to one worker.
+ * A small table of those clients that have something in flight. Only admitted clients get here, so
+ * the hash needs no secret: the address bytes folded are enough. An entry lives while somebody
+ * holds it. Belongs to one worker.
  */
 #include "proxy/dns/sources.h"
 
@@ -34,7 +35,7 @@ struct source *sources_get(struct sources *s, const struct addr *a)
     uint8_t key[16];
     key_of(a, key);
     struct list *bucket = bucket_of(s, key);
-    list_for_each(pos, bucket) {
+    list_for_each (pos, bucket) {
         struct source *source = list_entry(pos, struct source, node);
         if (memcmp(source->key, key, sizeof(key)) == 0) {
             source->n_users++;

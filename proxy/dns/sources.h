@@ -1,4 +1,5 @@
-/* sources - how much each client has of what is limited a client; nothing is kept of those who have nothing. */
+/* sources - how much each client has of what is limited a client; nothing is kept of those who have
+ * nothing. */
 #ifndef PROXY_DNS_SOURCES_H
 #define PROXY_DNS_SOURCES_H
 
@@ -23,7 +24,8 @@ struct sources {
 };
 
 void sources_init(struct sources *s);
-/* The entry of @a, made when there is none; give it back with sources_put(). NULL: out of memory. */
+/* The entry of @a, made when there is none; give it back with sources_put(). NULL: out of memory.
+ */
 struct source *sources_get(struct sources *s, const struct addr *a);
 void sources_put(struct source *source); /* NULL is fine */
 

@@ -1,8 +1,8 @@
 /*
- * What would only leak from a LAN, or could be answered falsely by somebody outside: special-use names get their answer
- * here. localhost is loopback (a CONNECT to it is then refused by the guard, as it must be), the others do not exist.
- * Negative answers carry a SOA, so that clients cache them. No table is built: the last label sorts out nearly all
- * names at once.
+ * What would only leak from a LAN, or could be answered falsely by somebody outside: special-use
+ * names get their answer here. localhost is loopback (a CONNECT to it is then refused by the guard,
+ * as it must be), the others do not exist. Negative answers carry a SOA, so that clients cache
+ * them. No table is built: the last label sorts out nearly all names at once.
  */
 #include "proxy/dns/special.h"
 
@@ -34,7 +34,8 @@ static void split(const struct wire_name *name, struct labels *l)
 }
 
 /* The label @from_end places from the end (0: the last) as text; "" when there are fewer. */
-static const char *label_text(const struct labels *l, unsigned from_end, char buf[static WIRE_LABEL_MAX + 1])
+static const char *label_text(const struct labels *l, unsigned from_end,
+                              char buf[static WIRE_LABEL_MAX + 1])
 {
     buf[0] = '\0';
     if (from_end >= l->n)
@@ -69,14 +70,22 @@ static int octet(const struct labels *l, unsigned from_end)
     return v <= 255 ? v : -1;
 }
 
-/* How many labels the private zone that holds this reverse name has before in-addr.arpa; 0: it is none. */
+/* How many labels the private zone that holds this reverse name has before in-addr.arpa; 0: it is
+ * none. */
 static unsigned ipv4_zone_labels(const struct labels *l)
 {
     static const struct {
         uint8_t n, octets[4];
     } zones[] = {
-        {1, {0}},         {1, {10}},        {1, {127}},        {2, {169, 254}},         {2, {192, 168}},
-        {3, {192, 0, 2}}, {3, {198, 51, 100}}, {3, {203, 0, 113}}, {4, {255, 255, 255, 255}},
+        {1, {0}},
+        {1, {10}},
+        {1, {127}},
+        {2, {169, 254}},
+        {2, {192, 168}},
+        {3, {192, 0, 2}},
+        {3, {198, 51, 100}},
+        {3, {203, 0, 113}},
+        {4, {255, 255, 255, 255}},
     };
     int o[4];
     for (unsigned i = 0; i < 4; i++)
@@ -97,7 +106,13 @@ static unsigned ipv4_zone_labels(const struct labels *l)
 static unsigned ipv6_zone_labels(const struct labels *l)
 {
     static const char *const zones[] = {
-        "00000000000000000000000000000000", "00000000000000000000000000000001", "fd", "fe8", "fe9", "fea", "feb",
+        "00000000000000000000000000000000",
+        "00000000000000000000000000000001",
+        "fd",
+        "fe8",
+        "fe9",
+        "fea",
+        "feb",
         "20010db8",
     };
     for (size_t i = 0; i < sizeof(zones) / sizeof(zones[0]); i++) {
@@ -153,20 +168,22 @@ static bool is_loopback_reverse(const struct labels *l)
     return l->n == 34 && label_is(l, 1, "ip6") && label_is(l, 33, "1") && ipv6_zone_labels(l) == 32;
 }
 
-static int answer_with(const struct answer_key *key, uint16_t type, const uint8_t *data, size_t n_data,
-                       uint64_t now_ms, struct answer **ret)
+static int answer_with(const struct answer_key *key, uint16_t type, const uint8_t *data,
+                       size_t n_data, uint64_t now_ms, struct answer **ret)
 {
-    struct answer_record r = {.type = type, .ttl_s = LOCAL_TTL_S, .data = data, .n_data = (uint16_t)n_data};
+    struct answer_record r = {
+        .type = type, .ttl_s = LOCAL_TTL_S, .data = data, .n_data = (uint16_t)n_data};
     *ret = answer_from_records(key, WIRE_RCODE_NOERROR, &r, 1, now_ms);
     return *ret ? 0 : -ENOMEM;
 }
 
-static int answer_negative(const struct answer_key *key, unsigned rcode, uint8_t zone_at, uint64_t now_ms,
-                           struct answer **ret)
+static int answer_negative(const struct answer_key *key, unsigned rcode, uint8_t zone_at,
+                           uint64_t now_ms, struct answer **ret)
 {
     struct answer_record r = {
         .owner_at = zone_at,
-        .is_authority = key->question.type != WIRE_TYPE_SOA || zone_at != 0 || rcode != WIRE_RCODE_NOERROR,
+        .is_authority =
+            key->question.type != WIRE_TYPE_SOA || zone_at != 0 || rcode != WIRE_RCODE_NOERROR,
         .type = WIRE_TYPE_SOA,
         .ttl_s = LOCAL_TTL_S,
         .data = soa_data,
@@ -195,9 +212,11 @@ int special_answer(const struct answer_key *key, uint64_t now_ms, struct answer 
     if (kind == KIND_EMPTY && type == WIRE_TYPE_PTR && is_loopback_reverse(&l))
         return answer_with(key, type, localhost_name, sizeof(localhost_name), now_ms, ret_answer);
     /* RFC 8375 section 4: the proof that home.arpa is insecure comes from above. */
-    if (kind == KIND_EMPTY && type == WIRE_TYPE_DS && key->flags & ANSWER_KEY_DO && label_is(&l, 1, "home") &&
-        l.n == 2)
+    if (kind == KIND_EMPTY && type == WIRE_TYPE_DS && key->flags & ANSWER_KEY_DO &&
+        label_is(&l, 1, "home") && l.n == 2)
         return SPECIAL_NOT;
-    bool exists = kind == KIND_LOOPBACK || (kind == KIND_EMPTY && (zone_at == 0 || is_loopback_reverse(&l)));
-    return answer_negative(key, exists ? WIRE_RCODE_NOERROR : WIRE_RCODE_NXDOMAIN, zone_at, now_ms, ret_answer);
+    bool exists =
+        kind == KIND_LOOPBACK || (kind == KIND_EMPTY && (zone_at == 0 || is_loopback_reverse(&l)));
+    return answer_negative(key, exists ? WIRE_RCODE_NOERROR : WIRE_RCODE_NXDOMAIN, zone_at, now_ms,
+                           ret_answer);
 }

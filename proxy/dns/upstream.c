@@ -1,9 +1,10 @@
 /*
- * One exchange with one name server, made hard to answer for anybody else: a new connected UDP socket each time (the kernel
- * draws its port at random from ip_local_port_range, some 28,000, and checks address and port of what comes in), a 16-bit
- * id from getrandom(2), and a full check of the reply. A packet that fails the check is no answer and no error: the
- * wait goes on. Many such packets mean that somebody guesses; then TCP ends the game (RFC 5452 section 9.3).
- * An exchange sends once: resending, other servers and their order are the resolver's. Belongs to one worker.
+ * One exchange with one name server, made hard to answer for anybody else: a new connected UDP
+ * socket each time (the kernel draws its port at random from ip_local_port_range, some 28,000, and
+ * checks address and port of what comes in), a 16-bit id from getrandom(2), and a full check of the
+ * reply. A packet that fails the check is no answer and no error: the wait goes on. Many such
+ * packets mean that somebody guesses; then TCP ends the game (RFC 5452 section 9.3). An exchange
+ * sends once: resending, other servers and their order are the resolver's. Belongs to one worker.
  */
 #include "proxy/dns/upstream.h"
 
@@ -93,10 +94,27 @@ static int watch(struct upstream *x, short what, event_callback_fn callback)
     return event_add(&x->event, NULL) < 0 ? -ENOMEM : 0;
 }
 
+/* draft-vixie-dnsext-dns0x20: a bit more to guess for every letter. */
+static int randomise_case(struct upstream *x)
+{
+    struct wire_name *name = &x->question.name;
+    uint8_t bits[WIRE_NAME_MAX / 8 + 1];
+    int rc = upstream_random(x->env, bits, sizeof(bits));
+    for (size_t i = 0; rc == 0 && i < name->len; i++) {
+        uint8_t c = name->bytes[i] | 0x20;
+        if (c >= 'a' && c <= 'z' &&
+            name->bytes[i] > WIRE_LABEL_MAX) /* a length byte is no letter */
+            name->bytes[i] = bits[i / 8] >> i % 8 & 1 ? c : c & ~0x20;
+    }
+    return rc;
+}
+
 /* A connected socket with a new id to go with it. EINPROGRESS is success. */
 static int open_socket(struct upstream *x, int type)
 {
     int rc = upstream_random(x->env, &x->ask.id, sizeof(x->ask.id));
+    if (rc == 0 && x->random_case && type == SOCK_DGRAM)
+        rc = randomise_case(x);
     if (rc < 0)
         return rc;
     int fd = egress_socket(x->egress, &x->server, type);
@@ -136,18 +154,28 @@ static void turn_to_tcp(struct upstream *x)
 
 /* ---- UDP ---- */
 
+/* Not an answer. Returns whether the wait goes on. */
+static bool take_wrong(struct upstream *x, size_t n)
+{
+    struct upstream_env *env = x->env;
+    env->counters.n_wrong++;
+    if (x->random_case && wire_reply_check(env->datagram, n, &x->ask, false, &env->reply) == 0)
+        env->counters.n_case++;
+    else if (++x->n_wrong < UPSTREAM_WRONG_MAX)
+        return true;
+    else
+        env->counters.n_suspicious++;
+    turn_to_tcp(x);
+    return false;
+}
+
 /* Returns whether more may be read from this socket. */
 static bool take_datagram(struct upstream *x, size_t n)
 {
     struct upstream_env *env = x->env;
-    int rc = wire_reply_check(env->datagram, n, &x->ask, x->exact_case, &env->reply);
-    if (rc != 0) {
-        env->counters.n_wrong++;
-        if (++x->n_wrong < UPSTREAM_WRONG_MAX)
-            return true;
-        env->counters.n_suspicious++;
-        turn_to_tcp(x);
-    } else if (env->reply.is_truncated) {
+    if (wire_reply_check(env->datagram, n, &x->ask, x->random_case, &env->reply) != 0)
+        return take_wrong(x, n);
+    if (env->reply.is_truncated) {
         env->counters.n_truncated++;
         turn_to_tcp(x);
     } else {
@@ -197,14 +225,15 @@ static int start_udp(struct upstream *x)
 
 static bool is_refusal(int error)
 {
-    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == ETIMEDOUT;
+    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH ||
+           error == ETIMEDOUT;
 }
 
 static void take_message(struct upstream *x)
 {
     struct wire_reply *reply = &x->env->reply;
     size_t len = wire_get16(x->prefix);
-    if (wire_reply_check(x->message, len, &x->ask, x->exact_case, reply) != 0) {
+    if (wire_reply_check(x->message, len, &x->ask, false, reply) != 0) {
         x->env->counters.n_wrong++;
         finish(x, UPSTREAM_BROKEN);
     } else if (reply->is_truncated) {
@@ -214,7 +243,8 @@ static void take_message(struct upstream *x)
     }
 }
 
-/* What is still to be read: the rest of the prefix, then the rest of the message. NULL: no memory, or too short. */
+/* What is still to be read: the rest of the prefix, then the rest of the message. NULL: no memory,
+ * or too short. */
 static uint8_t *next_part(struct upstream *x, size_t *ret_len)
 {
     if (x->n_read < PREFIX_BYTES) {
@@ -282,8 +312,8 @@ static void on_tcp_writable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the beginning ---- */
 
-int upstream_start(struct upstream *x, struct upstream_env *env, const struct upstream_request *request,
-                   upstream_done_fn done)
+int upstream_start(struct upstream *x, struct upstream_env *env,
+                   const struct upstream_request *request, upstream_done_fn done)
 {
     *x = (struct upstream){
         .env = env,
@@ -294,7 +324,7 @@ int upstream_start(struct upstream *x, struct upstream_env *env, const struct up
                 .checking_disabled = request->checking_disabled,
                 .authentic_data = request->authentic_data,
                 .without_opt = request->without_opt},
-        .exact_case = request->exact_case,
+        .random_case = request->random_case,
         .fd = -1,
         .started_ms = loop_now_ms(env->loop),
         .done = done,

@@ -1,4 +1,5 @@
-/* upstream - one question to one name server: UDP from a fresh socket, then TCP where that is needed. */
+/* upstream - one question to one name server: UDP from a fresh socket, then TCP where that is
+ * needed. */
 #ifndef PROXY_DNS_UPSTREAM_H
 #define PROXY_DNS_UPSTREAM_H
 
@@ -17,10 +18,11 @@
 enum { UPSTREAM_WRONG_MAX = 20, UPSTREAM_RANDOM_BYTES = 512 };
 
 struct upstream_counters {
-    uint64_t n_udp, n_tcp;   /* exchanges begun by each */
-    uint64_t n_wrong;        /* packets that answered nothing we asked, or malformed */
-    uint64_t n_truncated;    /* to TCP since TC was set */
-    uint64_t n_suspicious;   /* to TCP since too many packets were wrong */
+    uint64_t n_udp, n_tcp; /* exchanges begun by each */
+    uint64_t n_wrong;      /* packets that answered nothing we asked, or malformed */
+    uint64_t n_truncated;  /* to TCP since TC was set */
+    uint64_t n_suspicious; /* to TCP since too many packets were wrong */
+    uint64_t n_case;       /* to TCP since only the case of the question was wrong (0x20) */
 };
 
 /* What the exchanges of a worker share. */
@@ -29,14 +31,15 @@ struct upstream_env {
     struct upstream_counters counters;
     uint8_t random[UPSTREAM_RANDOM_BYTES]; /* from getrandom(2), used once */
     size_t n_random;
-    struct wire_reply reply;             /* scratch: of the reply being handed over */
-    uint8_t datagram[WIRE_MESSAGE_MAX];  /* scratch: what recv(2) gave */
+    struct wire_reply reply;            /* scratch: of the reply being handed over */
+    uint8_t datagram[WIRE_MESSAGE_MAX]; /* scratch: what recv(2) gave */
 };
 
 struct upstream_env *upstream_env_new(struct loop *loop); /* NULL: out of memory */
 struct upstream_env *upstream_env_free(struct upstream_env *env);
 /* @n <= UPSTREAM_RANDOM_BYTES bytes nobody can guess. 0 · -errno of getrandom(2). */
-int upstream_random(struct upstream_env *env, void *ret_bytes, size_t n) __attribute__((warn_unused_result));
+int upstream_random(struct upstream_env *env, void *ret_bytes, size_t n)
+    __attribute__((warn_unused_result));
 
 enum upstream_outcome {
     UPSTREAM_REPLY = 1, /* complete, checked, not truncated; any code */
@@ -46,18 +49,19 @@ enum upstream_outcome {
 };
 
 struct upstream;
-/* Once, later, unless cancelled. The exchange is over: it may be freed or started again. @reply and @msg: valid for the
- * call, only with UPSTREAM_REPLY. */
-typedef void (*upstream_done_fn)(struct upstream *x, enum upstream_outcome outcome, const struct wire_reply *reply,
-                                 const uint8_t *msg);
+/* Once, later, unless cancelled. The exchange is over: it may be freed or started again. @reply and
+ * @msg: valid for the call, only with UPSTREAM_REPLY. */
+typedef void (*upstream_done_fn)(struct upstream *x, enum upstream_outcome outcome,
+                                 const struct wire_reply *reply, const uint8_t *msg);
 
 struct upstream_request {
-    const struct egress *egress; /* borrowed until the exchange is over */
-    const struct endpoint *server; /* copied */
+    const struct egress *egress;          /* borrowed until the exchange is over */
+    const struct endpoint *server;        /* copied */
     const struct wire_question *question; /* copied */
     bool wants_dnssec, checking_disabled, authentic_data, without_opt;
-    bool exact_case; /* 0x20: the reply's question must match byte by byte */
-    bool by_tcp;     /* no UDP first */
+    bool random_case; /* 0x20: the question goes out in random case and must come back byte by byte
+                       */
+    bool by_tcp;      /* no UDP first */
     uint64_t limit_ms;
 };
 
@@ -68,7 +72,7 @@ struct upstream {
     struct endpoint server;
     struct wire_question question;
     struct wire_ask ask;
-    bool exact_case;
+    bool random_case;
     bool is_tcp;
     int fd; /* owned; -1: over */
     struct event event;
@@ -85,14 +89,17 @@ struct upstream {
 
 /**
  * upstream_start - send the question and wait for an answer to it
- * Each start has a new socket, so a new port of the kernel's random choice, and a new id. What does not answer the
- * question is ignored and waited on; after UPSTREAM_WRONG_MAX of those, or TC, the same server is asked by TCP.
+ * Each start has a new socket, so a new port of the kernel's random choice, and a new id. What does
+ * not answer the question is ignored and waited on; after UPSTREAM_WRONG_MAX of those, or TC, the
+ * same server is asked by TCP, and also when with @random_case an answer is right but for its case:
+ * the server may not keep it, or somebody guessed well.
  *
- * Returns: 0 @done will be called once, later · -errno nothing was started (-EMFILE, -ENETUNREACH, -ECONNREFUSED, ...).
- * Source:  RFC 5452 sections 9.1 to 9.3, RFC 7766 sections 5 and 8.
+ * Returns: 0 @done will be called once, later · -errno nothing was started (-EMFILE, -ENETUNREACH,
+ * -ECONNREFUSED, ...). Source:  RFC 5452 sections 9.1 to 9.3, RFC 7766 sections 5 and 8.
  */
-int upstream_start(struct upstream *x, struct upstream_env *env, const struct upstream_request *request,
-                   upstream_done_fn done) __attribute__((warn_unused_result));
+int upstream_start(struct upstream *x, struct upstream_env *env,
+                   const struct upstream_request *request, upstream_done_fn done)
+    __attribute__((warn_unused_result));
 void upstream_cancel(struct upstream *x); /* any state after upstream_start(); done stays silent */
 
 #endif

@@ -1,9 +1,11 @@
 /*
- * DNS messages (RFC 1035, 6891) read with suspicion: each offset is checked before it is used; a compression pointer must
- * lead to something before all that was read of its name, so no name loops, and in a reply not to bytes that change when it
- * is sent on, so that what is valid once stays it; nothing is allocated or sized by a count that a peer wrote. Records are walked, not understood: RDATA passes byte for byte (RFC 3597), only those types of RFC
- * 1035 that may hold compressed names are looked into, since a reader behind us will follow the pointers.
- * Not here: what an answer means for a cache (answer), who may have sent it (upstream).
+ * DNS messages (RFC 1035, 6891) read with suspicion: each offset is checked before it is used; a
+ * compression pointer must lead to something before all that was read of its name, so no name
+ * loops, and in a reply not to bytes that change when it is sent on, so that what is valid once
+ * stays it; nothing is allocated or sized by a count that a peer wrote. Records are walked, not
+ * understood: RDATA passes byte for byte (RFC 3597), only those types of RFC 1035 that may hold
+ * compressed names are looked into, since a reader behind us will follow the pointers. Not here:
+ * what an answer means for a cache (answer), who may have sent it (upstream).
  */
 #include "proxy/dns/wire.h"
 
@@ -16,7 +18,8 @@ enum { POINTER_BITS = 0xc0, RECORD_FIXED_BYTES = 10, OPTION_EDE = 15, EDNS_DO = 
 
 /* ---- names ---- */
 
-/* Whether [from, to) holds bytes of a reply that change when it is sent on: a TTL, or the type in the question. */
+/* Whether [from, to) holds bytes of a reply that change when it is sent on: a TTL, or the type in
+ * the question. */
 static bool is_patched(const struct wire_reply *reply, size_t from, size_t to)
 {
     if (from < reply->question_end && to > reply->question_end - 4)
@@ -32,7 +35,8 @@ static bool is_patched(const struct wire_reply *reply, size_t from, size_t to)
     return low < reply->n_ttls && reply->ttl_at[low] < to;
 }
 
-/* @reply: the part of a message that was read so far; a name then must not reach into what is patched. NULL: any. */
+/* @reply: the part of a message that was read so far; a name then must not reach into what is
+ * patched. NULL: any. */
 static int read_name(const uint8_t *msg, size_t len, size_t *at, struct wire_name *ret_name,
                      const struct wire_reply *reply)
 {
@@ -44,7 +48,8 @@ static int read_name(const uint8_t *msg, size_t len, size_t *at, struct wire_nam
         uint8_t label = msg[pos];
         bool is_pointer = (label & POINTER_BITS) == POINTER_BITS;
         size_t end = pos + (is_pointer ? 2 : 1u + label);
-        if ((!is_pointer && label & POINTER_BITS) || end > len || (after && reply && is_patched(reply, pos, end)))
+        if ((!is_pointer && label & POINTER_BITS) || end > len ||
+            (after && reply && is_patched(reply, pos, end)))
             return -EBADMSG;
         if (is_pointer) {
             size_t target = wire_get16(msg + pos) & 0x3fff;
@@ -96,7 +101,8 @@ static size_t read_char(const char *text, size_t len, uint8_t *ret_byte)
     }
     if (len < 4 || !is_digit(text[2]) || !is_digit(text[3]))
         return 0;
-    unsigned v = (unsigned)(text[1] - '0') * 100 + (unsigned)(text[2] - '0') * 10 + (unsigned)(text[3] - '0');
+    unsigned v = (unsigned)(text[1] - '0') * 100 + (unsigned)(text[2] - '0') * 10 +
+                 (unsigned)(text[3] - '0');
     *ret_byte = (uint8_t)v;
     return v <= 255 ? 4 : 0;
 }
@@ -137,8 +143,8 @@ int wire_name_from_text(const char *text, size_t len, struct wire_name *ret_name
 
 static size_t write_char(char *at, uint8_t byte)
 {
-    if (byte == '.' || byte == '\\' || byte == '"' || byte == ';' || byte == '@' || byte == '$' || byte == '(' ||
-        byte == ')') {
+    if (byte == '.' || byte == '\\' || byte == '"' || byte == ';' || byte == '@' || byte == '$' ||
+        byte == '(' || byte == ')') {
         at[0] = '\\';
         at[1] = (char)byte;
         return 2;
@@ -224,8 +230,8 @@ struct record {
 };
 
 /* The record at *at; @ret_owner may be NULL; @reply as in read_name(). */
-static int read_record(const uint8_t *msg, size_t len, size_t *at, struct record *r, struct wire_name *ret_owner,
-                       const struct wire_reply *reply)
+static int read_record(const uint8_t *msg, size_t len, size_t *at, struct record *r,
+                       struct wire_name *ret_owner, const struct wire_reply *reply)
 {
     r->at = *at;
     if (read_name(msg, len, at, ret_owner, reply) < 0 || len - *at < RECORD_FIXED_BYTES)
@@ -277,7 +283,8 @@ static const struct layout *find_layout(uint16_t type)
     return NULL;
 }
 
-static bool is_data_valid(const uint8_t *msg, const struct record *r, const struct wire_reply *reply)
+static bool is_data_valid(const uint8_t *msg, const struct record *r,
+                          const struct wire_reply *reply)
 {
     if (r->class == WIRE_CLASS_IN && r->type == WIRE_TYPE_A)
         return r->n_data == 4;
@@ -324,7 +331,8 @@ static bool is_signature(const uint8_t *msg, const struct record *r)
 
 static int read_query_records(const uint8_t *msg, size_t len, size_t at, struct wire_query *q)
 {
-    unsigned n_before = wire_get16(msg + 6) + wire_get16(msg + 8), n = n_before + wire_get16(msg + 10);
+    unsigned n_before = wire_get16(msg + 6) + wire_get16(msg + 8),
+             n = n_before + wire_get16(msg + 10);
     int outcome = 0;
     for (unsigned i = 0; i < n; i++) {
         struct record r;
@@ -347,7 +355,8 @@ static int read_query_records(const uint8_t *msg, size_t len, size_t at, struct 
 static int read_question(const uint8_t *msg, size_t len, size_t *at, struct wire_question *ret)
 {
     size_t start = *at;
-    if (wire_name_read(msg, len, at, &ret->name) < 0 || *at - start != ret->name.len || len - *at < 4)
+    if (wire_name_read(msg, len, at, &ret->name) < 0 || *at - start != ret->name.len ||
+        len - *at < 4)
         return -EBADMSG;
     ret->type = wire_get16(msg + *at);
     ret->class = wire_get16(msg + *at + 2);
@@ -403,7 +412,8 @@ size_t wire_opt_write(uint8_t *at, unsigned rcode, bool wants_dnssec, int ede)
 
 size_t wire_error_write(const struct wire_query *q, unsigned rcode, int ede, uint8_t *buf)
 {
-    unsigned flags = WIRE_FLAG_QR | (q->flags & (WIRE_OPCODE_MASK | WIRE_FLAG_RD | WIRE_FLAG_CD)) | WIRE_FLAG_RA;
+    unsigned flags =
+        WIRE_FLAG_QR | (q->flags & (WIRE_OPCODE_MASK | WIRE_FLAG_RD | WIRE_FLAG_CD)) | WIRE_FLAG_RA;
     memset(buf, 0, WIRE_HEADER_BYTES);
     wire_put16(buf, q->id);
     wire_put16(buf + 2, flags | (rcode & WIRE_RCODE_MASK));
@@ -437,14 +447,15 @@ size_t wire_ask_write(const struct wire_ask *ask, uint8_t *buf)
     return len;
 }
 
-static bool is_question_of(const uint8_t *msg, size_t len, size_t *at, const struct wire_question *want,
-                           bool exact_case)
+static bool is_question_of(const uint8_t *msg, size_t len, size_t *at,
+                           const struct wire_question *want, bool exact_case)
 {
     struct wire_question got;
     if (read_question(msg, len, at, &got) < 0)
         return false;
     return got.type == want->type && got.class == want->class &&
-           (exact_case ? wire_name_equal_exact(&got.name, &want->name) : wire_name_equal(&got.name, &want->name));
+           (exact_case ? wire_name_equal_exact(&got.name, &want->name)
+                       : wire_name_equal(&got.name, &want->name));
 }
 
 enum section { SECTION_ANSWER, SECTION_AUTHORITY, SECTION_ADDITIONAL };
@@ -463,15 +474,16 @@ static void note_record(const uint8_t *msg, const struct record *r, enum section
     }
 }
 
-/* What is not part of the data: OPT and signatures of the transaction. All that stands behind is left out too, since
- * moving it would break pointers; additional data may be left out (RFC 2181 section 9). */
+/* What is not part of the data: OPT and signatures of the transaction. All that stands behind is
+ * left out too, since moving it would break pointers; additional data may be left out (RFC 2181
+ * section 9). */
 static bool ends_the_data(const uint8_t *msg, const struct record *r)
 {
     return r->type == WIRE_TYPE_OPT || is_signature(msg, r);
 }
 
-static int read_reply_records(const uint8_t *msg, size_t len, size_t at, const struct wire_question *want,
-                              struct wire_reply *ret)
+static int read_reply_records(const uint8_t *msg, size_t len, size_t at,
+                              const struct wire_question *want, struct wire_reply *ret)
 {
     uint16_t *counts[] = {&ret->n_answer, &ret->n_authority, &ret->n_additional};
     bool is_kept = true, has_opt = false;
@@ -548,8 +560,8 @@ struct hop {
     unsigned n_addrs;
 };
 
-static int walk_hop(const uint8_t *msg, size_t len, size_t at, unsigned n_answer, unsigned type, struct hop *hop,
-                    struct addr *addrs, unsigned max)
+static int walk_hop(const uint8_t *msg, size_t len, size_t at, unsigned n_answer, unsigned type,
+                    struct hop *hop, struct addr *addrs, unsigned max)
 {
     for (unsigned i = 0; i < n_answer; i++) {
         struct record r;
@@ -571,8 +583,8 @@ static int walk_hop(const uint8_t *msg, size_t len, size_t at, unsigned n_answer
     return 0;
 }
 
-int wire_addresses(const uint8_t *msg, size_t len, unsigned n_answer, unsigned type, struct addr *ret_addrs,
-                   unsigned max)
+int wire_addresses(const uint8_t *msg, size_t len, unsigned n_answer, unsigned type,
+                   struct addr *ret_addrs, unsigned max)
 {
     struct wire_question question;
     struct hop hop = {.has_alias = false};

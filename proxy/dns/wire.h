@@ -10,11 +10,12 @@
 
 enum {
     WIRE_HEADER_BYTES = 12,
-    WIRE_NAME_MAX = 255,       /* RFC 1035 section 2.3.4, length bytes and root included */
+    WIRE_NAME_MAX = 255, /* RFC 1035 section 2.3.4, length bytes and root included */
     WIRE_LABEL_MAX = 63,
     WIRE_NAME_TEXT_MAX = 1024, /* every byte as \DDD, and the NUL */
     WIRE_MESSAGE_MAX = 65535,
-    WIRE_UDP_MIN = 512,    /* without OPT, RFC 1035; and what smaller sizes count as, RFC 6891 section 6.2.3 */
+    WIRE_UDP_MIN =
+        512, /* without OPT, RFC 1035; and what smaller sizes count as, RFC 6891 section 6.2.3 */
     WIRE_UDP_BYTES = 1232, /* what we announce and the most we send by UDP */
     WIRE_OPT_BYTES = 11,   /* an OPT record without options */
     WIRE_EDE_BYTES = 6,    /* one extended error without text, RFC 8914 */
@@ -77,7 +78,8 @@ enum {
     WIRE_EDE_NO_REACHABLE = 22,
 };
 
-/* A name in wire form: labels and root, never compressed. Always valid: only the functions below make one. */
+/* A name in wire form: labels and root, never compressed. Always valid: only the functions below
+ * make one. */
 struct wire_name {
     uint8_t len; /* 1..255 */
     uint8_t bytes[WIRE_NAME_MAX];
@@ -112,23 +114,27 @@ static inline void wire_put32(uint8_t *p, uint32_t v)
 
 /**
  * wire_name_read - the name at *at, compression undone
- * @at: moved behind the name on success. Pointers go strictly backwards, so their number is bounded; @ret_name may be
- *      NULL when only validity matters.
- * Returns: 0 · -EBADMSG (label type, length, pointer, past the end of @len).
+ * @at: moved behind the name on success. Pointers go strictly backwards, so their number is
+ * bounded; @ret_name may be NULL when only validity matters. Returns: 0 · -EBADMSG (label type,
+ * length, pointer, past the end of @len).
  */
 int wire_name_read(const uint8_t *msg, size_t len, size_t *at, struct wire_name *ret_name)
     __attribute__((warn_unused_result));
-/* Master file text, final dot optional, \. and \DDD understood; "." and "" are the root. 0 · -EINVAL. */
+/* Master file text, final dot optional, \. and \DDD understood; "." and "" are the root. 0 ·
+ * -EINVAL. */
 int wire_name_from_text(const char *text, size_t len, struct wire_name *ret_name)
     __attribute__((warn_unused_result));
-/* The other way, without the final dot ("." for the root); gives the same name when read back. Returns @buf. */
+/* The other way, without the final dot ("." for the root); gives the same name when read back.
+ * Returns @buf. */
 const char *wire_name_text(const struct wire_name *n, char buf[static WIRE_NAME_TEXT_MAX]);
 /* ASCII letters only (RFC 4343). */
 void wire_name_lower(struct wire_name *n);
 bool wire_name_equal(const struct wire_name *a, const struct wire_name *b);       /* case ignored */
 bool wire_name_equal_exact(const struct wire_name *a, const struct wire_name *b); /* byte by byte */
-/* Whether @n is @suffix or below it (whole labels; case ignored). ret_at: where the suffix begins in n->bytes. */
-bool wire_name_has_suffix(const struct wire_name *n, const struct wire_name *suffix, size_t *ret_at);
+/* Whether @n is @suffix or below it (whole labels; case ignored). ret_at: where the suffix begins
+ * in n->bytes. */
+bool wire_name_has_suffix(const struct wire_name *n, const struct wire_name *suffix,
+                          size_t *ret_at);
 
 /* ---- queries of clients ---- */
 
@@ -141,12 +147,12 @@ enum wire_query_outcome {
 
 struct wire_query {
     uint16_t id;
-    uint16_t flags;         /* as received */
-    uint16_t udp_size;      /* 512 without OPT, never less */
-    bool has_question;      /* question below is valid; false for some errors */
+    uint16_t flags;    /* as received */
+    uint16_t udp_size; /* 512 without OPT, never less */
+    bool has_question; /* question below is valid; false for some errors */
     bool has_opt;
-    bool wants_dnssec;      /* DO */
-    bool has_signature;     /* TSIG or SIG(0) */
+    bool wants_dnssec;             /* DO */
+    bool has_signature;            /* TSIG or SIG(0) */
     struct wire_question question; /* case as asked */
 };
 
@@ -158,10 +164,12 @@ struct wire_query {
  */
 int wire_query_parse(const uint8_t *msg, size_t len, struct wire_query *ret)
     __attribute__((warn_unused_result));
-/* An answer without records: header, question if there is one, OPT if the query had one. @ede: WIRE_EDE_NONE or a code.
+/* An answer without records: header, question if there is one, OPT if the query had one. @ede:
+ * WIRE_EDE_NONE or a code.
  * @buf holds WIRE_QUERY_MAX + WIRE_EDE_BYTES. Returns its length. */
 size_t wire_error_write(const struct wire_query *q, unsigned rcode, int ede, uint8_t *buf);
-/* Appends our OPT; the caller adjusts ARCOUNT. Returns its length, at most WIRE_OPT_BYTES + WIRE_EDE_BYTES. */
+/* Appends our OPT; the caller adjusts ARCOUNT. Returns its length, at most WIRE_OPT_BYTES +
+ * WIRE_EDE_BYTES. */
 size_t wire_opt_write(uint8_t *at, unsigned rcode, bool wants_dnssec, int ede);
 
 /* ---- our queries and the replies to them ---- */
@@ -169,9 +177,9 @@ size_t wire_opt_write(uint8_t *at, unsigned rcode, bool wants_dnssec, int ede);
 struct wire_ask {
     const struct wire_question *question;
     uint16_t id;
-    bool wants_dnssec;     /* DO */
+    bool wants_dnssec;      /* DO */
     bool checking_disabled; /* CD */
-    bool authentic_data;   /* AD */
+    bool authentic_data;    /* AD */
     bool without_opt;
 };
 
@@ -185,13 +193,13 @@ enum wire_reply_outcome {
 
 struct wire_reply {
     uint16_t flags;
-    unsigned rcode;       /* with the upper bits of OPT */
-    bool is_truncated;    /* TC: nothing below is valid */
-    bool has_cname;       /* in the answer section */
-    bool has_wanted;      /* a record of the asked type in the answer section */
-    bool has_soa;         /* in the authority section */
+    unsigned rcode;    /* with the upper bits of OPT */
+    bool is_truncated; /* TC: nothing below is valid */
+    bool has_cname;    /* in the answer section */
+    bool has_wanted;   /* a record of the asked type in the answer section */
+    bool has_soa;      /* in the authority section */
     uint32_t soa_minimum_s;
-    uint32_t min_ttl_s;   /* of all records kept; UINT32_MAX without any */
+    uint32_t min_ttl_s;                           /* of all records kept; UINT32_MAX without any */
     uint16_t n_answer, n_authority, n_additional; /* kept: without OPT and what stands behind it */
     size_t question_end;
     size_t additional_at; /* where the additional section begins */
@@ -210,10 +218,11 @@ int wire_reply_check(const uint8_t *msg, size_t len, const struct wire_ask *ask,
 
 /**
  * wire_addresses - the A or AAAA records that the chain of CNAMEs from the question leads to
- * @msg: checked by wire_reply_check(). @type: WIRE_TYPE_A or WIRE_TYPE_AAAA. Records off the chain are not looked at.
- * Returns: how many were stored, at most @max · -ELOOP the chain is longer than WIRE_CHAIN_MAX · -EBADMSG.
+ * @msg: checked by wire_reply_check(). @type: WIRE_TYPE_A or WIRE_TYPE_AAAA. Records off the chain
+ * are not looked at. Returns: how many were stored, at most @max · -ELOOP the chain is longer than
+ * WIRE_CHAIN_MAX · -EBADMSG.
  */
-int wire_addresses(const uint8_t *msg, size_t len, unsigned n_answer, unsigned type, struct addr *ret_addrs,
-                   unsigned max) __attribute__((warn_unused_result));
+int wire_addresses(const uint8_t *msg, size_t len, unsigned n_answer, unsigned type,
+                   struct addr *ret_addrs, unsigned max) __attribute__((warn_unused_result));
 
 #endif

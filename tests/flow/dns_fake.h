@@ -1,4 +1,5 @@
-/* dns_fake - a scripted name server on 127.0.0.1 in the loop of the test, UDP and TCP on one port. */
+/* dns_fake - a scripted name server on 127.0.0.1 in the loop of the test, UDP and TCP on one port.
+ */
 #ifndef TESTS_FLOW_DNS_FAKE_H
 #define TESTS_FLOW_DNS_FAKE_H
 
@@ -54,7 +55,8 @@ struct fake {
 static inline void fake_send(struct fake_query *q, const uint8_t *msg, size_t len)
 {
     if (!q->is_tcp) {
-        cr_assert_eq(sendto(q->fd, msg, len, 0, (struct sockaddr *)&q->from, q->n_from), (ssize_t)len);
+        cr_assert_eq(sendto(q->fd, msg, len, 0, (struct sockaddr *)&q->from, q->n_from),
+                     (ssize_t)len);
         return;
     }
     uint8_t *framed = malloc(len + 2);
@@ -67,7 +69,8 @@ static inline void fake_send(struct fake_query *q, const uint8_t *msg, size_t le
 static inline void fake_take(struct fake *f)
 {
     struct fake_query *q = &f->query;
-    cr_assert_eq(wire_query_parse(q->msg, q->len, &q->parsed), 0, "the query sent upstream is not valid");
+    cr_assert_eq(wire_query_parse(q->msg, q->len, &q->parsed), 0,
+                 "the query sent upstream is not valid");
     q->fake = f;
     q->n = f->n_udp + f->n_tcp;
     if (f->script)
@@ -233,8 +236,8 @@ static inline void reply_begin(struct fake_reply *r, const struct fake_query *q,
 }
 
 /* @section: 0 answer, 1 authority, 2 additional. @owner NULL: the question's name. */
-static inline void reply_add(struct fake_reply *r, unsigned section, const char *owner, unsigned type, uint32_t ttl,
-                             const void *data, size_t n_data)
+static inline void reply_add(struct fake_reply *r, unsigned section, const char *owner,
+                             unsigned type, uint32_t ttl, const void *data, size_t n_data)
 {
     uint8_t *count = r->msg + 6 + 2 * section;
     wire_put16(count, wire_get16(count) + 1u);
@@ -269,15 +272,16 @@ static inline void reply_add_aaaa(struct fake_reply *r, uint32_t ttl, uint8_t la
     reply_add(r, 0, NULL, WIRE_TYPE_AAAA, ttl, data, sizeof(data));
 }
 
-static inline void reply_add_name(struct fake_reply *r, unsigned section, const char *owner, unsigned type,
-                                  uint32_t ttl, const char *target)
+static inline void reply_add_name(struct fake_reply *r, unsigned section, const char *owner,
+                                  unsigned type, uint32_t ttl, const char *target)
 {
     struct wire_name name;
     cr_assert_eq(wire_name_from_text(target, strlen(target), &name), 0);
     reply_add(r, section, owner, type, ttl, name.bytes, name.len);
 }
 
-static inline void reply_add_soa(struct fake_reply *r, const char *owner, uint32_t ttl, uint32_t minimum)
+static inline void reply_add_soa(struct fake_reply *r, const char *owner, uint32_t ttl,
+                                 uint32_t minimum)
 {
     uint8_t data[2 + 20] = {0};
     wire_put32(data + 18, minimum);

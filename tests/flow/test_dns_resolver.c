@@ -1,6 +1,7 @@
 /*
- * The resolver and the look-up on a real loop, against scripted name servers on 127.0.0.1. Case ids are those of the
- * abuse list (U..) and of the DNS checklist (B..). The clock is the real one; all limits are short.
+ * The resolver and the look-up on a real loop, against scripted name servers on 127.0.0.1. Case ids
+ * are those of the abuse list (U..) and of the DNS checklist (B..). The clock is the real one; all
+ * limits are short.
  */
 #include "proxy/dns/resolver.h"
 
@@ -58,7 +59,8 @@ static void rig_free(struct rig *rig)
     free(rig);
 }
 
-/* Rows are handed over by number: a test runs in a process of its own, where pointers of this one mean nothing. */
+/* Rows are handed over by number: a test runs in a process of its own, where pointers of this one
+ * mean nothing. */
 static struct criterion_test_params row_numbers(size_t n)
 {
     static unsigned numbers[64];
@@ -193,7 +195,8 @@ Test(dns_resolver, ask_start__joins__when_same_question_in_flight)
     struct rig *rig = rig_new(script_answers, NULL);
     static struct asker askers[N];
     for (unsigned i = 0; i < N; i++) {
-        struct resolver_request request = request_of(i % 2 ? "www.example" : "Www.Example", WIRE_TYPE_A);
+        struct resolver_request request =
+            request_of(i % 2 ? "www.example" : "Www.Example", WIRE_TYPE_A);
         cr_assert_eq(start(rig, &askers[i], &request), 0);
     }
     cr_assert(run_until(&rig->loop, &askers[N - 1].is_done, 2000));
@@ -245,7 +248,9 @@ static void on_first_done(struct resolver_ask *ask, const struct resolver_result
     resolver_ask_cancel(&c->second.ask);
     struct resolver_request request = request_of("other.example", WIRE_TYPE_A);
     struct resolver_result again;
-    cr_assert_eq(resolver_ask_start(&a->ask, &c->rig->resolver, c->rig->group, &request, on_done, &again), 0);
+    cr_assert_eq(
+        resolver_ask_start(&a->ask, &c->rig->resolver, c->rig->group, &request, on_done, &again),
+        0);
     a->is_done = false;
 }
 
@@ -255,8 +260,12 @@ Test(dns_resolver, done__may_cancel_others_and_ask_again__in_it)
     struct canceller c = {.rig = rig};
     struct resolver_request request = request_of("www.example", WIRE_TYPE_A);
     struct resolver_result result;
-    cr_assert_eq(resolver_ask_start(&c.first.ask, &rig->resolver, rig->group, &request, on_first_done, &result), 0);
-    cr_assert_eq(resolver_ask_start(&c.second.ask, &rig->resolver, rig->group, &request, on_done, &result), 0);
+    cr_assert_eq(resolver_ask_start(&c.first.ask, &rig->resolver, rig->group, &request,
+                                    on_first_done, &result),
+                 0);
+    cr_assert_eq(
+        resolver_ask_start(&c.second.ask, &rig->resolver, rig->group, &request, on_done, &result),
+        0);
     run_for(&rig->loop, 100);
     cr_assert_eq(c.first.n_calls, 2);
     cr_assert_eq(c.second.n_calls, 0);
@@ -370,8 +379,10 @@ ParameterizedTest(unsigned *number, dns_resolver, ask_start__moves_on__as_the_se
     cr_assert_eq(a.outcome, row->outcome, "%s: outcome %d", row->name, (int)a.outcome);
     cr_assert_eq(a.rcode, row->rcode, "%s: rcode %u", row->name, a.rcode);
     cr_assert_eq(a.n_addrs, row->n_addrs, "%s: %d addresses", row->name, a.n_addrs);
-    cr_assert_eq(rig->fakes[0].n_udp, row->n_first, "%s: first saw %u", row->name, rig->fakes[0].n_udp);
-    cr_assert_eq(rig->fakes[1].n_udp, row->n_second, "%s: second saw %u", row->name, rig->fakes[1].n_udp);
+    cr_assert_eq(rig->fakes[0].n_udp, row->n_first, "%s: first saw %u", row->name,
+                 rig->fakes[0].n_udp);
+    cr_assert_eq(rig->fakes[1].n_udp, row->n_second, "%s: second saw %u", row->name,
+                 rig->fakes[1].n_udp);
     rig_free(rig);
 }
 
@@ -414,7 +425,8 @@ Test(dns_resolver, ask_start__fails_over_at_once__when_port_is_closed)
     rig_free(rig);
 }
 
-/* U18: a dead first server costs a few questions, then nobody anything; and it is back within two seconds. */
+/* U18: a dead first server costs a few questions, then nobody anything; and it is back within two
+ * seconds. */
 Test(dns_resolver, group__puts_a_silent_server_last__and_takes_it_back)
 {
     struct rig *rig = rig_new(script_silent, script_answers);
@@ -573,13 +585,15 @@ Test(dns_resolver, ask_start__fails_soon_but_later__without_servers)
 Test(dns_resolver, group_new__is_the_same_group__for_equal_settings)
 {
     struct rig *rig = rig_new(script_answers, script_answers);
-    struct conf_name_server items[2] = {{.endpoint = rig->fakes[0].at}, {.endpoint = rig->fakes[1].at}};
+    struct conf_name_server items[2] = {{.endpoint = rig->fakes[0].at},
+                                        {.endpoint = rig->fakes[1].at}};
     struct conf_name_servers servers = {.items = items, .n_items = 2};
     struct egress egress = {0}, other = {.conf = {.has_mark = true, .mark = 7}};
     struct resolver_policy policy = {.ttls = {.max_s = 86400, .negative_max_s = 60}};
     struct resolver_group *same = resolver_group_new(&rig->resolver, &servers, &egress);
     struct resolver_group *marked = resolver_group_new(&rig->resolver, &servers, &other);
-    struct resolver_group *short_lived = resolver_group_new_with(&rig->resolver, &servers, &egress, &policy);
+    struct resolver_group *short_lived =
+        resolver_group_new_with(&rig->resolver, &servers, &egress, &policy);
     cr_assert_eq(same, rig->group);
     cr_assert_neq(marked, rig->group);
     cr_assert_neq(short_lived, rig->group);
@@ -694,7 +708,8 @@ ParameterizedTest(unsigned *number, dns_resolver, special__are_not_forwarded__by
     struct asker a;
     ask_and_wait(rig, &a, row->name, row->type);
     cr_assert_eq(a.outcome, RESOLVER_ANSWER);
-    cr_assert_eq(rig->fakes[0].n_udp, row->is_local ? 0 : 1, "%s: sent %u", row->name, rig->fakes[0].n_udp);
+    cr_assert_eq(rig->fakes[0].n_udp, row->is_local ? 0 : 1, "%s: sent %u", row->name,
+                 rig->fakes[0].n_udp);
     cr_assert_eq(a.rcode, row->rcode, "%s: rcode %u", row->name, a.rcode);
     cr_assert_eq(a.n_addrs, row->n_addrs, "%s: %d addresses", row->name, a.n_addrs);
     rig_free(rig);
@@ -710,7 +725,8 @@ struct looker {
     struct addr addrs[LOOKUP_ADDRS_MAX];
 };
 
-static void on_looked_up(struct lookup *l, enum lookup_outcome outcome, const struct addr *addrs, unsigned n_addrs)
+static void on_looked_up(struct lookup *l, enum lookup_outcome outcome, const struct addr *addrs,
+                         unsigned n_addrs)
 {
     struct looker *k = list_entry(l, struct looker, lookup);
     k->is_done = true;
@@ -724,7 +740,9 @@ static void on_looked_up(struct lookup *l, enum lookup_outcome outcome, const st
 static void look_up(struct rig *rig, struct looker *k, const char *name)
 {
     memset(k, 0, sizeof(*k));
-    cr_assert_eq(lookup_start(&k->lookup, &rig->resolver, rig->group, name, true, true, LIMIT_MS, on_looked_up), 0);
+    cr_assert_eq(lookup_start(&k->lookup, &rig->resolver, rig->group, name, true, true, LIMIT_MS,
+                              on_looked_up),
+                 0);
     cr_assert(!k->is_done, "called back before lookup_start() returned");
     cr_assert(run_until(&rig->loop, &k->is_done, 4000));
     run_for(&rig->loop, 20);
@@ -793,7 +811,8 @@ static void script_chain(struct fake_query *q)
     uint8_t address[4] = {192, 0, 2, 9};
     reply_begin(r, q, 0);
     if (q->parsed.question.type == WIRE_TYPE_A) {
-        reply_add(r, 0, "evil.example", WIRE_TYPE_A, 300, (uint8_t[]){6, 6, 6, 6}, 4); /* U13: off the chain */
+        reply_add(r, 0, "evil.example", WIRE_TYPE_A, 300, (uint8_t[]){6, 6, 6, 6},
+                  4); /* U13: off the chain */
         reply_add(r, 0, "c.example", WIRE_TYPE_A, 300, address, 4);
         reply_add_name(r, 0, "b.example", WIRE_TYPE_CNAME, 300, "C.example");
         reply_add_name(r, 0, NULL, WIRE_TYPE_CNAME, 300, "b.Example");
@@ -859,12 +878,14 @@ Test(dns_lookup, cancel__is_silent__in_any_state)
     struct looker k;
     memset(&k, 0, sizeof(k));
     lookup_cancel(&k.lookup);
-    cr_assert_eq(lookup_start(&k.lookup, &rig->resolver, rig->group, "www.example", true, true, LIMIT_MS, on_looked_up),
+    cr_assert_eq(lookup_start(&k.lookup, &rig->resolver, rig->group, "www.example", true, true,
+                              LIMIT_MS, on_looked_up),
                  0);
     lookup_cancel(&k.lookup);
     lookup_cancel(&k.lookup);
     run_for(&rig->loop, 50);
-    cr_assert_eq(lookup_start(&k.lookup, &rig->resolver, rig->group, "localhost", true, true, LIMIT_MS, on_looked_up),
+    cr_assert_eq(lookup_start(&k.lookup, &rig->resolver, rig->group, "localhost", true, true,
+                              LIMIT_MS, on_looked_up),
                  0);
     lookup_cancel(&k.lookup); /* the report waits for the end of the round */
     run_for(&rig->loop, 50);
@@ -876,7 +897,8 @@ Test(dns_lookup, start__asks_one_family__when_only_one_is_wanted)
 {
     struct rig *rig = rig_new(script_answers, NULL);
     struct looker k = {0};
-    cr_assert_eq(lookup_start(&k.lookup, &rig->resolver, rig->group, "www.example", true, false, LIMIT_MS, on_looked_up),
+    cr_assert_eq(lookup_start(&k.lookup, &rig->resolver, rig->group, "www.example", true, false,
+                              LIMIT_MS, on_looked_up),
                  0);
     cr_assert(run_until(&rig->loop, &k.is_done, 2000));
     cr_assert_eq(k.n_addrs, 1);

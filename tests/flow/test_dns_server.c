@@ -1,6 +1,6 @@
 /*
- * The LAN side on a real loop: clients on 127.0.0.0/8, a scripted name server behind. Case ids are those of the abuse list
- * (D..) and of the DNS checklist (B..).
+ * The LAN side on a real loop: clients on 127.0.0.0/8, a scripted name server behind. Case ids are
+ * those of the abuse list (D..) and of the DNS checklist (B..).
  */
 #include "proxy/dns/server.h"
 
@@ -21,7 +21,7 @@ struct rig {
     struct fake fake;
     struct snapshot *snapshot;
     struct endpoint udp, tcp; /* ours */
-    int client; /* UDP, connected to us, from 127.0.0.1 */
+    int client;               /* UDP, connected to us, from 127.0.0.1 */
     uint8_t reply[WIRE_MESSAGE_MAX];
     size_t n_reply;
 };
@@ -34,8 +34,8 @@ static void write_file(const char *path, const char *text)
     close(fd);
 }
 
-static struct snapshot *load(const struct endpoint *name_server, const char *dns_lines, const char *acl_lines,
-                             const char *in_lines)
+static struct snapshot *load(const struct endpoint *name_server, const char *dns_lines,
+                             const char *acl_lines, const char *in_lines)
 {
     char dir[] = "/tmp/ukai-dns-XXXXXX", path[64], acl[64], text[1024], server[ENDPOINT_TEXT_MAX];
     cr_assert_not_null(mkdtemp(dir));
@@ -164,7 +164,8 @@ static struct query *query_new(uint16_t id, const char *name, unsigned type)
     return q;
 }
 
-static void query_add_opt(struct query *q, unsigned size, unsigned version, const uint8_t *options, size_t n_options)
+static void query_add_opt(struct query *q, unsigned size, unsigned version, const uint8_t *options,
+                          size_t n_options)
 {
     wire_put16(q->msg + 10, wire_get16(q->msg + 10) + 1u);
     uint8_t *p = q->msg + q->len;
@@ -322,9 +323,23 @@ Test(dns_server, udp__says_formerr__to_bad_question_names)
         const char *bytes;
         size_t len;
     } rows[] = {
-        {"\x40" "a\0\0\x01\0\x01", 7},  {"\x80" "a\0\0\x01\0\x01", 7}, {"\xc0\x0c\0\x01\0\x01", 6},
-        {"\xc0\x00\0\x01\0\x01", 6},    {"\xc0\xff\0\x01\0\x01", 6},   {"\x01" "a\xc0\x0c\0\x01\0\x01", 8},
-        {"\x03www", 4},                 {"\x01" "a\0\0\x01\0", 6},     {"", 0},
+        {"\x40"
+         "a\0\0\x01\0\x01",
+         7},
+        {"\x80"
+         "a\0\0\x01\0\x01",
+         7},
+        {"\xc0\x0c\0\x01\0\x01", 6},
+        {"\xc0\x00\0\x01\0\x01", 6},
+        {"\xc0\xff\0\x01\0\x01", 6},
+        {"\x01"
+         "a\xc0\x0c\0\x01\0\x01",
+         8},
+        {"\x03www", 4},
+        {"\x01"
+         "a\0\0\x01\0",
+         6},
+        {"", 0},
     };
     struct rig *r = rig_new(script_answers);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -336,7 +351,10 @@ Test(dns_server, udp__says_formerr__to_bad_question_names)
     }
     struct query *q = query_new(77, "x", WIRE_TYPE_A);
     for (unsigned i = 0; i < 64; i++) /* 256 bytes of labels */
-        memcpy(q->msg + 12 + 4 * i, "\x03" "abc", 4);
+        memcpy(q->msg + 12 + 4 * i,
+               "\x03"
+               "abc",
+               4);
     memcpy(q->msg + 12 + 256, "\0\0\x01\0\x01", 5);
     q->len = 12 + 256 + 5;
     ask(r, q);
@@ -384,7 +402,8 @@ Test(dns_server, udp__judges_opt__to_the_letter)
     ask(r, q);
     cr_assert_eq(rcode_of(r), 0, "BADVERS has no low bits");
     const uint8_t *opt = r->reply + r->n_reply - WIRE_OPT_BYTES;
-    cr_assert_eq(wire_get32(opt + 5), 1u << 24, "extended code 1, version 0: %08x", wire_get32(opt + 5));
+    cr_assert_eq(wire_get32(opt + 5), 1u << 24, "extended code 1, version 0: %08x",
+                 wire_get32(opt + 5));
 
     static uint8_t options[500 * 4];
     for (unsigned i = 0; i < 500; i++)
@@ -397,7 +416,10 @@ Test(dns_server, udp__judges_opt__to_the_letter)
     cr_assert_eq(wire_get16(opt + 9), 0, "options were echoed");
 
     q = query_new(5, "www.example", WIRE_TYPE_A);
-    query_add_opt(q, 1232, 0, (const uint8_t *)"\xfd\xe9\0\x05" "abcd", 8); /* says 5, has 4 */
+    query_add_opt(q, 1232, 0,
+                  (const uint8_t *)"\xfd\xe9\0\x05"
+                                   "abcd",
+                  8); /* says 5, has 4 */
     ask(r, q);
     cr_assert_eq(rcode_of(r), WIRE_RCODE_FORMERR, "option past the end: %u", rcode_of(r));
     cr_assert_eq(r->fake.n_udp, 1);
@@ -441,7 +463,8 @@ Test(dns_server, udp__fits_or_truncates__by_the_askers_size)
     static const struct {
         int size; /* -1: no OPT */
         bool is_cut;
-    } rows[] = {{-1, true}, {0, true}, {511, true}, {512, true}, {800, true}, {1232, false}, {65535, false}};
+    } rows[] = {{-1, true},  {0, true},     {511, true},   {512, true},
+                {800, true}, {1232, false}, {65535, false}};
     struct rig *r = rig_new(script_txt_of_900);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct query *q = query_new((uint16_t)i, "big.example", WIRE_TYPE_TXT);
@@ -507,10 +530,8 @@ Test(dns_server, udp__refuses_or_forwards__by_type)
 
 Test(dns_server, udp__says_its_version_and_hinfo__when_configured)
 {
-    struct rig *r = rig_new(script_answers);
-    r->snapshot->conf.dns[0].any_minimal = true;
-    free(r->snapshot->conf.dns[0].version_answer);
-    r->snapshot->conf.dns[0].version_answer = strdup("none of yours");
+    struct rig *r =
+        rig_new_with(script_answers, "version-answer = none of yours\nany-queries = minimal", "");
     struct query *q = query_new(1, "version.bind", WIRE_TYPE_TXT);
     wire_put16(q->msg + q->len - 2, WIRE_CLASS_CH);
     ask(r, q);
@@ -520,6 +541,36 @@ Test(dns_server, udp__says_its_version_and_hinfo__when_configured)
     expect_answer(r, 2, 1);
     cr_assert_not_null(memmem(r->reply, r->n_reply, "RFC8482", 7));
     cr_assert_eq(r->fake.n_udp, 0);
+    rig_free(r);
+}
+
+/* Contract section 3, B19: the name rules of [out] hold for queries. */
+Test(dns_server, udp__refuses__what_name_rules_forbid)
+{
+    static const struct {
+        const char *name;
+        bool is_refused;
+    } rows[] = {{"www.evil.example", true}, {"WWW.EVIL.example", true},   {"good.example", false},
+                {"other.example", true},    {"www\\.evil.example", true}, {"x.good.example", true}};
+    struct rig *r = rig_new(script_answers);
+    struct snapshot *s =
+        load(&r->fake.at, "", "",
+             "[in]\nudp 53 = 127.0.0.1\n[out]\ndeny = *.evil.example\nallow = good.example\n");
+    dns_server_set_view(r->server, UDP_ID, s, &s->conf.dns[0]);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query *q = query_new((uint16_t)i, rows[i].name, WIRE_TYPE_A);
+        query_add_opt(q, 1232, 0, NULL, 0);
+        ask(r, q);
+        cr_assert_eq(rcode_of(r), rows[i].is_refused ? WIRE_RCODE_REFUSED : 0, "%s: %u",
+                     rows[i].name, rcode_of(r));
+        if (rows[i].is_refused)
+            cr_assert_eq(wire_get16(r->reply + r->n_reply - 2), 15, "%s: EDE", rows[i].name);
+    }
+    cr_assert_eq(r->fake.n_udp, 1);
+    s->conf.dns[0].apply_out = false;
+    ask(r, query_new(99, "other.example", WIRE_TYPE_A));
+    expect_answer(r, 99, 1);
+    snapshot_unref(s);
     rig_free(r);
 }
 
@@ -544,7 +595,8 @@ Test(dns_server, udp__answers__with_odd_header_bits)
 {
     struct rig *r = rig_new(script_answers);
     struct query *q = query_new(4, "www.example", WIRE_TYPE_A);
-    wire_put16(q->msg + 2, WIRE_FLAG_RD | WIRE_FLAG_TC | WIRE_FLAG_AA | WIRE_FLAG_RA | 0x0040 | 0x000f);
+    wire_put16(q->msg + 2,
+               WIRE_FLAG_RD | WIRE_FLAG_TC | WIRE_FLAG_AA | WIRE_FLAG_RA | 0x0040 | 0x000f);
     ask(r, q);
     expect_answer(r, 4, 1);
     cr_assert_eq(wire_get16(r->reply + 2), WIRE_FLAG_QR | WIRE_FLAG_RA | WIRE_FLAG_RD);
@@ -588,7 +640,8 @@ Test(dns_server, udp__refuses__other_sources_when_told_so)
 Test(dns_server, set_view__holds__from_the_next_query_on)
 {
     struct rig *r = rig_new(script_answers);
-    struct snapshot *narrow = load(&r->fake.at, "", "", "[in]\nudp 53 = 127.0.0.9\ntcp 53 = 127.0.0.9\n");
+    struct snapshot *narrow =
+        load(&r->fake.at, "", "", "[in]\nudp 53 = 127.0.0.9\ntcp 53 = 127.0.0.9\n");
     ask(r, query_new(1, "www.example", WIRE_TYPE_A));
     send_query(r, query_new(2, "slow.example", WIRE_TYPE_A));
     dns_server_set_view(r->server, UDP_ID, narrow, &narrow->conf.dns[0]);
@@ -664,7 +717,8 @@ Test(dns_server, udp__answers_from__the_address_asked)
     struct endpoint at = {.addr = second, .port = local_of(fd).port};
     cr_assert_eq(dns_server_add_udp(r->server, 3, fd), 0);
     dns_server_set_view(r->server, 3, r->snapshot, &r->snapshot->conf.dns[0]);
-    int client = client_socket(SOCK_DGRAM, 0x7f000001, 0, &at); /* connected: takes answers from there only */
+    int client = client_socket(SOCK_DGRAM, 0x7f000001, 0,
+                               &at);   /* connected: takes answers from there only */
     for (unsigned i = 0; i < 2; i++) { /* one that waits, one at once */
         struct query *q = query_new(5, "www.example", WIRE_TYPE_A);
         cr_assert_gt(send(client, q->msg, q->len, 0), 0);
@@ -839,7 +893,8 @@ Test(dns_server, tcp__answers_out_of_order__when_one_is_slow)
 {
     struct rig *r = rig_new(script_slow_is_silent);
     int fd = tcp_client(r);
-    struct query *slow = query_new(1, "slow.example", WIRE_TYPE_A), *fast = query_new(2, "fast.example", WIRE_TYPE_A);
+    struct query *slow = query_new(1, "slow.example", WIRE_TYPE_A),
+                 *fast = query_new(2, "fast.example", WIRE_TYPE_A);
     tcp_send(fd, slow->msg, slow->len);
     tcp_send(fd, fast->msg, fast->len);
     free(slow);

@@ -14,8 +14,8 @@ static void check(const struct wire_name *n)
     uint8_t msg[WIRE_HEADER_BYTES + WIRE_NAME_MAX] = {0};
     size_t at = WIRE_HEADER_BYTES;
     memcpy(msg + at, n->bytes, n->len);
-    if (wire_name_read(msg, WIRE_HEADER_BYTES + (size_t)n->len, &at, &again) != 0 || at != WIRE_HEADER_BYTES + (size_t)n->len ||
-        !wire_name_equal_exact(n, &again))
+    if (wire_name_read(msg, WIRE_HEADER_BYTES + (size_t)n->len, &at, &again) != 0 ||
+        at != WIRE_HEADER_BYTES + (size_t)n->len || !wire_name_equal_exact(n, &again))
         abort();
     wire_name_text(n, text);
     if (wire_name_from_text(text, strlen(text), &again) != 0 || !wire_name_equal_exact(n, &again))

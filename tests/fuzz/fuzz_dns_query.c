@@ -1,4 +1,5 @@
-/* Queries of clients: any bytes; whatever is answered is itself well-formed, small, and an answer. */
+/* Queries of clients: any bytes; whatever is answered is itself well-formed, small, and an answer.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ static void check_error(const struct wire_query *q, size_t len)
         size_t n = wire_error_write(q, codes[i], i == 2 ? WIRE_EDE_PROHIBITED : WIRE_EDE_NONE, buf);
         if (n < WIRE_HEADER_BYTES || n > sizeof(buf) || n > len + WIRE_OPT_BYTES + WIRE_EDE_BYTES)
             abort();
-        if (wire_query_parse(buf, n, &again) != WIRE_QUERY_DROP) /* what we send is never a query (no loops) */
+        if (wire_query_parse(buf, n, &again) !=
+            WIRE_QUERY_DROP) /* what we send is never a query (no loops) */
             abort();
     }
 }
@@ -34,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     uint8_t buf[WIRE_QUERY_MAX];
     size_t n = wire_ask_write(&ask, buf);
     if (wire_query_parse(buf, n, &again) != 0 || again.question.type != q.question.type ||
-        !wire_name_equal_exact(&again.question.name, &q.question.name) || again.wants_dnssec != q.wants_dnssec)
+        !wire_name_equal_exact(&again.question.name, &q.question.name) ||
+        again.wants_dnssec != q.wants_dnssec)
         abort();
     return 0;
 }

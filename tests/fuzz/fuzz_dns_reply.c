@@ -1,7 +1,8 @@
 /*
- * Replies given a query: the first bytes say which question was asked, the rest is what came back (its id and question made
- * to match when the first byte is odd, so that the records are reached). What is accepted is kept, written for several
- * askers, and must be a well-formed reply to the same question each time.
+ * Replies given a query: the first bytes say which question was asked, the rest is what came back
+ * (its id and question made to match when the first byte is odd, so that the records are reached).
+ * What is accepted is kept, written for several askers, and must be a well-formed reply to the same
+ * question each time.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,13 +14,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 enum { QUESTION_BYTES = 13 + 4 };
 
-static void write_for(const struct answer *a, const struct wire_question *question, bool has_opt, size_t max,
-                      uint64_t now_ms)
+static void write_for(const struct answer *a, const struct wire_question *question, bool has_opt,
+                      size_t max, uint64_t now_ms)
 {
     static uint8_t buf[WIRE_MESSAGE_MAX];
     static struct wire_reply again;
-    struct wire_query q = {.id = 77, .flags = WIRE_FLAG_RD, .question = *question, .has_opt = has_opt};
-    size_t n = answer_write(a, &q, now_ms, has_opt ? WIRE_EDE_NO_REACHABLE : WIRE_EDE_NONE, buf, max);
+    struct wire_query q = {
+        .id = 77, .flags = WIRE_FLAG_RD, .question = *question, .has_opt = has_opt};
+    size_t n =
+        answer_write(a, &q, now_ms, has_opt ? WIRE_EDE_NO_REACHABLE : WIRE_EDE_NONE, buf, max);
     struct wire_ask ask = {.question = question, .id = 77};
     if (n > max || wire_reply_check(buf, n, &ask, true, &again) != 0)
         abort();
@@ -27,7 +30,8 @@ static void write_for(const struct answer *a, const struct wire_question *questi
         abort();
 }
 
-static void keep_and_write(const struct wire_question *question, const uint8_t *msg, const struct wire_reply *reply)
+static void keep_and_write(const struct wire_question *question, const uint8_t *msg,
+                           const struct wire_reply *reply)
 {
     static const struct answer_ttls ttls = {.min_s = 1, .max_s = 86400, .negative_max_s = 3600};
     struct answer_key key = {.question = *question};
@@ -50,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     static struct wire_reply reply;
     if (len < 2 || len > WIRE_MESSAGE_MAX)
         return 0;
-    struct wire_question question = {.name = {.len = 13, .bytes = "\3wWw\7Example"}, .class = WIRE_CLASS_IN};
+    struct wire_question question = {.name = {.len = 13, .bytes = "\3wWw\7Example"},
+                                     .class = WIRE_CLASS_IN};
     question.type = data[1];
     struct wire_ask ask = {.question = &question, .id = 0x1234};
     size_t n = len - 2;
@@ -67,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (wire_reply_check(msg, n, &ask, data[0] & 2, &reply) == 0 && !reply.is_truncated) {
         struct addr addrs[4];
         if (wire_addresses(msg, reply.len, reply.n_answer, WIRE_TYPE_A, addrs, 4) > 4 ||
-            wire_addresses(msg, reply.len, reply.n_answer, WIRE_TYPE_AAAA, addrs, 4) > 4 || reply.len > n)
+            wire_addresses(msg, reply.len, reply.n_answer, WIRE_TYPE_AAAA, addrs, 4) > 4 ||
+            reply.len > n)
             abort();
         keep_and_write(&question, msg, &reply);
     }

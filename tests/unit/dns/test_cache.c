@@ -29,8 +29,8 @@ struct made {
     struct wire_reply reply;
 };
 
-static void make(struct made *m, const struct answer_key *key, unsigned rcode, const uint32_t *ttls, unsigned n,
-                 const uint32_t *soa)
+static void make(struct made *m, const struct answer_key *key, unsigned rcode, const uint32_t *ttls,
+                 unsigned n, const uint32_t *soa)
 {
     struct wire_ask ask = {.question = &key->question, .id = 1, .without_opt = true};
     m->len = wire_ask_write(&ask, m->msg);
@@ -55,8 +55,9 @@ static void make(struct made *m, const struct answer_key *key, unsigned rcode, c
     cr_assert_eq(wire_reply_check(m->msg, m->len, &ask, false, &m->reply), 0);
 }
 
-static struct answer *answer_of(const struct answer_key *key, unsigned rcode, const uint32_t *ttls, unsigned n,
-                                const uint32_t *soa, const struct answer_ttls *limits, uint64_t now_ms)
+static struct answer *answer_of(const struct answer_key *key, unsigned rcode, const uint32_t *ttls,
+                                unsigned n, const uint32_t *soa, const struct answer_ttls *limits,
+                                uint64_t now_ms)
 {
     struct made *m = malloc(sizeof(*m));
     make(m, key, rcode, ttls, n, soa);
@@ -195,12 +196,13 @@ Test(dns_answer, from_reply__lives__as_its_ttls_say)
     for (size_t i = 0; i < sizeof(life_rows) / sizeof(life_rows[0]); i++) {
         const struct life_row *row = &life_rows[i];
         struct answer_key key = key_of("www.example", WIRE_TYPE_A);
-        struct answer *a = answer_of(&key, row->rcode, row->ttls, row->n, row->has_soa ? row->soa : NULL,
-                                     &row->limits, 1000);
+        struct answer *a = answer_of(&key, row->rcode, row->ttls, row->n,
+                                     row->has_soa ? row->soa : NULL, &row->limits, 1000);
         cr_assert_eq(a->life_s, row->life_s, "%s: %u s", row->what, a->life_s);
         cr_assert_eq(a->expires_ms, 1000 + row->life_s * 1000ull, "%s", row->what);
         if (row->has_soa && row->life_s)
-            cr_assert_eq(wire_get32(a->bytes + 29 + row->n * 16 + 6), row->life_s, "%s: the SOA's TTL", row->what);
+            cr_assert_eq(wire_get32(a->bytes + 29 + row->n * 16 + 6), row->life_s,
+                         "%s: the SOA's TTL", row->what);
         answer_unref(a);
     }
 }
@@ -216,7 +218,8 @@ Test(dns_cache, get__gives_nxdomain__for_every_type)
     struct wire_query q = {.question = b.question};
     uint8_t buf[512];
     answer_write(found, &q, 1000, WIRE_EDE_NONE, buf, sizeof(buf));
-    cr_assert_eq(wire_get16(buf + 12 + b.question.name.len), b.question.type, "the question is not the asker's");
+    cr_assert_eq(wire_get16(buf + 12 + b.question.name.len), b.question.type,
+                 "the question is not the asker's");
     a = key_of("nodata.example", WIRE_TYPE_A);
     b = key_of("nodata.example", WIRE_TYPE_TXT);
     put(c, answer_of(&a, 0, NULL, 0, (uint32_t[]){60, 60}, &default_ttls, 0));
@@ -289,7 +292,8 @@ Test(dns_cache, put__evicts_expired_ones__first)
         put(c, simple(&key, n == 5 ? 1 : 86400, 2000 * (n > 5)));
         n++;
     }
-    struct answer_key fifth = key_of("n5.example", WIRE_TYPE_A), zeroth = key_of("n0.example", WIRE_TYPE_A);
+    struct answer_key fifth = key_of("n5.example", WIRE_TYPE_A),
+                      zeroth = key_of("n0.example", WIRE_TYPE_A);
     cr_assert_eq(cache_counters(c)->n_expired, 1);
     cr_assert_null(get(c, &fifth, 0));
     cr_assert_not_null(get(c, &zeroth, 0));
@@ -334,7 +338,8 @@ Test(dns_cache, put__does_not_keep__what_has_no_life_or_no_room)
 Test(dns_cache, flush__forgets__one_name_of_all_types)
 {
     struct cache *c = cache_new(MAX_BYTES, seed);
-    struct answer_key a = key_of("www.example", WIRE_TYPE_A), b = key_of("www.example", WIRE_TYPE_TXT),
+    struct answer_key a = key_of("www.example", WIRE_TYPE_A),
+                      b = key_of("www.example", WIRE_TYPE_TXT),
                       other = key_of("other.example", WIRE_TYPE_A);
     put(c, simple(&a, 300, 0));
     put(c, simple(&b, 300, 0));

@@ -33,7 +33,8 @@ Test(dns_wire, name_from_text__reads__what_name_text_writes)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct wire_name n, again;
         char text[WIRE_NAME_TEXT_MAX];
-        cr_assert_eq(wire_name_from_text(rows[i].text, strlen(rows[i].text), &n), 0, "%s", rows[i].text);
+        cr_assert_eq(wire_name_from_text(rows[i].text, strlen(rows[i].text), &n), 0, "%s",
+                     rows[i].text);
         cr_assert_eq(n.len, rows[i].len, "%s: %u bytes", rows[i].text, n.len);
         cr_assert_str_eq(wire_name_text(&n, text), rows[i].back);
         cr_assert_eq(wire_name_from_text(text, strlen(text), &again), 0);
@@ -43,7 +44,8 @@ Test(dns_wire, name_from_text__reads__what_name_text_writes)
 
 Test(dns_wire, name_from_text__fails__on_malformed_text)
 {
-    static const char *const rows[] = {"..", ".a", "a..b", "a..", "\\", "a\\", "\\1", "\\12", "\\256", "\\1x2", "\\999"};
+    static const char *const rows[] = {"..",  ".a",   "a..b",  "a..",   "\\",   "a\\",
+                                       "\\1", "\\12", "\\256", "\\1x2", "\\999"};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct wire_name n;
         cr_assert_eq(wire_name_from_text(rows[i], strlen(rows[i]), &n), -EINVAL, "%s", rows[i]);
@@ -188,7 +190,8 @@ static struct wire_name name_of(const char *text)
 Test(dns_wire, name_equal__ignores_case__of_ascii_only)
 {
     struct wire_name a = name_of("wWw.eXample"), b = name_of("WwW.ExAMPLE"), c = name_of("\\192.x"),
-                     d = name_of("\\224.x"), e = name_of("www.exampl\\165"), f = name_of("a\\.b"), g = name_of("a.b");
+                     d = name_of("\\224.x"), e = name_of("www.exampl\\165"), f = name_of("a\\.b"),
+                     g = name_of("a.b");
     cr_assert(wire_name_equal(&a, &b));
     cr_assert(!wire_name_equal_exact(&a, &b));
     cr_assert(!wire_name_equal(&c, &d));
@@ -205,13 +208,19 @@ Test(dns_wire, name_has_suffix__holds__on_whole_labels)
         const char *name, *suffix;
         int at; /* -1: no */
     } rows[] = {
-        {"www.example", "example", 4}, {"example", "example", 0}, {"wwwexample", "example", -1},
-        {"www.EXAMPLE", "Example", 4}, {"example", "www.example", -1}, {"a.b.c", ".", 6}, {"a\\.b", "b", -1},
+        {"www.example", "example", 4},
+        {"example", "example", 0},
+        {"wwwexample", "example", -1},
+        {"www.EXAMPLE", "Example", 4},
+        {"example", "www.example", -1},
+        {"a.b.c", ".", 6},
+        {"a\\.b", "b", -1},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct wire_name n = name_of(rows[i].name), s = name_of(rows[i].suffix);
         size_t at = 999;
-        cr_assert_eq(wire_name_has_suffix(&n, &s, &at), rows[i].at >= 0, "%s %s", rows[i].name, rows[i].suffix);
+        cr_assert_eq(wire_name_has_suffix(&n, &s, &at), rows[i].at >= 0, "%s %s", rows[i].name,
+                     rows[i].suffix);
         if (rows[i].at >= 0)
             cr_assert_eq(at, (size_t)rows[i].at, "%s: %zu", rows[i].name, at);
     }
@@ -221,8 +230,10 @@ Test(dns_wire, name_has_suffix__holds__on_whole_labels)
 
 static size_t make_query(uint8_t *buf, const char *name, unsigned type, bool with_opt)
 {
-    struct wire_question question = {.name = name_of(name), .type = (uint16_t)type, .class = WIRE_CLASS_IN};
-    struct wire_ask ask = {.question = &question, .id = 0x1234, .without_opt = !with_opt, .wants_dnssec = true};
+    struct wire_question question = {
+        .name = name_of(name), .type = (uint16_t)type, .class = WIRE_CLASS_IN};
+    struct wire_ask ask = {
+        .question = &question, .id = 0x1234, .without_opt = !with_opt, .wants_dnssec = true};
     return wire_ask_write(&ask, buf);
 }
 
@@ -251,7 +262,8 @@ Test(dns_wire, query_parse__fails__at_every_cut)
         struct wire_query q;
         memcpy(msg, buf, cut);
         int rc = wire_query_parse(msg, cut, &q);
-        cr_assert_eq(rc, cut < 12 ? WIRE_QUERY_DROP : WIRE_QUERY_FORMERR, "cut at %zu: %d", cut, rc);
+        cr_assert_eq(rc, cut < 12 ? WIRE_QUERY_DROP : WIRE_QUERY_FORMERR, "cut at %zu: %d", cut,
+                     rc);
         free(msg);
     }
 }
@@ -265,7 +277,8 @@ Test(dns_wire, query_parse__survives__every_flipped_bit)
         buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
         int rc = wire_query_parse(buf, len, &q);
         if (rc != WIRE_QUERY_DROP)
-            cr_assert_leq(wire_error_write(&q, WIRE_RCODE_FORMERR, WIRE_EDE_BLOCKED, answer), sizeof(answer));
+            cr_assert_leq(wire_error_write(&q, WIRE_RCODE_FORMERR, WIRE_EDE_BLOCKED, answer),
+                          sizeof(answer));
         buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
 }
@@ -312,7 +325,8 @@ enum { GOOD_LEN = sizeof(good_reply) - 1 };
 
 static struct wire_reply *check(const uint8_t *msg, size_t len, int *ret_rc)
 {
-    struct wire_question question = {.name = name_of("www.example"), .type = WIRE_TYPE_A, .class = WIRE_CLASS_IN};
+    struct wire_question question = {
+        .name = name_of("www.example"), .type = WIRE_TYPE_A, .class = WIRE_CLASS_IN};
     struct wire_ask ask = {.question = &question, .id = 0x1234};
     struct wire_reply *reply = calloc(1, sizeof(*reply));
     *ret_rc = wire_reply_check(msg, len, &ask, false, reply);
@@ -348,7 +362,8 @@ Test(dns_wire, reply_check__fails__at_every_cut)
         memcpy(msg, good_reply, cut);
         int rc;
         free(check(msg, cut, &rc));
-        cr_assert_eq(rc, cut < 12 + 13 + 4 ? WIRE_REPLY_WRONG : WIRE_REPLY_BAD, "cut at %zu: %d", cut, rc);
+        cr_assert_eq(rc, cut < 12 + 13 + 4 ? WIRE_REPLY_WRONG : WIRE_REPLY_BAD, "cut at %zu: %d",
+                     cut, rc);
         free(msg);
     }
 }
@@ -383,7 +398,6 @@ Test(dns_wire, reply_check__cuts_off__trailing_bytes)
     cr_assert_eq(r->len, GOOD_LEN - 11u);
     free(r);
 }
-
 
 /* A name made of a TTL would be another one a second later. */
 Test(dns_wire, reply_check__fails__when_a_name_reaches_into_a_ttl)
@@ -437,7 +451,8 @@ static size_t make_chain(uint8_t *msg, unsigned n)
             wire_put16(p, 0xc00c);
             p += 2;
         } else {
-            p[0] = 4, p[1] = 'a', p[2] = (uint8_t)('0' + i / 100), p[3] = (uint8_t)('0' + i / 10 % 10);
+            p[0] = 4, p[1] = 'a', p[2] = (uint8_t)('0' + i / 100),
+            p[3] = (uint8_t)('0' + i / 10 % 10);
             p[4] = (uint8_t)('0' + i % 10), p[5] = 0;
             p += 6;
         }
@@ -445,11 +460,13 @@ static size_t make_chain(uint8_t *msg, unsigned n)
         p += 10;
         unsigned next = i + 1;
         owner[0] = 4, owner[1] = 'a', owner[2] = (uint8_t)('0' + next / 100);
-        owner[3] = (uint8_t)('0' + next / 10 % 10), owner[4] = (uint8_t)('0' + next % 10), owner[5] = 0;
+        owner[3] = (uint8_t)('0' + next / 10 % 10), owner[4] = (uint8_t)('0' + next % 10),
+        owner[5] = 0;
         memcpy(p, owner, 6);
         at = (size_t)(p + 6 - msg);
     }
-    uint8_t last[6] = {4, 'a', (uint8_t)('0' + n / 100), (uint8_t)('0' + n / 10 % 10), (uint8_t)('0' + n % 10), 0};
+    uint8_t last[6] = {
+        4, 'a', (uint8_t)('0' + n / 100), (uint8_t)('0' + n / 10 % 10), (uint8_t)('0' + n % 10), 0};
     memcpy(msg + at, last, 6);
     memcpy(msg + at + 6, "\0\1\0\1\0\0\1\0\0\4\xc0\0\2\x07", 14);
     return at + 20;
