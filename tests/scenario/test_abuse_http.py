@@ -933,8 +933,8 @@ def test_B09_256_megabytes_up_with_flat_memory(web):
 
 
 def test_B10_an_answer_while_the_client_still_sends(web):
-    page = b"too large " * 2000
-    early = web.origin.answer(answer(page, "413 Content Too Large", "Connection: close\r\n"), end="fin", at="head")
+    page = b"too large " * 300        # it fits the first window: an origin that ends with a reset throws the rest away
+    early = web.origin.answer(answer(page, "413 Content Too Large", "Connection: close\r\n"), 0.05, end="fin", at="head")
     reset_behind = web.origin.answer(answer(page, "413 Content Too Large"), 0.05, end="rst", at="head")
     for path in (early, reset_behind):
         for framing in (f"Content-Length: {8 << 20}\r\n", "Transfer-Encoding: chunked\r\n"):
@@ -1083,7 +1083,7 @@ def test_B15_an_answer_cut_in_its_body_is_no_clean_end(web, end, version):
         got, how = read_to_end(sock, 8)
         web.owe(sock.getsockname()[1])
         assert how == "rst", (what, got, how)
-        assert not got.endswith(b"0\r\n\r\n"), (what, got)
+        assert not got.endswith(b"\n0\r\n\r\n"), (what, got)
         sock.close()
 
 
