@@ -33,6 +33,8 @@ enum {
     HOST_SHOWN_MAX = 512,
 };
 
+#define METHODS_SERVED "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, CONNECT"
+
 static void on_client_ready(struct io *io);
 static void on_head_late(struct timer *t);
 static void on_linger_over(struct timer *t);
@@ -201,7 +203,7 @@ static size_t build_answer(struct conn *c, const struct conn_refusal *why, char 
         .request_id = id,
         .body = why->body,
         .retry_after_s = why->reason == REASON_LIMIT || why->reason == REASON_SOURCE_LIMIT ? 10 : 0,
-        .allow = c->status == 405 ? "CONNECT" : NULL,
+        .allow = c->status == 405 ? METHODS_SERVED : NULL,
     };
     return reply_build(&reply, buf, size);
 }
@@ -281,9 +283,8 @@ void conn_request_over(struct conn *c, bool keeps_client)
 
 void conn_answer_options(struct conn *c)
 {
-    static const char answer[] =
-        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n"
-        "Allow: GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, PATCH\r\n\r\n";
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n"
+                                 "Allow: " METHODS_SERVED "\r\n\r\n";
     struct io *io = &client_side(c)->io;
     c->status = 200;
     record(c, ACCESS_REQUEST, REASON_NONE, NULL);
