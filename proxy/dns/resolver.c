@@ -34,6 +34,8 @@ enum {
     NO_OPT_MS = 10 * 60 * 1000, /* "minutes not hours" that a server without EDNS is remembered */
     FAILURE_MIN_S = 1,          /* RFC 9520 section 3.2 */
     FAILURE_MAX_S = 8,
+    FAILURE_SILENCE_MAX_S =
+        2, /* nobody answered: that took its time already, and may be over soon */
     FAILURE_FORGET_MS = 30000,
 };
 
@@ -51,6 +53,7 @@ struct question {
     unsigned n_waiters;
     struct list attempts;
     unsigned n_attempts; /* ever */
+    unsigned sends_max;  /* to one server; one more each time an asker comes back */
     uint8_t n_sends[GROUP_SERVERS_MAX];
     uint32_t excluded;  /* servers that will not be asked again: bit set */
     uint32_t n_refused; /* servers that answered REFUSED */
@@ -204,8 +207,9 @@ static void keep_failure(struct question *q, enum resolver_outcome outcome, unsi
     uint64_t now = loop_now_ms(r->loop);
     const struct answer *last = cache_last_failure(r->cache, &q->key, q->hash);
     uint32_t life_s = FAILURE_MIN_S;
+    uint32_t max_s = outcome == RESOLVER_TIMEOUT ? FAILURE_SILENCE_MAX_S : FAILURE_MAX_S;
     if (last && last->epoch == q->group->epoch && now < last->expires_ms + FAILURE_FORGET_MS)
-        life_s = last->life_s * 2 < FAILURE_MAX_S ? last->life_s * 2 : FAILURE_MAX_S;
+        life_s = last->life_s * 2 < max_s ? last->life_s * 2 : max_s;
     struct answer_key key = q->key;
     key.flags |= ANSWER_KEY_FAILURE;
     struct answer *a = answer_from_code(&key, rcode, life_s, now);
@@ -334,8 +338,8 @@ static void on_hedge(struct timer *t)
 static void arm_hedge(struct question *q, unsigned server)
 {
     unsigned n = q->n_sends[server] > 0 ? q->n_sends[server] - 1u : 0;
-    loop_timer_start(q->resolver->loop, &q->hedge,
-                     resolver_group_hedge_ms(&q->group->servers[server]) << n, on_hedge);
+    loop_timer_start(q->resolver->loop, &q->hedge, resolver_group_hedge_ms(q->group, server) << n,
+                     on_hedge);
 }
 
 static void start_probe(struct question *q)
@@ -351,7 +355,7 @@ static void question_advance(struct question *q)
 {
     struct resolver_group *g = q->group;
     while (q->n_attempts < ATTEMPTS_MAX) {
-        int server = resolver_group_pick(g, q->excluded, q->n_sends, SENDS_MAX);
+        int server = resolver_group_pick(g, q->excluded, q->n_sends, q->sends_max);
         if (server < 0)
             break;
         int rc = attempt_start(q, (unsigned)server, false, may_leave_out_opt(q, (unsigned)server));
@@ -537,6 +541,7 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     q->by_tcp = request->by_tcp;
     q->started_ms = loop_now_ms(r->loop);
     q->limit_ms = request->limit_ms;
+    q->sends_max = SENDS_MAX;
     list_init(&q->waiters);
     list_init(&q->attempts);
     loop_task_init(&q->end, on_end);
@@ -565,8 +570,10 @@ static void join(struct question *q, struct resolver_ask *ask, resolver_done_fn 
     wait_for(q, ask, done);
     /* Most likely a client that asks again: that must cause a new attempt, not only one more who
      * waits. */
-    if (loop_now_ms(r->loop) >= q->sent_ms + RETRY_JOIN_MS)
-        question_advance(q);
+    if (loop_now_ms(r->loop) < q->sent_ms + RETRY_JOIN_MS)
+        return;
+    q->sends_max++;
+    question_advance(q);
 }
 
 /* What is known without asking: own data, or the cache. */

@@ -111,9 +111,19 @@ static uint64_t median_ms(const struct name_server *s)
     return 1ull << i;
 }
 
-uint64_t resolver_group_hedge_ms(const struct name_server *s)
+static bool has_another_up(const struct resolver_group *g)
 {
-    if (s->is_down)
+    for (unsigned i = 0; i < g->n_servers; i++) {
+        if (!g->servers[i].is_down)
+            return true;
+    }
+    return false;
+}
+
+uint64_t resolver_group_hedge_ms(const struct resolver_group *g, unsigned server)
+{
+    const struct name_server *s = &g->servers[server];
+    if (s->is_down && has_another_up(g))
         return HEDGE_DOWN_MS;
     if (s->n_rtts < SAMPLES_NEEDED)
         return HEDGE_UNKNOWN_MS;

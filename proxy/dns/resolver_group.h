@@ -32,8 +32,8 @@ struct resolver_group {
     struct name_server servers[GROUP_SERVERS_MAX];
 };
 
-/* How long to wait for @s before the next server is asked too, milliseconds. */
-uint64_t resolver_group_hedge_ms(const struct name_server *s);
+/* How long to wait for a server before the next one is asked too, milliseconds. */
+uint64_t resolver_group_hedge_ms(const struct resolver_group *g, unsigned server);
 void resolver_group_note_reply(struct resolver_group *g, unsigned server, uint64_t rtt_ms);
 void resolver_group_note_loss(struct resolver_group *g, unsigned server, uint64_t now_ms);
 /* It refused at once (ICMP, RST): down without further counting. */

@@ -8,6 +8,7 @@
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "proxy/dns/cache.h"
 #include "proxy/dns/lookup.h"
@@ -567,6 +568,83 @@ Test(dns_resolver, ask_start__sends_again__when_joined_late)
     cr_assert_eq(start(rig, &b, &request), 0);
     cr_assert(run_until(&rig->loop, &b.is_done, 150));
     expect_address(&a, 0xc0000201);
+    rig_free(rig);
+}
+
+/* All sends of the question are spent when the server comes back: whoever asks again brings another
+ * one. */
+Test(dns_resolver, ask_start__sends_again__when_all_sends_were_spent)
+{
+    struct rig *rig = rig_new(script_silent, NULL);
+    struct asker a, b;
+    struct resolver_request request = request_of("www.example", WIRE_TYPE_A);
+    request.limit_ms = 4000;
+    cr_assert_eq(start(rig, &a, &request), 0);
+    run_for(&rig->loop, 1900);
+    cr_assert_eq(rig->fakes[0].n_udp, 3);
+    rig->fakes[0].script = script_answers;
+    cr_assert_eq(start(rig, &b, &request), 0);
+    cr_assert(run_until(&rig->loop, &b.is_done, 150));
+    expect_address(&a, 0xc0000201);
+    rig_free(rig);
+}
+
+/* O01: no fd left says nothing about the servers, and nothing of it is kept. */
+Test(dns_resolver, ask_start__is_busy__without_fds)
+{
+    struct rig *rig = rig_new(script_answers, NULL);
+    struct asker a;
+    struct rlimit old, none;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = old;
+    none.rlim_cur = 3;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct resolver_request request = request_of("www.example", WIRE_TYPE_A);
+    cr_assert_eq(start(rig, &a, &request), 0);
+    cr_assert(run_until(&rig->loop, &a.is_done, 500));
+    cr_assert_eq(a.outcome, RESOLVER_BUSY);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    cr_assert(!rig->group->servers[0].is_down);
+    ask_and_wait(rig, &a, "www.example", WIRE_TYPE_A);
+    expect_address(&a, 0xc0000201);
+    rig_free(rig);
+}
+
+/* D17, D22: a full budget lets the oldest go, and is one side's only. */
+Test(dns_resolver, ask_start__lets_the_oldest_go__when_a_budget_is_full)
+{
+    enum { MAX = 2048, N = MAX + 10 };
+    struct rlimit limit = {.rlim_cur = 8192, .rlim_max = 8192};
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        cr_skip_test("too few fds here");
+    struct rig *rig = rig_new(script_silent, NULL);
+    static struct asker askers[N];
+    struct resolver_request request;
+    char name[32];
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(name, sizeof(name), "n%u.example", i);
+        request = request_of(name, WIRE_TYPE_A);
+        request.limit_ms = 60000;
+        cr_assert_eq(start(rig, &askers[i], &request), 0);
+        if (i % 64 == 0)
+            loop_round(&rig->loop, false);
+    }
+    loop_round(&rig->loop, false);
+    for (unsigned i = 0; i < N; i++) {
+        cr_assert_eq(askers[i].is_done, i < N - MAX, "question %u", i);
+        cr_assert(!askers[i].is_done || askers[i].outcome == RESOLVER_BUSY);
+    }
+    cr_assert_eq(rig->resolver.n_questions[RESOLVER_FOR_LAN], MAX);
+    struct asker dial;
+    request = request_of("dial.example", WIRE_TYPE_A);
+    request.budget = RESOLVER_FOR_DIAL;
+    cr_assert_eq(start(rig, &dial, &request), 0);
+    loop_round(&rig->loop, false);
+    cr_assert(!dial.is_done);
+    cr_assert(!askers[N - MAX].is_done, "a dial cost the LAN a question");
+    resolver_ask_cancel(&dial.ask);
+    for (unsigned i = 0; i < N; i++)
+        resolver_ask_cancel(&askers[i].ask);
     rig_free(rig);
 }
 
