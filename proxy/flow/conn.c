@@ -177,7 +177,7 @@ void conn_finish(struct conn *c, enum reason reason)
     case CONN_STATE_HEAD:
         if (!c->setup || c->setup->n_buf == 0) /* it came and went without a byte: no transaction */
             break;
-        /* fall through */
+        __attribute__((fallthrough));
     case CONN_STATE_RESOLVE:
     case CONN_STATE_DIAL:
     case CONN_STATE_EXCHANGE:
