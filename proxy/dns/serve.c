@@ -115,20 +115,6 @@ static bool say_self(const struct serve_context *c, const struct serve_view *v,
     return true;
 }
 
-/* Whether the name rules of [out] forbid the question (`apply-out`). */
-static bool is_forbidden(const struct serve_view *v, const struct wire_query *q)
-{
-    if (!v->conf->apply_out || q->question.class != WIRE_CLASS_IN)
-        return false;
-    struct wire_name name = q->question.name;
-    char text[WIRE_NAME_TEXT_MAX];
-    struct verdict_detail detail;
-    wire_name_lower(&name);
-    bool is_root = name.len == 1;
-    return verdict_query(v->snapshot->acl, is_root ? "" : wire_name_text(&name, text), &detail) ==
-           VERDICT_DENY;
-}
-
 static unsigned code_of(int query_outcome)
 {
     switch ((enum wire_query_outcome)query_outcome) {
@@ -196,14 +182,12 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
     if (q->question.type == WIRE_TYPE_AXFR || q->question.type == WIRE_TYPE_IXFR ||
         q->has_signature)
         return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_NOT_SUPPORTED);
-    if (is_forbidden(v, q))
-        return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
-    if (q->question.type == WIRE_TYPE_ANY && v->conf->any_minimal)
-        return say_hinfo(c, q, ret_reply);
     if (q->question.class == WIRE_CLASS_CH && say_self(c, v, q, ret_reply))
         return SERVE_REPLY;
     if (is_out_denied(v, &q->question.name))
         return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
+    if (q->question.type == WIRE_TYPE_ANY && v->conf->any_minimal)
+        return say_hinfo(c, q, ret_reply);
     return ask_resolver(c, v, q, is_tcp, ask, done, ret_reply);
 }
 
