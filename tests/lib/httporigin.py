@@ -9,11 +9,16 @@ An answer is bytes, or a list of bytes and of numbers (seconds to wait); then th
 or "rst". What is done at="head" happens before the request's body is read, at="both" comes twice. Other paths answer 200 with
 the path.
 """
+import email.utils
 import itertools
+import mimetypes
+import pathlib
+import re
 import socket
 import struct
 import threading
 import time
+import urllib.parse
 
 from httpgrammar import Requests, Violation
 from scene import wait_until
@@ -28,6 +33,36 @@ def answer(body=b"", status="200 OK", fields=""):
 
 def chunked(*pieces, tail=b"0\r\n\r\n"):
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + tail
+
+
+def says_the_path(conn, request):
+    body = request.target.encode()
+    head = answer(body)
+    conn.send(head[:-len(body)] if request.method == "HEAD" else head)
+
+
+def files(directory):
+    """Serves the files of a directory: GET and HEAD, one byte range, If-Modified-Since; the default of an HttpOrigin."""
+    root = pathlib.Path(directory).resolve()
+
+    def work(conn, request):
+        path = (root / urllib.parse.unquote(request.target.partition("?")[0]).lstrip("/")).resolve()
+        if root not in path.parents or not path.is_file():
+            return conn.send(answer(b"not here\n", "404 Not Found"))
+        data, stamp = path.read_bytes(), email.utils.formatdate(path.stat().st_mtime, usegmt=True)
+        fields = f"Last-Modified: {stamp}\r\nAccept-Ranges: bytes\r\nContent-Type: {mimetypes.guess_type(path)[0] or 'text/plain'}\r\n"
+        status = "200 OK"
+        if request.field("if-modified-since") == stamp:
+            return conn.send(f"HTTP/1.1 304 Not Modified\r\n{fields}\r\n".encode())
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.field("range"))
+        if wanted and request.field("if-range") in ("", stamp) and int(wanted[1]) < len(data):
+            last = min(int(wanted[2] or len(data)), len(data) - 1)
+            fields += f"Content-Range: bytes {wanted[1]}-{last}/{len(data)}\r\n"
+            data, status = data[int(wanted[1]):last + 1], "206 Partial Content"
+        whole = answer(data, status, fields)
+        return conn.send(whole[:len(whole) - len(data)] if request.method == "HEAD" else whole)
+
+    return work
 
 
 class Connection:
@@ -56,9 +91,10 @@ class Connection:
 
 
 class HttpOrigin:
-    def __init__(self, space, addresses):
-        """addresses: (address, port) pairs that exist in the namespace."""
+    def __init__(self, space, addresses, default=None):
+        """addresses: (address, port) pairs that exist in the namespace; default: what is done for paths without a script."""
         self.connections = []
+        self._default = default or says_the_path
         self._scripts, self._numbers = {}, itertools.count(1)
         self._lock, self._listeners = threading.Lock(), []
         self._reported = set()
@@ -184,9 +220,3 @@ class HttpOrigin:
     def _act(self, conn, kind, request):
         work, at = self._scripts.get(request.target.partition("?")[0], (self._default, "end"))
         return work(conn, request) if at in (kind, "both") else None
-
-    @staticmethod
-    def _default(conn, request):
-        body = request.target.encode()
-        head = answer(body)
-        conn.send(head[:-len(body)] if request.method == "HEAD" else head)
