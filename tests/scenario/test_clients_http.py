@@ -1,7 +1,6 @@
 """Plain HTTP with the clients that people have: each fetches through the proxy, and the origin judges what came of it."""
 import hashlib
 import os
-import pathlib
 import shutil
 import subprocess
 
@@ -182,6 +181,45 @@ def test_apt_updates_and_installs_with_pipelining(scene, url, ukai, site, reposi
     assert {r["status"] for r in records} == {200}
     done = scene.host10.run(["apt-get", "-q", "update"], env=env)
     assert done.returncode == 0 and "Hit:" in done.stdout, (done.stdout, done.stderr)
+
+
+# dnf
+
+SPEC = """Name: probe
+Version: 1.0
+Release: 1
+Summary: probe
+License: none
+BuildArch: noarch
+%description
+probe
+%install
+mkdir -p %{buildroot}/opt
+head -c 300000 /dev/zero >%{buildroot}/opt/probe
+%files
+/opt/probe
+"""
+
+
+@needs("dnf", "dnf")
+@needs("createrepo_c", "createrepo-c")
+@needs("rpmbuild", "rpm")
+def test_dnf_installs(scene, url, ukai, site, www, tmp_path):
+    (www / "rpms").mkdir()
+    (tmp_path / "probe.spec").write_text(SPEC)
+    env = dict(CLEAN_ENV, HOME=str(tmp_path))
+    for command in (["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {tmp_path}/rpm", "--define", f"_rpmdir {www}/rpms", tmp_path / "probe.spec"],
+                    ["createrepo_c", "-q", www / "rpms"]):
+        done = subprocess.run(list(map(str, command)), env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0, done.stdout
+    (tmp_path / "log").mkdir()
+    root, mark = tmp_path / "root", ukai.mark()
+    done = scene.host10.run(["dnf", "-y", "-q", f"--installroot={root}", "--releasever=9", "--disablerepo=*", f"--repofrompath=probe,{url}/rpms",
+                             "--enablerepo=probe", "--nogpgcheck", "--nodocs", "--noplugins", f"--setopt=proxy={PROXY}", f"--setopt=logdir={tmp_path}/log",
+                             f"--setopt=cachedir={tmp_path}/cache", "--setopt=reposdir=/nonexistent", "install", "probe"], env=env)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert (root / "opt/probe").stat().st_size == 300000
+    assert any(r["bytes_down"] > 0 and r["status"] == 200 for r in ukai.records_since(mark))
 
 
 # languages
