@@ -37,10 +37,28 @@ static unsigned parse_workers(const char *text)
     return *text && !*end && n >= 1 && n <= 64 ? (unsigned)n : 0;
 }
 
+/* A setting for tests, so not in the help: whatever the traffic, copy, splice, or change with every
+ * read. */
+static bool parse_relay_mode(const char *text, enum pipes_mode *ret_mode)
+{
+    static const char *const words[] = {[PIPES_ADAPTIVE] = "adaptive",
+                                        [PIPES_NEVER] = "copy",
+                                        [PIPES_ALWAYS] = "splice",
+                                        [PIPES_SWITCH] = "switch"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *ret_mode = (enum pipes_mode)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum exit_code cmd_run(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"workers", required_argument, NULL, 'w'},
+                                            {"test-relay", required_argument, NULL, 'r'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     struct daemon_options o = {.file = access(DEFAULT_FILE, F_OK) == 0 ? DEFAULT_FILE : NULL};
@@ -55,6 +73,10 @@ static enum exit_code cmd_run(int argc, char **argv)
                 fprintf(stderr, "ukai run: --workers takes a number from 1 to 64\n");
                 return EXIT_USAGE;
             }
+            break;
+        case 'r':
+            if (!parse_relay_mode(optarg, &o.relay_mode))
+                return usage_error("run");
             break;
         case 'h':
             puts(

@@ -599,6 +599,7 @@ void conn_open_tunnel(struct conn *c)
     atomic_fetch_add_explicit(&w->shared->n_tunnels, 1, memory_order_relaxed);
     add_relaxed(&w->counters.n_opened, 1);
     struct relay_limits limits = limits_of(&c->view->snapshot->conf);
+    c->relay.pipes = &w->pipes;
     int rc = relay_start(&c->relay, &w->loop, w->scratch, &limits, s->buf + s->head.head_bytes,
                          s->n_buf - s->head.head_bytes, on_relay_done);
     conn_set_state(c, CONN_STATE_RELAY);

@@ -505,6 +505,7 @@ void worker_fini(struct worker *w)
         loop_round(&w->loop, false);
     if (w->origins.loop)
         origin_pool_close_all(&w->origins);
+    pipes_fini(&w->pipes);
     mailbox_fini(&w->mailbox);
     dns_server_free(w->dns);
     view_unref(w->view);

@@ -81,6 +81,7 @@ struct worker {
     uint64_t n_serial;
     char *scratch;
     struct origin_pool origins;
+    struct pipes pipes;
     struct counters counters;
     struct timer log_sample; /* runs while refusals were logged in this second */
     unsigned n_logged, n_unlogged;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "proxy/loop/io.h"
+#include "proxy/net/pipes.h"
 #include "proxy/report/reason.h"
 
 /*
@@ -33,7 +34,9 @@ struct residue {
 struct side {
     struct io io;
     struct residue *residue; /* owned: waits to be written to this side */
+    struct pipe *pipe;       /* lent by the worker: the same, of a spliced transfer */
     uint64_t bytes_in;       /* read from this side */
+    bool reads_full;         /* its last reads filled a chunk: worth splicing */
     bool is_eof;             /* its FIN was read */
     bool is_shut;            /* our FIN was sent to it */
     bool is_broken;          /* a write to it failed: what it sent before is still delivered */
@@ -52,6 +55,8 @@ typedef void (*relay_done_fn)(struct relay *r, enum reason reason);
 struct relay {
     struct loop *loop;
     char *scratch; /* borrowed: RELAY_CHUNK_BYTES of the worker */
+    struct pipes
+        *pipes; /* borrowed, of the worker; NULL: everything is copied. Set before the start */
     relay_done_fn done;
     struct side sides[2];
     struct timer timer;

@@ -8,7 +8,34 @@
 
 #include "proxy/net/relay.h"
 
+/* Every test runs in every way of moving bytes. */
+static enum pipes_mode mode;
+#define RELAY_TEST(name)                                                                           \
+    static void name(void);                                                                        \
+    Test(net_relay, name##__copy)                                                                  \
+    {                                                                                              \
+        mode = PIPES_NEVER;                                                                        \
+        name();                                                                                    \
+    }                                                                                              \
+    Test(net_relay, name##__splice)                                                                \
+    {                                                                                              \
+        mode = PIPES_ALWAYS;                                                                       \
+        name();                                                                                    \
+    }                                                                                              \
+    Test(net_relay, name##__switch)                                                                \
+    {                                                                                              \
+        mode = PIPES_SWITCH;                                                                       \
+        name();                                                                                    \
+    }                                                                                              \
+    Test(net_relay, name##__adaptive)                                                              \
+    {                                                                                              \
+        mode = PIPES_ADAPTIVE;                                                                     \
+        name();                                                                                    \
+    }                                                                                              \
+    static void name(void)
+
 struct bench {
+    struct pipes pipes;
     struct loop loop;
     struct relay relay;
     char *scratch;
@@ -50,6 +77,8 @@ static struct bench *bench_new(const struct relay_limits *limits, const char *ea
     cr_assert_eq(loop_init(&b->loop), 0);
     b->scratch = malloc(RELAY_CHUNK_BYTES);
     relay_init(&b->relay);
+    b->pipes.mode = mode;
+    b->relay.pipes = &b->pipes;
     tcp_pair(&near[0], &b->client);
     tcp_pair(&near[1], &b->origin);
     for (int i = 0; i < 2; i++)
@@ -68,6 +97,8 @@ static void bench_free(struct bench *b)
         close(b->client);
     if (b->origin >= 0)
         close(b->origin);
+    pipes_fini(&b->pipes);
+    cr_expect_eq(b->pipes.n_owned, 0);
     loop_fini(&b->loop);
     free(b->scratch);
     free(b);
@@ -105,7 +136,7 @@ static void run_until_done(struct bench *b)
         loop_round(&b->loop, true);
 }
 
-Test(net_relay, relays__either_side_first)
+RELAY_TEST(relays__either_side_first)
 {
     struct bench *b = bench_new(NULL, NULL);
     cr_assert_eq(send(b->origin, "hello", 5, 0), 5);
@@ -116,7 +147,7 @@ Test(net_relay, relays__either_side_first)
     bench_free(b);
 }
 
-Test(net_relay, early_bytes__come_first)
+RELAY_TEST(early_bytes__come_first)
 {
     struct bench *b = bench_new(NULL, "early ");
     cr_assert_eq(send(b->client, "late", 4, 0), 4);
@@ -125,7 +156,7 @@ Test(net_relay, early_bytes__come_first)
     bench_free(b);
 }
 
-Test(net_relay, half_close__passes_the_fin_and_keeps_the_other_way)
+RELAY_TEST(half_close__passes_the_fin_and_keeps_the_other_way)
 {
     for (int side = 0; side < 2; side++) {
         struct bench *b = bench_new(NULL, NULL);
@@ -154,7 +185,7 @@ static void reset(int *fd)
     *fd = -1;
 }
 
-Test(net_relay, reset__resets_the_other_side)
+RELAY_TEST(reset__resets_the_other_side)
 {
     for (int side = 0; side < 2; side++) {
         struct bench *b = bench_new(NULL, NULL);
@@ -168,7 +199,7 @@ Test(net_relay, reset__resets_the_other_side)
     }
 }
 
-Test(net_relay, reset__is_found_within_a_second__when_it_came_in_one_edge_with_data)
+RELAY_TEST(reset__is_found_within_a_second__when_it_came_in_one_edge_with_data)
 {
     struct bench *b = bench_new(NULL, NULL);
     loop_round(&b->loop, false);
@@ -182,7 +213,7 @@ Test(net_relay, reset__is_found_within_a_second__when_it_came_in_one_edge_with_d
     bench_free(b);
 }
 
-Test(net_relay, early_close_of_the_origin__still_delivers_its_answer)
+RELAY_TEST(early_close_of_the_origin__still_delivers_its_answer)
 {
     struct bench *b = bench_new(NULL, NULL);
     loop_round(&b->loop, false);
@@ -203,7 +234,7 @@ Test(net_relay, early_close_of_the_origin__still_delivers_its_answer)
     bench_free(b);
 }
 
-Test(net_relay, bulk__is_exact_both_ways__and_memory_stays_bounded)
+RELAY_TEST(bulk__is_exact_both_ways__and_memory_stays_bounded)
 {
     enum { TOTAL = 64 * 1024 * 1024, STEP = 300007 };
     struct bench *b = bench_new(NULL, NULL);
@@ -235,7 +266,7 @@ Test(net_relay, bulk__is_exact_both_ways__and_memory_stays_bounded)
     bench_free(b);
 }
 
-Test(net_relay, idle__ends_a_silent_tunnel__and_life_a_busy_one)
+RELAY_TEST(idle__ends_a_silent_tunnel__and_life_a_busy_one)
 {
     struct bench *b = bench_new(&(struct relay_limits){120, 60000, 0}, NULL);
     run_until_done(b);
@@ -251,7 +282,7 @@ Test(net_relay, idle__ends_a_silent_tunnel__and_life_a_busy_one)
     bench_free(b);
 }
 
-Test(net_relay, half_closed__has_its_own_limit)
+RELAY_TEST(half_closed__has_its_own_limit)
 {
     struct bench *b = bench_new(&(struct relay_limits){60000, 120, 0}, NULL);
     shutdown(b->origin, SHUT_WR);
@@ -260,7 +291,7 @@ Test(net_relay, half_closed__has_its_own_limit)
     bench_free(b);
 }
 
-Test(net_relay, stop__is_silent)
+RELAY_TEST(stop__is_silent)
 {
     struct bench *b = bench_new(NULL, "never sent");
     relay_stop(&b->relay);
