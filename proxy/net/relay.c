@@ -264,9 +264,11 @@ static ssize_t read_once(struct relay *r, struct side *from, struct side *to, si
     if (!pipe)
         return copy_once(r, from, to);
     ssize_t n = splice_once(r, from, to, pipe, max);
-    if (n != -EINVAL)
+    if (n == -EINVAL)
+        r->pipes = NULL; /* not this kind of socket */
+    else if (n != -EAGAIN)
         return n;
-    r->pipes = NULL; /* not this kind of socket */
+    /* splice also says EAGAIN at an urgent byte, whatever stands behind it; recv steps over it. */
     return copy_once(r, from, to);
 }
 
