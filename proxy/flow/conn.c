@@ -125,6 +125,8 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
     struct worker *w = c->worker;
     if (w->view->snapshot->conf.log.access == CONF_ACCESS_OFF)
         return;
+    if (reason == REASON_SOURCE_DENIED && !worker_may_log_refusal(w))
+        return;
     const struct rule_place *place = out ? &out->place : c->rule ? &c->rule->place : NULL;
     uint64_t now = loop_now_ms(&w->loop);
     struct access_record r = {
@@ -180,8 +182,11 @@ void conn_finish(struct conn *c, enum reason reason)
         __attribute__((fallthrough));
     case CONN_STATE_RESOLVE:
     case CONN_STATE_DIAL:
+        record(c, ACCESS_REFUSED, reason, NULL);
+        break;
     case CONN_STATE_EXCHANGE:
         record(c, ACCESS_REFUSED, reason, NULL);
+        io_reset(&client_side(c)->io); /* a FIN could pass for the end of the answer */
         break;
     case CONN_STATE_LINGER: /* its record is written */
         break;
@@ -204,6 +209,7 @@ static size_t build_answer(struct conn *c, const struct conn_refusal *why, char 
         .body = why->body,
         .retry_after_s = why->reason == REASON_LIMIT || why->reason == REASON_SOURCE_LIMIT ? 10 : 0,
         .allow = c->status == 405 ? METHODS_SERVED : NULL,
+        .is_head = c->forward && forward_is_head(c->forward),
     };
     return reply_build(&reply, buf, size);
 }
@@ -476,13 +482,19 @@ static void head_read(struct conn *c)
             conn_finish(c, REASON_INTERNAL);
             return;
         }
+        bool is_next = c->forward && c->setup->n_buf == 0;
         int rc = make_room(c);
         if (rc < 0) {
             conn_refuse(c, &(struct conn_refusal){.reason = rc == -ENOMEM ? REASON_INTERNAL
                                                                           : REASON_HEAD_TOO_LONG});
             return;
         }
-        if (read_some(c, false) <= 0 || !feed_head(c))
+        if (read_some(c, false) <= 0)
+            return;
+        if (is_next) /* it waited for its first byte; from there on it is a head like any other */
+            loop_timer_start(&c->worker->loop, &c->timer, c->view->snapshot->conf.timeouts.head_ms,
+                             on_head_late);
+        if (!feed_head(c))
             return;
     }
 }
@@ -585,18 +597,31 @@ static struct relay_limits limits_of(const struct conf *conf)
     };
 }
 
+/* Counted before it is compared: of tunnels that are set up at once none passes the limit. */
+static bool take_tunnel_place(struct conn *c)
+{
+    struct shared *shared = c->worker->shared;
+    unsigned n = atomic_fetch_add_explicit(&shared->n_tunnels, 1, memory_order_relaxed);
+    c->is_tunnel = n < atomic_load_explicit(&shared->max_tunnels, memory_order_relaxed);
+    if (!c->is_tunnel)
+        atomic_fetch_sub_explicit(&shared->n_tunnels, 1, memory_order_relaxed);
+    return c->is_tunnel;
+}
+
 void conn_open_tunnel(struct conn *c)
 {
     struct worker *w = c->worker;
     struct conn_setup *s = c->setup;
+    if (!take_tunnel_place(c)) {
+        conn_refuse(c, &(struct conn_refusal){.reason = REASON_LIMIT});
+        return;
+    }
     size_t len = reply_tunnel_open_bytes();
     if (send(client_side(c)->io.fd, REPLY_TUNNEL_OPEN, len, MSG_NOSIGNAL) != (ssize_t)len) {
         conn_finish(c, REASON_CLIENT_GONE);
         return;
     }
     c->status = 200;
-    c->is_tunnel = true;
-    atomic_fetch_add_explicit(&w->shared->n_tunnels, 1, memory_order_relaxed);
     add_relaxed(&w->counters.n_opened, 1);
     struct relay_limits limits = limits_of(&c->view->snapshot->conf);
     c->relay.pipes = &w->pipes;

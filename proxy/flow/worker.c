@@ -163,8 +163,10 @@ static void record_denied_source(struct worker *w, const char *listener, const c
 static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, int fd,
                           const struct endpoint *peer)
 {
+    unsigned n_clients = atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed);
+    unsigned max_clients = atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed);
     add_relaxed(&w->counters.n_source_denied, 1);
-    if (w->view->snapshot->conf.acl_deny_403) {
+    if (w->view->snapshot->conf.acl_deny_403 && n_clients < max_clients) {
         struct conn *c = conn_accept(w, w->view, proxy, NULL, fd, peer);
         if (c)
             conn_refuse(c, &(struct conn_refusal){.reason = REASON_SOURCE_DENIED,
@@ -414,7 +416,8 @@ static void on_drain(struct mail *m)
         socket_close(list_entry(pos, struct worker_socket, node));
     list_for_each (pos, &w->conns) {
         struct conn *c = list_entry(pos, struct conn, node);
-        if (d->limit_ms == 0 || (c->state == CONN_STATE_HEAD && !c->setup))
+        bool is_idle = c->state == CONN_STATE_HEAD && (!c->setup || c->setup->n_buf == 0);
+        if (d->limit_ms == 0 || is_idle)
             conn_finish(c, REASON_SHUTDOWN);
     }
     if (d->limit_ms > 0 && !was_draining)
@@ -498,6 +501,7 @@ int worker_start(struct worker *w)
 
 void worker_fini(struct worker *w)
 {
+    mailbox_fini(&w->mailbox); /* first: what was never delivered still brings sockets to close */
     list_for_each_safe (pos, tmp, &w->sockets)
         socket_close(list_entry(pos, struct worker_socket, node));
     finish_all(w);
@@ -506,7 +510,6 @@ void worker_fini(struct worker *w)
     if (w->origins.loop)
         origin_pool_close_all(&w->origins);
     pipes_fini(&w->pipes);
-    mailbox_fini(&w->mailbox);
     dns_server_free(w->dns);
     view_unref(w->view);
     w->view = NULL;
