@@ -204,6 +204,11 @@ void forward_describe(const struct forward *f, struct access_record *ret)
     ret->duration_ms = (int64_t)(loop_now_ms(&f->c->worker->loop) - f->start_ms);
 }
 
+bool forward_is_head(const struct forward *f)
+{
+    return strcmp(f->method, "HEAD") == 0;
+}
+
 /* Nothing of this exchange happens any more; one that waits for its turn must not be woken. */
 static void stop(struct forward *f)
 {
