@@ -264,9 +264,7 @@ static ssize_t read_once(struct relay *r, struct side *from, struct side *to, si
     if (!pipe)
         return copy_once(r, from, to);
     ssize_t n = splice_once(r, from, to, pipe, max);
-    if (n == -EINVAL)
-        r->pipes = NULL; /* not this kind of socket */
-    else if (n != -EAGAIN)
+    if (n != -EAGAIN && n != -EINVAL) /* the latter: not this kind of socket */
         return n;
     /* splice also says EAGAIN at an urgent byte, whatever stands behind it; recv steps over it. */
     return copy_once(r, from, to);
@@ -431,9 +429,13 @@ static void on_timer(struct timer *t)
     }
     bool was_settling = r->is_settling;
     arm_idle(r);
-    if (!was_settling || r->is_bulk)
+    if (!was_settling)
         return;
     r->sides[RELAY_CLIENT].io.is_readable = r->sides[RELAY_ORIGIN].io.is_readable = true;
+    if (r->is_bulk) { /* or was until it went quiet */
+        loop_bulk_add(r->loop, &r->bulk);
+        return;
+    }
     bool is_over;
     if (run(r, RELAY_CHUNK_BYTES, &is_over) && !is_over) {
         r->is_bulk = true;
@@ -446,7 +448,7 @@ void relay_set_limits(struct relay *r, const struct relay_limits *limits)
     uint64_t cap = UINT32_MAX;
     r->idle_ms = (uint32_t)earlier(limits->idle_ms, cap);
     r->half_closed_ms = (uint32_t)earlier(limits->half_closed_ms, cap);
-    if (r->is_running)
+    if (r->is_running && !r->is_settling) /* a last look is due soon and arms it anew */
         arm_idle(r);
 }
 

@@ -168,16 +168,23 @@ static inline void bench_free(struct bench *b)
     free(b);
 }
 
-/* A client of the proxy, not blocking. */
-static inline int bench_client(struct bench *b)
+/* A client of the proxy, not blocking. @buffer_bytes: 0 as the kernel likes. */
+static inline int bench_client_with(struct bench *b, int buffer_bytes)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                              .sin_port = htons(b->port)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (buffer_bytes > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof(buffer_bytes));
     cr_assert_eq(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
+}
+
+static inline int bench_client(struct bench *b)
+{
+    return bench_client_with(b, 0);
 }
 
 static inline void bench_send(int fd, const char *text)

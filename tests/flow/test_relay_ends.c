@@ -1,0 +1,119 @@
+/* Ends of a relay that come at an awkward moment. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/net/relay.h"
+
+struct bench {
+    struct loop loop;
+    struct relay relay;
+    char *scratch;
+    int client, origin; /* far ends */
+    enum reason reason;
+    unsigned n_done;
+};
+
+static void on_done(struct relay *r, enum reason reason)
+{
+    struct bench *b = list_entry(r, struct bench, relay);
+    b->reason = reason;
+    b->n_done++;
+}
+
+/* TCP with buffers large enough for all that a test sends at once. */
+static void tcp_pair(int *ret_near, int *ret_far)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(sa);
+    int bytes = 4 * 1024 * 1024, listener = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+    cr_assert_eq(bind(listener, (struct sockaddr *)&sa, len), 0);
+    cr_assert_eq(listen(listener, 1), 0);
+    getsockname(listener, (struct sockaddr *)&sa, &len);
+    *ret_far = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(*ret_far, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+    cr_assert_eq(connect(*ret_far, (struct sockaddr *)&sa, len), 0);
+    *ret_near = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    cr_assert_geq(*ret_near, 0);
+    close(listener);
+}
+
+static struct bench *bench_new(void)
+{
+    static const struct relay_limits limits = {60000, 60000, 0};
+    struct bench *b = calloc(1, sizeof(*b));
+    int near[2];
+    cr_assert_eq(loop_init(&b->loop), 0);
+    b->scratch = malloc(RELAY_CHUNK_BYTES);
+    relay_init(&b->relay);
+    tcp_pair(&near[0], &b->client);
+    tcp_pair(&near[1], &b->origin);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(io_open(&b->relay.sides[i].io, &b->loop, near[i], NULL, NULL), 0);
+    cr_assert_eq(
+        relay_start(&b->relay, &b->loop, b->scratch, &limits, NULL, 0, on_done), 0);
+    return b;
+}
+
+static void bench_free(struct bench *b)
+{
+    if (b->n_done == 0)
+        relay_stop(&b->relay);
+    close(b->client);
+    loop_fini(&b->loop);
+    free(b->scratch);
+    free(b);
+}
+
+/* A reset right behind @len bytes of the origin, before the relay looks. */
+static void send_and_reset(struct bench *b, size_t len)
+{
+    char *block = calloc(1, len);
+    struct linger hard = {.l_onoff = 1};
+    cr_assert_eq(send(b->origin, block, len, MSG_DONTWAIT), (ssize_t)len);
+    poll(NULL, 0, 20);
+    setsockopt(b->origin, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    close(b->origin);
+    free(block);
+}
+
+static void run_up_to_ms(struct bench *b, uint64_t ms)
+{
+    static char sink[65536];
+    for (uint64_t end = loop_now_ms(&b->loop) + ms;
+         b->n_done == 0 && loop_now_ms(&b->loop) < end;) {
+        loop_round(&b->loop, false);
+        recv(b->client, sink, sizeof(sink), MSG_DONTWAIT);
+        poll(NULL, 0, 1);
+    }
+}
+
+Test(flow_relay_ends, reset__is_found_within_seconds__behind_a_bulk_transfer)
+{
+    struct bench *b = bench_new();
+    for (int i = 0; i < 5; i++)
+        loop_round(&b->loop, false);
+    send_and_reset(b, 3 * RELAY_CHUNK_BYTES + 1000);
+    run_up_to_ms(b, 4000);
+    cr_expect_eq(b->n_done, 1, "the reset of the origin was lost");
+    cr_expect_eq(b->reason, REASON_ORIGIN_RESET);
+    bench_free(b);
+}
+
+Test(flow_relay_ends, reset__is_found_within_seconds__when_limits_change_meanwhile)
+{
+    struct bench *b = bench_new();
+    for (int i = 0; i < 5; i++)
+        loop_round(&b->loop, false);
+    send_and_reset(b, 1000);
+    loop_round(&b->loop, false);
+    relay_set_limits(&b->relay, &(struct relay_limits){50000, 50000, 0});
+    run_up_to_ms(b, 4000);
+    cr_expect_eq(b->n_done, 1, "the reset of the origin was lost");
+    bench_free(b);
+}
