@@ -74,6 +74,7 @@ struct forward {
     bool has_answer; /* the final head went out */
     bool keeps_origin;
     unsigned n_informational;
+    uint64_t bytes_moved; /* read and written, framing too: what a turn costs */
     unsigned status;
     uint64_t bytes_up, bytes_down;
     int64_t first_byte_ms;
@@ -240,8 +241,18 @@ static void bad_answer(struct forward *f, const char *why)
 
 static void touch(struct forward *f, size_t n)
 {
+    f->bytes_moved += n;
     if (n > 0)
         f->last_active_ms = loop_now_ms(loop_of(f));
+}
+
+/* What a slow side takes is activity too. 0 · -EPIPE. */
+static int flush(struct forward *f, struct outbuf *o, struct io *io)
+{
+    uint32_t before = o->at;
+    int rc = out_flush(o, io);
+    touch(f, o->at - before);
+    return rc;
 }
 
 /* The origin takes no more. It may have answered already (413 and a close), so its answer is still
@@ -379,7 +390,7 @@ static enum step up_chunked(struct forward *f)
 
 static enum step pump_up(struct forward *f)
 {
-    if (!f->is_up_broken && out_flush(&f->up, &f->origin->io) < 0)
+    if (!f->is_up_broken && flush(f, &f->up, &f->origin->io) < 0)
         up_broke(f);
     if (!out_is_empty(&f->up) || f->up_body.is_done)
         return STEP_NOTHING;
@@ -673,7 +684,7 @@ static enum step down_chunked(struct forward *f)
 
 static enum step pump_down(struct forward *f)
 {
-    if (out_flush(&f->down, client_io(f)) < 0)
+    if (flush(f, &f->down, client_io(f)) < 0)
         return client_left(f);
     if (!out_is_empty(&f->down) || (f->has_answer && f->down_body.is_done))
         return STEP_NOTHING;
@@ -740,7 +751,7 @@ static bool client_is_gone(struct forward *f)
 
 static void pump(struct forward *f)
 {
-    uint64_t before = f->bytes_up + f->bytes_down;
+    uint64_t before = f->bytes_moved;
     for (;;) {
         enum step up = pump_up(f);
         if (up == STEP_OVER)
@@ -754,7 +765,7 @@ static void pump(struct forward *f)
         }
         if (up == STEP_NOTHING && down == STEP_NOTHING)
             return;
-        if (f->bytes_up + f->bytes_down - before > TURN_BYTES) {
+        if (f->bytes_moved - before > TURN_BYTES) {
             loop_bulk_add(loop_of(f), &f->bulk);
             return;
         }
