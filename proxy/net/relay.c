@@ -48,6 +48,12 @@ static bool has_waiting(const struct side *to)
     return to->residue || to->pipe;
 }
 
+static uint32_t waiting_bytes(const struct side *to)
+{
+    return (to->residue ? to->residue->len - to->residue->sent : 0) +
+           (to->pipe ? to->pipe->held : 0);
+}
+
 static void drop_residue(struct relay *r, struct side *s)
 {
     free(s->residue);
@@ -277,7 +283,11 @@ static enum pump_result pump(struct relay *r, enum relay_side who, size_t budget
 {
     struct side *from = &r->sides[who];
     struct side *to = &r->sides[!who];
-    if (!flush_residue(r, to))
+    uint32_t before = waiting_bytes(to);
+    bool is_free = flush_residue(r, to);
+    if (waiting_bytes(to) < before) /* what a slow reader takes is activity too */
+        r->last_active_ms = loop_now_ms(r->loop);
+    if (!is_free)
         return PUMP_IDLE;
     while (from->io.is_readable && !from->is_eof) {
         if (budget == 0)

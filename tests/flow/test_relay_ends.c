@@ -25,12 +25,11 @@ static void on_done(struct relay *r, enum reason reason)
     b->n_done++;
 }
 
-/* TCP with buffers large enough for all that a test sends at once. */
-static void tcp_pair(int *ret_near, int *ret_far)
+static void tcp_pair_with(int bytes, int *ret_near, int *ret_far)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(sa);
-    int bytes = 4 * 1024 * 1024, listener = socket(AF_INET, SOCK_STREAM, 0);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
     cr_assert_eq(bind(listener, (struct sockaddr *)&sa, len), 0);
     cr_assert_eq(listen(listener, 1), 0);
@@ -40,24 +39,30 @@ static void tcp_pair(int *ret_near, int *ret_far)
     cr_assert_eq(connect(*ret_far, (struct sockaddr *)&sa, len), 0);
     *ret_near = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
     cr_assert_geq(*ret_near, 0);
+    setsockopt(*ret_near, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
     close(listener);
 }
 
-static struct bench *bench_new(void)
+/* Large buffers for all that a test sends at once. @client_bytes: the client's. */
+static struct bench *bench_new_with(const struct relay_limits *limits, int client_bytes)
 {
-    static const struct relay_limits limits = {60000, 60000, 0};
     struct bench *b = calloc(1, sizeof(*b));
     int near[2];
     cr_assert_eq(loop_init(&b->loop), 0);
     b->scratch = malloc(RELAY_CHUNK_BYTES);
     relay_init(&b->relay);
-    tcp_pair(&near[0], &b->client);
-    tcp_pair(&near[1], &b->origin);
+    tcp_pair_with(client_bytes, &near[0], &b->client);
+    tcp_pair_with(4 * 1024 * 1024, &near[1], &b->origin);
     for (int i = 0; i < 2; i++)
         cr_assert_eq(io_open(&b->relay.sides[i].io, &b->loop, near[i], NULL, NULL), 0);
-    cr_assert_eq(
-        relay_start(&b->relay, &b->loop, b->scratch, &limits, NULL, 0, on_done), 0);
+    cr_assert_eq(relay_start(&b->relay, &b->loop, b->scratch, limits, NULL, 0, on_done), 0);
     return b;
+}
+
+static struct bench *bench_new(void)
+{
+    static const struct relay_limits relaxed = {60000, 60000, 0};
+    return bench_new_with(&relaxed, 4 * 1024 * 1024);
 }
 
 static void bench_free(struct bench *b)
@@ -115,5 +120,26 @@ Test(flow_relay_ends, reset__is_found_within_seconds__when_limits_change_meanwhi
     relay_set_limits(&b->relay, &(struct relay_limits){50000, 50000, 0});
     run_up_to_ms(b, 4000);
     cr_expect_eq(b->n_done, 1, "the reset of the origin was lost");
+    bench_free(b);
+}
+
+Test(flow_relay_ends, slow_reader__is_not_idle__while_bytes_move)
+{
+    enum { BYTES = 60000, STEP = 4000 };
+    struct bench *b = bench_new_with(&(struct relay_limits){1000, 1000, 0}, 4096);
+    char buf[STEP], *block = calloc(1, BYTES);
+    cr_assert_eq(send(b->origin, block, BYTES, MSG_DONTWAIT), BYTES);
+    size_t got = 0;
+    for (int i = 0; i < 60 && got < BYTES && b->n_done == 0; i++) {
+        for (int k = 0; k < 100; k++) {
+            loop_round(&b->loop, false);
+            poll(NULL, 0, 1);
+        }
+        ssize_t n = recv(b->client, buf, STEP, MSG_DONTWAIT);
+        got += n > 0 ? (size_t)n : 0;
+    }
+    cr_expect_eq(got, BYTES, "cut after %zu bytes", got);
+    free(block);
+    close(b->origin);
     bench_free(b);
 }
