@@ -263,6 +263,8 @@ static void next_head(struct conn *c)
     c->serial = ++c->worker->n_serial;
     c->status = 0;
     c->has_origin = false;
+    free(c->user_agent);
+    c->user_agent = NULL;
     c->times.dns_ms = c->times.connect_ms = UINT32_MAX;
     c->times.start_ms = loop_now_ms(&c->worker->loop);
     head_init(&s->head, HEAD_REQUEST, conf->limits.request_line_bytes, conf->limits.head_bytes);
@@ -491,9 +493,11 @@ static void head_read(struct conn *c)
         }
         if (read_some(c, false) <= 0)
             return;
-        if (is_next) /* it waited for its first byte; from there on it is a head like any other */
+        if (is_next) { /* it waited for its first byte; from there on it is a head like any other */
+            c->times.start_ms = loop_now_ms(&c->worker->loop);
             loop_timer_start(&c->worker->loop, &c->timer, c->view->snapshot->conf.timeouts.head_ms,
                              on_head_late);
+        }
         if (!feed_head(c))
             return;
     }

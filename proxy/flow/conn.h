@@ -39,6 +39,7 @@ struct conn_setup {
     struct authority target;
     struct lookup lookup;
     struct dial dial;
+    uint64_t step_ms;                   /* when the look-up or the dial under way began */
     struct endpoint to[DIAL_ADDRS_MAX]; /* permitted */
     unsigned n_to;
     reach_permitted_fn on_permitted;
@@ -48,10 +49,10 @@ struct conn_setup {
     uint32_t buf_size;
 };
 
-/* Times since the accept, milliseconds; UINT32_MAX: did not happen. */
+/* Of one request. */
 struct conn_times {
-    uint64_t start_ms;
-    uint32_t dns_ms, connect_ms;
+    uint64_t start_ms;           /* the accept, or the first byte of a next request */
+    uint32_t dns_ms, connect_ms; /* how long each took; UINT32_MAX: did not happen */
 };
 
 struct conn {

@@ -22,9 +22,9 @@ static const struct conf *conf_of(struct conn *c)
     return &c->view->snapshot->conf;
 }
 
-static uint32_t elapsed_ms(struct conn *c)
+static uint32_t step_ms(struct conn *c)
 {
-    return (uint32_t)(loop_now_ms(&c->worker->loop) - c->times.start_ms);
+    return (uint32_t)(loop_now_ms(&c->worker->loop) - c->setup->step_ms);
 }
 
 void reach_cancel(struct conn *c)
@@ -119,6 +119,7 @@ void reach_dial(struct conn *c, struct io *io, reach_connected_fn on_connected)
     struct conn_setup *s = c->setup;
     struct egress egress = egress_from_conf(&c->proxy->base.egress);
     s->on_connected = on_connected;
+    s->step_ms = loop_now_ms(&c->worker->loop);
     conn_set_state(c, CONN_STATE_DIAL);
     if (dial_start(&s->dial, &c->worker->loop, &egress, io, s->to, s->n_to,
                    conf_of(c)->timeouts.connect_ms, on_origin_connected) < 0)
@@ -129,7 +130,7 @@ static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome,
                               const struct addr *addrs, unsigned n_addrs)
 {
     struct conn *c = list_entry(l, struct conn_setup, lookup)->conn;
-    c->times.dns_ms = elapsed_ms(c);
+    c->times.dns_ms = step_ms(c);
     switch (outcome) {
     case LOOKUP_ADDRS: {
         struct verdict_detail detail = {0};
@@ -168,8 +169,7 @@ static enum reason reason_of_dial(enum dial_outcome outcome)
 static void on_origin_connected(struct dial *d, enum dial_outcome outcome, unsigned winner)
 {
     struct conn *c = list_entry(d, struct conn_setup, dial)->conn;
-    uint32_t since_dns = c->times.dns_ms == UINT32_MAX ? 0 : c->times.dns_ms;
-    c->times.connect_ms = elapsed_ms(c) - since_dns;
+    c->times.connect_ms = step_ms(c);
     c->origin = c->setup->to[outcome == DIAL_CONNECTED ? winner : 0];
     c->has_origin = true;
     if (outcome != DIAL_CONNECTED) {
@@ -185,6 +185,7 @@ static void resolve(struct conn *c)
     const struct conf_egress *way = &c->proxy->base.egress;
     struct egress egress = egress_from_conf(way);
     size_t index = (size_t)(c->proxy - conf_of(c)->web_proxies);
+    s->step_ms = loop_now_ms(&c->worker->loop);
     conn_set_state(c, CONN_STATE_RESOLVE);
     if (lookup_start(&s->lookup, &c->worker->resolver, c->view->groups[index], s->target.name,
                      egress_permits(&egress, true), egress_permits(&egress, false),

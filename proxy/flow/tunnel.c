@@ -5,6 +5,8 @@
  */
 #include "proxy/flow/tunnel.h"
 
+#include <string.h>
+
 #include "proxy/flow/reach.h"
 #include "proxy/flow/worker.h"
 
@@ -31,7 +33,8 @@ void tunnel_start(struct conn *c)
     const char *why = bad_framing(&s->head);
     if (why ||
         authority_parse_connect(text, s->head.target.len, &s->target, &why) != AUTHORITY_OK) {
-        conn_keep_host(c, text, s->head.target.len);
+        if (!memchr(text, '@', s->head.target.len) && !memchr(text, '?', s->head.target.len))
+            conn_keep_host(c, text, s->head.target.len); /* else it may hold what is not logged */
         conn_refuse(c, &(struct conn_refusal){.reason = REASON_BAD_REQUEST, .body = why});
         return;
     }

@@ -250,3 +250,64 @@ Test(flow_conn, reload__keeps_what_runs__and_drops_no_reference)
     bench_run_ms(b, 50);
     bench_free(b);
 }
+
+/* The number behind @key in the record of @method; -1: not there. */
+static long number_in(const char *log, const char *method, const char *key)
+{
+    const char *line = strstr(log, method), *at = line ? strstr(line, key) : NULL;
+    return at ? strtol(at + strlen(key), NULL, 10) : -1;
+}
+
+Test(flow_conn, times__are_of_this_request__not_of_the_wait_before_it)
+{
+    struct bench *b = bench_new("", NULL);
+    char buf[2048], log[4096];
+    int fd = bench_client(b);
+    int origin = serve_one(b, fd, "1.1", "User-Agent: first/1\r\n");
+    bench_run_ms(b, 500);
+    open_tunnel(b, fd);
+    cr_assert_eq(bench_read(b, fd, buf, sizeof(buf), "established", 2000), 1);
+    bench_reset(fd);
+    cr_assert_eq(bench_records(b, log, sizeof(log), 2), 2, "%s", log);
+    long connect_ms = number_in(log, "CONNECT", "connect_ms=");
+    long duration_ms = number_in(log, "CONNECT", "duration_ms=");
+    cr_expect(connect_ms >= 0 && connect_ms < 300, "connect_ms=%ld", connect_ms);
+    cr_expect(duration_ms >= 0 && duration_ms < 300, "duration_ms=%ld", duration_ms);
+    close(origin);
+    bench_free(b);
+}
+
+Test(flow_conn, bad_head__is_recorded_by_itself__on_a_kept_connection)
+{
+    struct bench *b = bench_new("", NULL);
+    char buf[2048], log[4096];
+    int fd = bench_client(b);
+    int origin = serve_one(b, fd, "1.1", "User-Agent: first/1\r\n");
+    bench_send(fd, "\x16\x03\x01");
+    cr_expect_eq(bench_read(b, fd, buf, sizeof(buf), NULL, 2000), 0);
+    cr_assert_eq(bench_records(b, log, sizeof(log), 2), 2, "%s", log);
+    const char *second = strchr(log, '\n') + 1;
+    cr_expect_null(strstr(second, "first/1"), "%s", second);
+    close(fd);
+    close(origin);
+    bench_free(b);
+}
+
+Test(flow_conn, userinfo__is_not_recorded__of_a_bad_connect)
+{
+    static const char *const targets[] = {"user:secret@127.0.0.1:443", "http://a/?k=secret",
+                                          "127.0.0.1:secret@a:1"};
+    struct bench *b = bench_new("", NULL);
+    char buf[2048], log[4096];
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        int fd = bench_client(b);
+        snprintf(buf, sizeof(buf), "CONNECT %s HTTP/1.1\r\n\r\n", targets[i]);
+        bench_send(fd, buf);
+        cr_expect_eq(bench_read(b, fd, buf, sizeof(buf), NULL, 2000), 0);
+        cr_expect_null(strstr(buf, "secret"));
+        close(fd);
+    }
+    cr_expect_eq(bench_records(b, log, sizeof(log), 3), 3);
+    cr_expect_null(strstr(log, "secret"), "%s", log);
+    bench_free(b);
+}
