@@ -34,6 +34,7 @@ enum {
     TURN_BYTES = 256 * 1024,
     PATH_SHOWN_MAX = 1024,
     CHUNK_FRAME_BYTES = 24, /* size line and the CRLF behind the data */
+    UP_CHUNKED_BYTES = 32 * 1024,
 };
 
 /* Bytes on their way out; refilled only when empty. */
@@ -343,12 +344,23 @@ static enum step up_length(struct forward *f)
     return STEP_MOVED;
 }
 
+/* A set-up buffer that was sized for a head costs a chunked upload many small reads. */
+static void widen_setup(struct conn_setup *s)
+{
+    char *wider = s->buf_size < UP_CHUNKED_BYTES ? realloc(s->buf, UP_CHUNKED_BYTES) : NULL;
+    if (!wider)
+        return;
+    s->buf = wider;
+    s->buf_size = UP_CHUNKED_BYTES;
+}
+
 static enum step up_chunked(struct forward *f)
 {
     struct conn_setup *s = f->c->setup;
     if (s->n_buf == 0) {
         if (!client_io(f)->is_readable)
             return STEP_NOTHING;
+        widen_setup(s);
         ssize_t n = client_read_buffered(f);
         if (n < 0)
             return client_left(f);
@@ -647,23 +659,23 @@ static enum step down_plain(struct forward *f)
 
 static enum step down_chunked(struct forward *f)
 {
-    if (f->in_at == f->n_in) {
+    const char *bytes = f->in + f->in_at;
+    size_t len = f->n_in - f->in_at, at = 0;
+    if (len == 0) {
         enum step step;
-        if (in_make_room(f) < 0) {
-            fail(f, REASON_INTERNAL, 0, NULL);
-            return STEP_OVER;
-        }
-        ssize_t n = origin_read(f, f->in + f->n_in, f->in_size - f->n_in, &step);
+        ssize_t n = origin_read(f, f->c->worker->scratch, RELAY_CHUNK_BYTES, &step);
         if (n <= 0)
             return step;
-        f->n_in += (uint32_t)n;
+        bytes = f->c->worker->scratch;
+        len = (size_t)n;
     }
-    while (f->in_at < f->n_in) {
+    f->in_at = f->n_in;
+    while (at < len) {
         size_t used, n_data;
         const char *data;
-        enum chunked_result result = chunked_feed(&f->down_body.chunks, f->in + f->in_at,
-                                                  f->n_in - f->in_at, &used, &data, &n_data);
-        f->in_at += (uint32_t)used;
+        enum chunked_result result =
+            chunked_feed(&f->down_body.chunks, bytes + at, len - at, &used, &data, &n_data);
+        at += used;
         if (result == CHUNKED_BAD) {
             bad_answer(f, f->down_body.chunks.why);
             return STEP_OVER;
@@ -672,6 +684,7 @@ static enum step down_chunked(struct forward *f)
             return STEP_OVER;
         if (result == CHUNKED_DONE) {
             f->down_body.is_done = true;
+            f->keeps_origin = f->keeps_origin && at == len; /* stray bytes are nobody's */
             if (f->down_frame == REWRITE_BODY_CHUNKED && out_add(&f->down, "0\r\n\r\n", 5) < 0) {
                 fail(f, REASON_INTERNAL, 0, NULL);
                 return STEP_OVER;
