@@ -199,18 +199,23 @@ static void reload(struct daemon *d)
         return;
     }
     findings_fini(&findings);
-    if (!same_target(&d->snapshot->conf.log, &s->conf.log)) {
-        rc = sink_reopen(d->shared.sink, &s->conf.log);
+    bool has_other_target = !same_target(&d->snapshot->conf.log, &s->conf.log);
+    int log_fd = -1;
+    if (has_other_target) {
+        rc = sink_open(&s->conf.log, &log_fd);
         if (rc < 0)
             snprintf(text, sizeof(text), "the access log cannot be opened: %s", strerror(-rc));
     }
     if (rc == 0)
         rc = apply(d, s, text, sizeof(text));
     if (rc < 0) {
+        sink_drop(log_fd);
         refuse_reload(text);
         snapshot_unref(s);
         return;
     }
+    if (has_other_target)
+        sink_use(d->shared.sink, &s->conf.log, log_fd);
     warn_of_restart(&d->snapshot->conf, &s->conf);
     s->generation = ++d->n_generations;
     log_set_level(s->conf.log.level);

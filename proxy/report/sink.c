@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,10 +36,11 @@ struct sink {
     int fd;      /* owned unless it is stderr */
     int next_fd; /* set by sink_reopen(), taken by the thread; -1: none */
     enum conf_access_target next_target;
-    bool has_next, is_writing, is_ending;
+    bool has_next, is_writing;
+    atomic_bool is_ending; /* the thread looks at it while it waits for its target too */
 };
 
-static int open_target(const struct conf_log *conf, int *ret_fd)
+int sink_open(const struct conf_log *conf, int *ret_fd)
 {
     *ret_fd = -1;
     if (conf->access == CONF_ACCESS_STDERR)
@@ -164,7 +166,7 @@ struct sink *sink_new(const struct conf_log *conf, int *ret_error)
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
     pthread_cond_init(&s->idle, NULL);
-    int rc = s->queue.bytes && s->out.bytes ? open_target(conf, &s->fd) : -ENOMEM;
+    int rc = s->queue.bytes && s->out.bytes ? sink_open(conf, &s->fd) : -ENOMEM;
     if (rc == 0)
         rc = -pthread_create(&s->thread, NULL, sink_thread, s);
     if (rc == 0)
@@ -228,21 +230,31 @@ void sink_put(struct sink *s, const char *line, size_t len)
     pthread_mutex_unlock(&s->lock);
 }
 
-int sink_reopen(struct sink *s, const struct conf_log *conf)
+void sink_use(struct sink *s, const struct conf_log *conf, int fd)
 {
-    int fd;
-    int rc = open_target(conf, &fd);
-    if (rc < 0)
-        return rc;
     pthread_mutex_lock(&s->lock);
-    if (s->has_next && s->next_fd > STDERR_FILENO)
-        close(s->next_fd);
+    if (s->has_next)
+        sink_drop(s->next_fd);
     s->next_fd = fd;
     s->next_target = conf->access;
     s->has_next = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
-    return 0;
+}
+
+void sink_drop(int fd)
+{
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+int sink_reopen(struct sink *s, const struct conf_log *conf)
+{
+    int fd;
+    int rc = sink_open(conf, &fd);
+    if (rc == 0)
+        sink_use(s, conf, fd);
+    return rc;
 }
 
 uint64_t sink_n_dropped(struct sink *s)

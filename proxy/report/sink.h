@@ -22,6 +22,11 @@ void sink_put(struct sink *s, const char *line, size_t len);
 /* Opens the target of @conf (also the same path again, for log rotation); on failure the old target
  * stays. 0 · -errno. */
 int sink_reopen(struct sink *s, const struct conf_log *conf) __attribute__((warn_unused_result));
+/* The two halves of sink_reopen(), for who may yet decide otherwise: the target of @conf is opened
+ * (-1: it has none) and given; then it is used, or dropped. sink_use() takes @fd. */
+int sink_open(const struct conf_log *conf, int *ret_fd) __attribute__((warn_unused_result));
+void sink_use(struct sink *s, const struct conf_log *conf, int fd);
+void sink_drop(int fd);
 uint64_t sink_n_dropped(struct sink *s);
 
 #endif
