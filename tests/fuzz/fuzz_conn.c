@@ -22,6 +22,7 @@
 
 #include "proxy/flow/worker.h"
 #include "proxy/http/chunked.h"
+#include "proxy/net/egress.h"
 #include "tests/fuzz/pieces.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -114,6 +115,7 @@ static int loopback_socket(int type, uint16_t *ret_port)
         return fd;
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+    expect(egress_stream_options(fd) == 0); /* accepted ones inherit it: no wait for an ACK */
     expect(listen(fd, 64) == 0);
     return fd;
 }
@@ -141,7 +143,7 @@ static struct snapshot *make_snapshot(const char *who, const char *format, uint1
              dns_port, origin_port, origin_port, format);
     write_file(path, text);
     snprintf(text, sizeof(text),
-             "[in]\ntcp 8080 = %s ; who\n[out]\ndeny = denied.test\nallow = 127.0.0.0/8:%u\n", who,
+             "[in]\ntcp 8080 = %s ; who\n[out]\ndeny = denied.a\nallow = 127.0.0.0/8:%u\n", who,
              origin_port);
     write_file(acl_path, text);
     int rc = snapshot_load_from(path, "/nonexistent", &findings, &s);
@@ -281,6 +283,17 @@ static void hand_over(int fd, const struct sockaddr_in *from)
         peer_close(&(struct peer){.fd = fd}, true);
 }
 
+/* An address of 127/8 for each, since a port rests for a minute after its connection. */
+static void bind_anew(int fd)
+{
+    static uint32_t n;
+    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f010001 + n)};
+    int yes = 1;
+    n = (n + 1) % 1024;
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof(yes));
+    expect(bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0);
+}
+
 static void new_client(void)
 {
     struct sockaddr_in sin;
@@ -294,7 +307,15 @@ static void new_client(void)
     p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     expect(p->fd >= 0);
     setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    expect(connect(p->fd, (struct sockaddr *)&sin, sizeof(sin)) == 0);
+    expect(egress_stream_options(p->fd) == 0);
+    bind_anew(p->fd);
+    int rc;
+    do {
+        rc = connect(p->fd, (struct sockaddr *)&sin, sizeof(sin));
+    } while (rc < 0 && errno == EINTR);
+    if (rc < 0)
+        perror("connect");
+    expect(rc == 0);
     expect(getsockname(p->fd, (struct sockaddr *)&sin, &len) == 0);
     int fd = accept4(client_listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     expect(fd >= 0);
