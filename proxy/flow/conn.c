@@ -665,8 +665,20 @@ static void adopt_view(struct conn *c)
         move_to_view(c, c->worker->view);
 }
 
+/* Before the first byte of a request, the first or the next: nothing of it was judged yet. */
+static void set_view_while_silent(struct conn *c, struct view *view)
+{
+    if (c->setup && c->setup->n_buf > 0)
+        return;
+    move_to_view(c, view);
+    if (!c->rule)
+        close_now(c); /* not admitted any more, and nothing is owed */
+}
+
 void conn_set_view(struct conn *c, struct view *view)
 {
+    if (c->state == CONN_STATE_HEAD)
+        set_view_while_silent(c, view);
     if (c->state != CONN_STATE_RELAY)
         return; /* one snapshot decides a set-up from its first byte to its last */
     move_to_view(c, view);
