@@ -381,6 +381,11 @@ def test_R30_seven_pipelined_then_a_broken_one(web, feed):
     assert not {"method", "host", "addr"} & set(record), f"the record names the request before: {record}"
 
 
+def test_R30_a_broken_one_behind_a_head_gets_a_body(web):
+    done = web.ask(get("/h", method="HEAD"), b"G@T / HTTP/1.1\r\n\r\n", wait_end=True)
+    assert done.statuses == [200, 400] and done.bodies[1], done
+
+
 @feeds
 def test_R31_the_second_of_two_is_judged_anew(web, feed):
     mark = web.ukai.mark()
