@@ -237,7 +237,10 @@ Test(flow_conn, reload__keeps_what_runs__and_drops_no_reference)
     bench_use(b, bench_load(b, "", "[in]\ntcp 8080 = 192.0.2.1\n"), -1);
     bench_send(far, "still");
     cr_expect_eq(bench_read(b, tunnel, buf, sizeof(buf), "still", 2000), 1);
+    cr_expect_eq(recv(kept, buf, 1, MSG_DONTWAIT), 0, "a silent client that nobody admits stays");
     bench_use(b, bench_load(b, "", NULL), -1);
+    close(kept);
+    kept = bench_client(b);
     bench_get(b, kept, "/again", "1.1", "");
     int again = bench_accept(b, 1000);
     cr_expect_geq(again, 0, "the pool kept a connection over a reload");
