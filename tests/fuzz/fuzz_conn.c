@@ -120,6 +120,22 @@ static int loopback_socket(int type, uint16_t *ret_port)
     return fd;
 }
 
+/* 127.0.0.2 with the origin's port: a queue of one that is full, so that a SYN gets no answer. */
+static void open_silent_host(void)
+{
+    struct sockaddr_in sin = {.sin_family = AF_INET,
+                              .sin_addr.s_addr = htonl(0x7f000002),
+                              .sin_port = htons(origin_port)};
+    for (unsigned i = 0; i < 3; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        expect(fd >= 0); /* stays open for good */
+        if (i == 0)
+            expect(bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0 && listen(fd, 0) == 0);
+        else
+            expect(connect(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0 || errno == EINPROGRESS);
+    }
+}
+
 static void write_file(const char *path, const char *text)
 {
     FILE *f = fopen(path, "we");
@@ -169,6 +185,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc, (void)argv;
     origin_listener = loopback_socket(SOCK_STREAM, &origin_port);
     client_listener = loopback_socket(SOCK_STREAM, &ignored);
+    open_silent_host();
     name_server = loopback_socket(SOCK_DGRAM, &dns_port);
     snapshots[0] = make_snapshot("127.0.0.1", "squid", dns_port);
     snapshots[1] = make_snapshot("127.0.0.9", "json", dns_port);
@@ -327,27 +344,36 @@ static void new_client(void)
     hand_over(fd, &sin);
 }
 
-/* ---- names: A is 127.0.0.1, other types are empty; `n...` does not exist, `t...` is silent ----
+/*
+ * ---- names: A is 127.0.0.1, other types are empty; `n...` does not exist, `t...` gets no answer,
+ * `s...` has the silent host too ----
  */
 
+static size_t put_address(uint8_t *msg, size_t at, uint8_t last)
+{
+    const uint8_t a[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, last};
+    memcpy(msg + at, a, sizeof(a));
+    msg[7]++;
+    return at + sizeof(a);
+}
+
+/* @msg has room for two records more. */
 static void answer_name(uint8_t *msg, size_t len, const struct sockaddr_in *to)
 {
-    static const uint8_t a[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1};
     size_t end = 12;
     while (end < len && msg[end] != 0)
         end += msg[end] + 1u;
     end += 5;
-    if (end > len || end + sizeof(a) > 512 || msg[13] == 't')
+    if (end > len || msg[13] == 't')
         return;
     bool is_a = msg[end - 3] == 1, is_unknown = msg[13] == 'n';
     msg[2] |= 0x80;
     msg[3] = is_unknown ? 0x83 : 0x80;
-    msg[7] = is_a && !is_unknown;
-    msg[11] = 0;
-    if (msg[7]) {
-        memcpy(msg + end, a, sizeof(a));
-        end += sizeof(a);
-    }
+    msg[7] = msg[11] = 0;
+    if (is_a && msg[13] == 's')
+        end = put_address(msg, end, 2);
+    if (is_a && !is_unknown)
+        end = put_address(msg, end, 1);
     sendto(name_server, msg, end, MSG_NOSIGNAL, (const struct sockaddr *)to, sizeof(*to));
 }
 
@@ -356,8 +382,8 @@ static void answer_names(void)
     uint8_t msg[1024];
     struct sockaddr_in from;
     socklen_t n_from = sizeof(from);
-    for (ssize_t n;
-         (n = recvfrom(name_server, msg, sizeof(msg), 0, (struct sockaddr *)&from, &n_from)) > 0;
+    for (ssize_t n; (n = recvfrom(name_server, msg, sizeof(msg) - 64, 0, (struct sockaddr *)&from,
+                                  &n_from)) > 0;
          n_from = sizeof(from)) {
         if (n > 17)
             answer_name(msg, (size_t)n, &from);
