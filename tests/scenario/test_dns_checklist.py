@@ -1,0 +1,979 @@
+"""The resolver's checklist, statement by statement, on an upstream that lies where a test wants it to.
+
+A test's number is its statement's: B1 are RFC 5625's sections, B2 to B6 the numbered lines. What unit tests already
+prove alone (eviction, hashing, the fake clock) has no second test here.
+"""
+import copy
+import re
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+import dnswire
+from daemon import Ukai, sections
+from dnsscript import (Asker, ScriptServer, a, build, ede, framed, option, options, read_message, txt, udp_packet)
+from dnswire import AAAA, ANY, CNAME, OPT, TXT, Message, opt, query
+from scene import wait_until
+
+UPSTREAM, SECOND = "203.0.113.99", "203.0.113.12"
+ACL = """[in]
+tcp 8080 = 192.168.1.10
+udp 53 = 192.168.1.10
+tcp 53 = 192.168.1.10
+udp 53 = 192.168.1.20
+"""
+COOKIE, NSID, ECS, KEEPALIVE, PADDING = 10, 3, 8, 11, 12
+DO = 0x8000
+
+
+@pytest.fixture(scope="module")
+def up(scene):
+    server = ScriptServer(scene.outer, UPSTREAM)
+    yield server
+    server.stop()
+
+
+def configuration(servers=UPSTREAM, **dns):
+    return sections(servers, timeouts={"dns": "1s"}, process={"workers": "1"}, dns_=dns)
+
+
+@pytest.fixture(scope="module")
+def ukai(scene, up):
+    with Ukai(scene, configuration(), ACL) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def asker(scene):
+    return Asker(scene)
+
+
+class reloaded:
+    """The daemon with other settings while the block runs."""
+
+    def __init__(self, ukai, rules=None, **changes):
+        self.ukai, self.acl, self.changes = ukai, rules, changes
+
+    def __enter__(self):
+        self.before = self.ukai.config
+        config = copy.deepcopy(self.before)
+        for section, keys in self.changes.items():
+            config.setdefault({"dns": "dns lan", "web": "web-proxy lan"}.get(section, section), {}).update(
+                {key.replace("_", "-"): value for key, value in keys.items()})
+        self.ukai.reload(config=config, acl=self.acl)
+
+    def __exit__(self, *_):
+        self.ukai.reload(config=self.before, acl=ACL)
+
+
+def patched(wire, at, fmt, *values):
+    out = bytearray(wire)
+    struct.pack_into("!" + fmt, out, at, *values)
+    return bytes(out)
+
+
+def rdata(reply):
+    return [rr[4] for rr in reply.answers]
+
+
+# B1: RFC 5625
+
+def test_B1_3_unknown_options_and_flags_change_nothing(asker, up, ukai):
+    name = up.name()
+    reply = asker.udp(query(name, edns=opt(flags=0x7fff, options=option(65001, b"x") + option(NSID))))
+    assert reply.rcode == 0 and reply.addresses()
+
+
+def test_B1_4_1_header_flags_pass(asker, up, ukai):
+    for flag in (0x0040, 0x0020, 0x0010):
+        name = up.name()
+        assert asker.udp(query(name, flags=0x0100 | flag)).addresses()
+        if flag != 0x0040:
+            assert all(x.asked.flags & flag for x in up.asked(name)), f"{flag:#x} did not go up"
+
+
+def test_B1_4_2_answers_with_and_without_compression(asker, up, ukai):
+    for compressed in (True, False):
+        def handler(x, compressed=compressed):
+            owner = dnswire.name(x.asked.questions[0][0])
+            target = b"\x01t\xc0\x0c" if compressed else dnswire.name("t." + x.asked.questions[0][0])
+            first = b"\xc0\x0c" if compressed else owner
+            x.answer(dnswire.record(first, CNAME, target, 30), a(owner=dnswire.name("t." + x.asked.questions[0][0])))
+        reply = asker.udp(query(up.name(handler)))
+        assert reply.addresses() == ["198.51.100.1"] and len(reply.answers) == 2
+
+
+@pytest.mark.parametrize("qtype", [13, 16, 33, 64, 65, 99, 249, 255, 256, 32769, 65280, 65535])
+@pytest.mark.parametrize("qclass", [1, 3, 4, 254, 255, 65280])
+def test_B1_4_3_any_type_and_class(asker, up, ukai, qtype, qclass):
+    data = bytes(range(40))
+    if qtype == 33:                   # the one type here whose inside is looked at
+        data = bytes(6) + dnswire.name("target.script.example")
+    rclass = 1 if qclass == 255 else qclass
+    rtype = 16 if qtype == 255 else qtype
+    name = up.name(lambda x: x.answer(dnswire.record(b"\xc0\x0c", rtype, data, 30, rclass)))
+    reply = asker.udp(query(name, qtype, qclass))
+    assert reply.rcode == 0 and [(r[1], r[2], r[4]) for r in reply.answers] == [(rtype, rclass, data)]
+    assert up.asked(name)[0].asked.questions[0] == (name, qtype, qclass)
+
+
+def test_B1_4_4_no_truncation_at_512(asker, up, ukai):
+    name = up.name(lambda x: x.answer(*txt(*["x" * 200] * 5)))
+    reply = asker.udp(query(name, TXT, edns=opt(1232)))
+    assert not reply.tc and len(reply.answers) == 5 and len(reply.wire) > 512
+
+
+def test_B1_4_4_truncated_says_so(asker, up, ukai):
+    name = up.name(lambda x: x.answer(*txt(*["x" * 200] * 5)))
+    reply = asker.udp(query(name, TXT))
+    assert reply.tc and len(reply.wire) <= 512
+    assert len(asker.tcp(query(name, TXT)).answers) == 5
+
+
+def test_B1_4_4_upstream_tc_is_never_cleared(asker, up, ukai):
+    def handler(x):
+        if x.is_udp:
+            x.answer(*txt("part"), flags=0x8380)
+        else:
+            x.close()
+    reply = asker.udp(query(up.name(handler), TXT))
+    assert reply.tc or reply.rcode == dnswire.SERVFAIL
+    assert b"part" not in b"".join(rdata(reply))
+
+
+def test_B1_4_4_1_tcp_goes_up_by_tcp(asker, up, ukai):
+    name = up.name()
+    assert asker.tcp(query(name)).addresses()
+    assert [x.transport for x in up.asked(name)] == ["tcp"]
+    cached = up.name()
+    asker.udp(query(cached))
+    asker.tcp(query(cached))
+    assert [x.transport for x in up.asked(cached)] == ["udp"]
+
+
+def test_B1_4_4_2_opt_is_no_reason_to_refuse(asker, up, ukai):
+    for size, flags, opts in ((0, 0, b""), (65535, DO, b""), (1232, 0xffff, option(COOKIE, b"12345678"))):
+        assert asker.udp(query(up.name(), edns=opt(size, flags=flags, options=opts))).rcode == 0
+
+
+def test_B1_4_4_3_payloads_of_4096(asker, up, ukai):
+    name = up.name(lambda x: x.answer(*txt(*["y" * 250] * 15)))
+    asker.udp(query(name, TXT, edns=opt(4096)))
+    assert [x.transport for x in up.asked(name)] == ["udp"], "an answer of 4,000 bytes was not taken by UDP"
+    assert len(asker.tcp(query(name, TXT)).answers) == 15
+    assert len(up.asked(name)) == 1
+    big = query(up.name(), edns=opt(options=option(65002, bytes(3900))))
+    assert asker.udp(big).rcode == 0
+
+
+def test_B1_4_5_tkey_passes(asker, up, ukai):
+    name = up.name(lambda x: x.answer(dnswire.record(b"\xc0\x0c", 249, b"key", 0)))
+    assert rdata(asker.udp(query(name, 249))) == [b"key"]
+
+
+def test_B1_6_3_malformed_answers_and_queries(asker, up, ukai):
+    name = up.name(lambda x: x.send(build(x.asked, [a()])[:-3]))
+    began = time.monotonic()
+    assert asker.udp(query(name)).rcode == dnswire.SERVFAIL
+    assert 0.9 < time.monotonic() - began < 2
+    assert asker.udp(query(up.name())[:-3]).rcode == dnswire.FORMERR
+
+
+# B2: queries of clients
+
+def test_B2_01_short_or_answer_no_reply(asker, up, ukai):
+    whole = query(up.name())
+    asker.silence(whole[:11], b"", patched(whole, 2, "H", 0x8100), patched(whole, 2, "H", 0x8180))
+
+
+def test_B2_02_other_opcodes_notimp(asker, up, ukai):
+    for opcode in range(1, 16):
+        wire = query(up.name(), flags=opcode << 11)[:17]         # the body is not parsed
+        raw = asker.udp(wire)
+        assert raw.rcode == dnswire.NOTIMP and raw.opcode == opcode
+
+
+@pytest.mark.parametrize("count", [0, 2, 255, 65535])
+def test_B2_03_question_count(asker, up, ukai, count):
+    name = up.name()
+    assert [r.rcode for r in asker.both(patched(query(name), 4, "H", count))] == [dnswire.FORMERR] * 2
+    assert not up.asked(name)
+
+
+@pytest.mark.parametrize("flag", [0x0200, 0x0400, 0x0080, 0x0040])
+def test_B2_04_flags_that_mean_nothing_in_a_query(asker, up, ukai, flag):
+    reply = asker.udp(query(up.name(), flags=0x0100 | flag))
+    assert reply.rcode == 0 and reply.addresses() and not reply.aa and not reply.tc
+    assert not reply.flags & 0x0040
+
+
+def test_B2_05_no_recursion_only_what_is_here(asker, up, ukai):
+    name = up.name()
+    reply = asker.udp(query(name, flags=0, edns=opt()))
+    assert reply.rcode == dnswire.REFUSED and ede(reply) == [20] and not up.asked(name)
+    asker.udp(query(name))
+    reply = asker.udp(query(name, flags=0))
+    assert reply.addresses() and not reply.rd and len(up.asked(name)) == 1
+    assert asker.udp(query("localhost", flags=0)).addresses() == ["127.0.0.1"]
+
+
+def test_B2_06_reply_header_and_question(asker, up, ukai):
+    name = up.name(lambda x: x.answer(flags=0x8580 | 0x0040))
+    mixed = "".join(c.upper() if i % 2 else c for i, c in enumerate(name))
+    for ident, flags in ((0, 0x0100), (65535, 0x0110)):
+        wire = query(mixed, ident=ident, flags=flags)
+        for reply in asker.both(wire):
+            assert reply.wire[12:reply.question_end] == wire[12:]
+            assert (reply.rd, reply.ra, reply.aa, reply.tc, reply.cd) == (1, 1, 0, 0, flags >> 4 & 1)
+            assert not reply.flags & 0x0040
+
+
+def test_B2_07_no_opt_in_no_opt_out(asker, up, ukai):
+    name = up.name()
+    assert not asker.udp(query(name)).opts and len(asker.udp(query(name, edns=opt())).opts) == 1
+    assert not asker.udp(query("localhost")).opts and len(asker.udp(query("localhost", edns=opt())).opts) == 1
+    assert len(asker.udp(query(name, 252, edns=opt())).opts) == 1
+    big = up.name(lambda x: x.answer(*txt(*["x" * 250] * 8)))
+    truncated = asker.udp(query(big, TXT, edns=opt(512)))
+    assert truncated.tc and len(truncated.opts) == 1
+    silent = up.name(lambda x: None)
+    assert len(asker.udp(query(silent, edns=opt())).opts) == 1
+
+
+def test_B2_08_broken_opt_formerr_with_opt(asker, up, ukai):
+    name = up.name()
+    for bad in (patched(query(name, edns=opt() * 2), 10, "H", 2), query(name, edns=opt(owner=b"\1x\0")),
+                query(name, edns=opt(options=struct.pack("!HH", 10, 9) + b"12345678")),
+                query(name, edns=opt(options=b"\0"))):
+        reply = asker.udp(bad)
+        assert reply.rcode == dnswire.FORMERR and len(reply.opts) == 1, bad
+    assert not up.asked(name)
+    assert asker.udp(query(name, edns=opt(options=option(ECS, b"\xff\xff")))).rcode == 0
+
+
+@pytest.mark.parametrize("version", [1, 2, 100, 255])
+def test_B2_09_other_version_badvers(asker, up, ukai, version):
+    name = up.name()
+    for reply in asker.both(query(name, edns=opt(version=version, options=option(65001)))):
+        assert reply.rcode == dnswire.BADVERS and reply.opts[0][3] >> 16 & 255 == 0 and not reply.answers
+        assert options(reply) == []
+    assert not up.asked(name)
+
+
+def test_B2_10_options_stay_on_their_leg(asker, up, ukai):
+    sent = b"".join(option(c, bytes(8)) for c in (NSID, ECS, COOKIE, KEEPALIVE, PADDING, 26946, 65001))
+
+    def handler(x):
+        extra = opt(flags=0x7fff, options=option(COOKIE, bytes(16)) + option(NSID, b"me") + option(65001))
+        x.send(build(x.asked, [a()], extra=[extra], opt=False))
+    name = up.name(handler)
+    for reply in asker.both(query(name, edns=opt(flags=0x7fff, options=sent))):
+        assert reply.addresses() and options(reply) in ([], [KEEPALIVE]) and reply.opts[0][3] & 0xffff == 0
+    assert options(up.asked(name)[0].asked) == [] and up.asked(name)[0].asked.opts[0][3] & 0xffff == 0
+
+
+@pytest.mark.parametrize("size, n_whole", [(0, 2), (511, 2), (512, 2), (900, 4), (1232, 5), (4096, 5), (65535, 5)])
+def test_B2_11_size_of_udp_answers(asker, up, ukai, size, n_whole):
+    for n in range(1, 8):
+        name = up.name(lambda x, n=n: x.answer(*txt(*["z" * 190] * n)))
+        reply = asker.udp(query(name, TXT, edns=opt(size)))
+        assert len(reply.wire) <= min(max(size, 512), 1232)
+        assert reply.tc == (n > n_whole) and len(reply.answers) == (0 if reply.tc else n), (n, len(reply.wire))
+        assert len(reply.opts) == 1
+
+
+def test_B2_11_additional_data_goes_first_without_tc(asker, up, ukai):
+    glue = [a(f"198.51.100.{i}", owner=dnswire.name("glue.script.example")) for i in range(1, 12)]
+    name = up.name(lambda x: x.answer(*txt("t" * 250), extra=glue))
+    reply = asker.udp(query(name, TXT))
+    assert not reply.tc and len(reply.answers) == 1 and reply.additional == []
+
+
+def test_B2_12_any(asker, up, ukai):
+    name = up.name(lambda x: x.answer(a(), *txt("t")))
+    assert len(asker.udp(query(name, ANY)).answers) == 2
+    with reloaded(ukai, dns={"any_queries": "minimal"}):
+        fresh = up.name()
+        for reply in asker.both(query(fresh, ANY)):
+            assert not reply.tc and (reply.rcode == dnswire.REFUSED
+                                     or [(r[1], r[4]) for r in reply.answers] == [(13, b"\x07RFC8482\0")])
+        assert not up.asked(fresh)
+
+
+@pytest.mark.parametrize("qtype", [dnswire.AXFR, dnswire.IXFR])
+def test_B2_13_no_transfers(asker, up, ukai, qtype):
+    name = up.name()
+    assert [r.rcode for r in asker.both(query(name, qtype))] == [dnswire.REFUSED] * 2
+    assert not up.asked(name)
+
+
+@pytest.mark.parametrize("owner", ["version.bind", "id.server", "hostname.bind", "version.server"])
+def test_B2_14_about_ourselves(asker, up, ukai, owner):
+    assert asker.udp(query(owner, TXT, qclass=3)).rcode == dnswire.REFUSED and not up.asked(owner)
+
+
+def test_B2_14_version_when_told_so(asker, up, ukai):
+    with reloaded(ukai, dns={"version_answer": "a resolver"}):
+        assert rdata(asker.udp(query("version.bind", TXT, qclass=3))) == [b"\x0aa resolver"]
+
+
+@pytest.mark.parametrize("qtype", [64, 65])
+def test_B2_14_service_bindings_byte_exact(asker, up, ukai, qtype):
+    data = b"\0\1\0" + struct.pack("!HH", 1, 3) + b"\x02h2" + struct.pack("!HH", 65280, 5) + b"\xc0\x0c\0\1\2"
+    name = up.name(lambda x: x.answer(dnswire.record(b"\xc0\x0c", qtype, data, 30)))
+    for reply in asker.both(query(name, qtype)):
+        assert rdata(reply) == [data]
+
+
+@pytest.mark.parametrize("owner, qtype, rcode, addresses", [
+    ("localhost", 1, 0, ["127.0.0.1"]), ("LocalHost", AAAA, 0, ["::1"]), ("a.localhost", 1, 0, ["127.0.0.1"]),
+    ("localhost", TXT, 0, []), ("invalid", 1, 3, []), ("a.b.invalid", AAAA, 3, []), ("x.test", 1, 3, []),
+    ("abc.onion", 1, 3, []), ("home.arpa", 1, None, []), ("x.home.arpa", 1, None, []),
+    ("1.1.168.192.in-addr.arpa", dnswire.PTR, 3, []), ("1.0.0.10.in-addr.arpa", dnswire.PTR, 3, []),
+    ("1.16.172.in-addr.arpa", dnswire.PTR, 3, []), ("9.9.254.169.in-addr.arpa", dnswire.PTR, 3, [])])
+def test_B2_15_special_names_are_not_leaked(asker, up, ukai, owner, qtype, rcode, addresses):
+    reply = asker.udp(query(owner, qtype))
+    assert rcode is None or reply.rcode == rcode
+    assert reply.addresses() == addresses and not up.asked(owner)
+    assert addresses or any(r[1] == dnswire.SOA for r in reply.authority), "a negative answer without SOA"
+
+
+def test_B2_15_ds_of_home_arpa_goes_up(asker, up, ukai):
+    asker.udp(query("home.arpa", 43, edns=opt(flags=DO)))
+    assert up.asked("home.arpa", qtype=43)
+
+
+def test_B2_15_forwarded_where_the_admin_says_so(asker, up, ukai):
+    with reloaded(ukai, dns={"special_names": "forward"}):
+        for owner in ("forwarded.test", "1.2.168.192.in-addr.arpa", "printer.home.arpa", "forwarded.onion"):
+            assert asker.udp(query(owner)).addresses() and up.asked(owner), owner
+
+
+def test_B2_17_unlisted_sources(scene, asker, up, ukai):
+    name = up.name()
+    asker.silence(query(name), host=scene.host30)
+    with reloaded(ukai, acl={"deny_answer_dns": "refused"}):
+        reply = asker.udp(query(name, edns=opt()), host=scene.host30)
+        assert reply.rcode == dnswire.REFUSED and ede(reply) == [18]
+        asker.silence(query(name)[:11], patched(query(name), 2, "H", 0x8180), host=scene.host30)
+    assert not up.asked(name)
+
+
+def test_B2_19_blocked_by_a_name_rule(asker, up, ukai):
+    name = up.name()
+    with reloaded(ukai, rules=ACL + f"[out]\ndeny = {name}\n"):
+        for reply in asker.both(query(name.upper(), edns=opt())):
+            assert reply.rcode == dnswire.REFUSED and set(ede(reply)) & {15, 17}
+    assert not up.asked(name)
+
+
+def test_B2_20_answers_leave_from_the_address_asked(scene, asker, up, ukai):
+    scene.router.ip("addr add 192.168.1.252/24 dev lan0\n")
+    try:
+        for to in ("192.168.1.252", "192.168.1.254"):
+            slow = up.name(lambda x: x.later(0.1))
+            assert asker.udp(query(slow), to=to).addresses()   # a connected socket takes no other source
+    finally:
+        scene.router.ip("addr del 192.168.1.252/24 dev lan0\n")
+
+
+def test_B2_21_D17_one_source_cannot_store_up_answers(scene, asker, up, ukai):
+    """4,000 questions wait; their answers come 2.1 s later, all at once: what leaves then is bounded."""
+    with reloaded(ukai, timeouts={"dns": "4s"}):
+        name = up.name(lambda x: x.later(2.1), label="late")
+        socks = [scene.udp(timeout=1) for _ in range(8)]
+        for i in range(4000):
+            socks[i % 8].send(query(name, ident=i))
+            if i % 200 == 199:
+                time.sleep(0.005)
+        assert asker.udp(query(up.name()), host=scene.host20).addresses(), "others wait behind the flood"
+        assert len(up.asked(name)) <= 8
+        got, limit = 0, time.monotonic() + 3.5
+        for sock in socks:
+            try:
+                while time.monotonic() < limit:
+                    sock.settimeout(max(0.05, 2.6 - (time.monotonic() - limit + 3.5)) if not got else 0.1)
+                    got += Message(sock.recv(4096)).qr
+            except TimeoutError:
+                pass
+        assert 1 <= got <= 1024, f"{got} late answers"
+
+
+# B3: TCP of clients
+
+def test_B3_22_any_split_of_prefix_and_body(scene, up, ukai):
+    wire = framed(query(up.name())) + framed(query(up.name(), ident=7))
+    for cuts in ([1], [2], [3], [13], list(range(1, len(wire))), [len(wire) - 1]):
+        sock = scene.dial(port=53)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for begin, end in zip([0] + cuts, cuts + [len(wire)]):
+            sock.sendall(wire[begin:end])
+            time.sleep(0.002)
+        assert {Message(read_message(sock)).id for _ in range(2)} == {0x1234, 7}
+
+
+def test_B3_23_pipelined_and_concurrent(scene, up, ukai):
+    slow, quick = up.name(lambda x: x.later(0.3)), [up.name() for _ in range(150)]
+    sock = scene.dial(port=53)
+    sock.sendall(framed(query(slow, ident=60000)) + b"".join(framed(query(n, ident=i)) for i, n in enumerate(quick)))
+    order = [Message(read_message(sock)).id for _ in range(151)]
+    assert sorted(order) == list(range(150)) + [60000] and order[0] != 60000
+
+
+def test_B3_24_prefix_and_message_in_one_write(scene, asker, up, ukai):
+    name = up.name()
+    asker.udp(query(name))
+    sock = scene.dial(port=53)
+    for _ in range(30):
+        sock.sendall(framed(query(name)))
+        raw = sock.recv(65535)
+        assert len(raw) == 2 + struct.unpack("!H", raw[:2])[0]
+
+
+def test_B3_25_idle_clock_counts_whole_messages(scene, up, ukai):
+    name, began = up.name(), time.monotonic()
+    drip, busy = scene.dial(port=53), scene.dial(port=53)
+    drip.setblocking(False)
+    wire, ended = framed(query(name)) * 2, None
+    for i in range(14):
+        if i % 3 == 0:
+            busy.sendall(framed(query(name)))
+            assert Message(read_message(busy)).addresses()
+        try:
+            drip.send(wire[i:i + 1])
+        except ConnectionError:
+            ended = ended or time.monotonic() - began
+        time.sleep(1)
+        try:
+            if drip.recv(100) == b"":
+                ended = ended or time.monotonic() - began
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            ended = ended or time.monotonic() - began
+        if ended:
+            break
+    assert ended and 8 < ended < 13, f"a dripped message held the connection for {ended}"
+    busy.sendall(framed(query(name)))
+    assert Message(read_message(busy)).addresses(), "a busy connection was closed"
+
+
+def test_B3_26_connections_of_one_client_are_capped(scene, up, ukai):
+    name = up.name()
+    socks, served = [scene.dial(port=53, timeout=3) for _ in range(60)], 0
+    for sock in socks:
+        try:
+            sock.sendall(framed(query(name)))
+            served += Message(read_message(sock)).qr
+        except (AssertionError, ConnectionError):
+            pass
+    assert 8 <= served < 60
+    for sock in socks:
+        sock.close()
+    wait_until(lambda: ukai.n_fds() <= ukai.fd_baseline + 2, what="connections closed")
+    assert Asker(scene).tcp(query(name)).addresses()
+
+
+def test_B3_27_client_gone_answer_kept(scene, asker, up, ukai):
+    name = up.name(lambda x: x.later(0.1))
+    sock = scene.dial(port=53)
+    sock.sendall(framed(query(name)))
+    wait_until(lambda: up.asked(name), what="the question upstream")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    time.sleep(0.3)
+    assert asker.udp(query(name)).addresses() and len(up.asked(name)) == 1
+
+
+@pytest.mark.parametrize("length", range(0, 12))
+def test_B3_28_too_short_a_message_ends_it(scene, up, ukai, length):
+    sock = scene.dial(port=53, timeout=3)
+    sock.sendall(framed(query(up.name())[:length]))
+    try:
+        assert sock.recv(100) == b""
+    except ConnectionError:
+        pass
+
+
+def test_B3_29_keepalive_is_ignored_on_udp(asker, up, ukai):
+    name = up.name()
+    assert options(asker.udp(query(name, edns=opt(options=option(KEEPALIVE))))) == []
+    assert options(asker.tcp(query(name, edns=opt(options=option(KEEPALIVE))))) in ([], [KEEPALIVE])
+
+
+def test_B3_30_no_padding_in_clear(asker, up, ukai):
+    name = up.name()
+    for reply in asker.both(query(name, edns=opt(options=option(PADDING, bytes(100))))):
+        assert PADDING not in options(reply)
+    assert PADDING not in options(up.asked(name)[0].asked)
+
+
+# B4: sending upstream
+
+def test_B4_31_U06_ids_and_ports(scene, asker, up, ukai):
+    names = [up.name(label="port") for _ in range(1000)]
+    sock = scene.udp(timeout=3)
+    for at in range(0, 1000, 50):
+        for i in range(at, at + 50):
+            sock.send(query(names[i], ident=i))
+        for _ in range(50):
+            Message(sock.recv(4096))
+    notes = [x for x in list(up.notes) if x.asked.questions[0][0].startswith("port")]
+    ports, ids = [x.source[1] for x in notes], [x.asked.id for x in notes]
+    assert len(notes) >= 1000 and len(set(ports)) > 900, len(set(ports))
+    assert max(ports) - min(ports) > 1024 and len(set(ids)) > 950
+    buckets = [sum(i >> 12 == b for i in ids) for b in range(16)]       # 62.5 expected, sigma 7.7
+    assert min(buckets) > 25 and max(buckets) < 105, buckets
+    assert all(abs(sum(i >> bit & 1 for i in ids) / len(ids) - .5) < .09 for bit in range(16))
+    steps = [ids[i + 1] - ids[i] for i in range(len(ids) - 1)]
+    assert len(set(steps)) > 900, "ids follow a step"
+
+
+def test_B4_31_a_retry_has_a_new_id_and_port(asker, up, ukai):
+    name = up.name(lambda x: x.answer() if len(up.asked(x.asked.questions[0][0])) > 1 else None)
+    assert asker.udp(query(name)).addresses()
+    first, second = up.asked(name)[:2]
+    assert first.source[1] != second.source[1] and first.asked.id != second.asked.id
+
+
+def test_B4_32_our_own_opt(asker, up, ukai):
+    for flags, edns in ((0, None), (0, opt(4096)), (DO, opt(512, flags=DO))):
+        name = up.name()
+        asker.udp(query(name, edns=edns))
+        record = up.asked(name)[0].asked.opts[0]
+        assert record[2] == 1232 and record[3] == flags and record[4] == b""
+
+
+def test_B4_33_flags_of_our_queries(asker, up, ukai):
+    for flags, edns, wanted in ((0x0100, None, 0), (0x0110, None, 0x10), (0x0120, None, 0x20)):
+        name = up.name()
+        asker.udp(query(name, flags=flags, edns=edns))
+        assert up.asked(name)[0].asked.flags == 0x0100 | wanted
+
+
+def test_B4_34_at_most_three_sends(asker, up, ukai):
+    with reloaded(ukai, timeouts={"dns": "4s"}):
+        name = up.name(lambda x: None)
+        assert asker.udp(query(name), timeout=6).rcode == dnswire.SERVFAIL
+        assert 1 <= len(up.asked(name)) <= 3
+
+
+def test_B4_35_failures_are_remembered_for_a_moment(asker, up, ukai):
+    name = up.name(lambda x: x.send(build(x.asked, rcode=dnswire.SERVFAIL)))
+    for _ in range(20):
+        assert asker.udp(query(name)).rcode == dnswire.SERVFAIL
+    assert len(up.asked(name)) <= 2
+    up.handlers[name] = lambda x: x.answer()
+    wait_until(lambda: asker.udp(query(name)).rcode == 0, deadline_s=9, what="an answer after the failure")
+
+
+def test_B4_36_truncated_goes_to_tcp_once(asker, up, ukai):
+    name = up.name(lambda x: x.answer(flags=0x8380) if x.is_udp else x.answer())
+    assert asker.udp(query(name)).addresses()
+    assert [x.transport for x in up.asked(name)] == ["udp", "tcp"]
+    endless = up.name(lambda x: x.answer(flags=0x8380))
+    reply = asker.udp(query(endless))
+    assert reply.rcode == dnswire.SERVFAIL and not reply.answers
+    assert len(up.asked(endless)) <= 6
+
+
+@pytest.mark.parametrize("rcode", [dnswire.FORMERR, dnswire.NOTIMP])
+def test_B4_37_once_more_without_opt(scene, asker, up, ukai, rcode):
+    second = ScriptServer(scene.outer, SECOND)
+
+    def old(x):
+        x.answer() if not x.asked.opts else x.send(build(x.asked, rcode=rcode, opt=False))
+    try:
+        with reloaded(ukai, dns={"name_server": SECOND}):
+            name = second.name(old)
+            assert asker.udp(query(name, edns=opt())).addresses()
+            assert [len(x.asked.opts) for x in second.asked(name)] == [1, 0]
+            remembered = second.name(old)
+            assert asker.udp(query(remembered)).addresses()
+            assert [len(x.asked.opts) for x in second.asked(remembered)] == [0], "not remembered"
+            secure = second.name(old)
+            assert asker.udp(query(secure, edns=opt(flags=DO))).rcode != 0
+            assert all(x.asked.opts for x in second.asked(secure)), "OPT left out although DO was needed"
+    finally:
+        second.stop()
+
+
+def test_B4_37_a_timeout_is_no_reason_to_leave_out_opt(asker, up, ukai):
+    name = up.name(lambda x: None)
+    asker.udp(query(name))
+    assert all(x.asked.opts for x in up.asked(name))
+
+
+# B5: receiving
+
+def lies(x):
+    """Everything that is not an answer to x, each with the address that nobody may believe."""
+    q, ident, bad = x.asked, x.asked.id, a("192.0.2.66")
+    owner, qtype, qclass = q.questions[0]
+    other = dnswire.name("evil" + owner[4:])
+    return {
+        "id": build(q, [bad], ident=ident ^ 1),
+        "name": build(q, [bad], question=other + struct.pack("!HH", qtype, qclass)),
+        "type": build(q, [bad], question=dnswire.question(owner, 28)),
+        "class": build(q, [bad], question=dnswire.question(owner, 1, 3)),
+        "no question": build(q, [dnswire.record(dnswire.name(owner), 1, b"\xc0\0\2\x42", 30)], question=b"",
+                             n_questions=0),
+        "two questions": build(q, [bad], question=dnswire.question(owner) * 2, n_questions=2),
+        "query": build(q, [bad], flags=0x0100),
+        "opcode": build(q, [bad], flags=0x8180 | 2 << 11),
+        "short": build(q, [bad])[:11],
+        "header": build(q, [bad])[:12],
+        "cut": build(q, [bad])[:-1],
+        "empty": b"",
+    }
+
+
+LIES = ["id", "name", "type", "class", "no question", "two questions", "query", "opcode", "short", "header", "cut",
+        "empty"]
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_B5_42_what_is_no_answer_is_ignored(asker, up, ukai, lie):
+    def handler(x):
+        if x.is_udp:
+            x.send(lies(x)[lie])
+        x.later(0.03)
+    name = up.name(handler, label="trueliar")
+    assert asker.udp(query(name)).addresses() == ["198.51.100.1"]
+    assert {x.transport for x in up.asked(name)} == {"udp"}
+
+
+@pytest.mark.parametrize("source", [(UPSTREAM, 5353), (SECOND, 53), ("203.0.113.10", 53)])
+def test_B5_42_from_elsewhere_is_ignored(asker, up, ukai, source):
+    def handler(x):
+        x.send_from(*source, build(x.asked, [a("192.0.2.66")]))
+        x.later(0.03)
+    assert asker.udp(query(up.name(handler))).addresses() == ["198.51.100.1"]
+
+
+def test_B5_42_second_answer_changes_nothing(asker, up, ukai):
+    def handler(x):
+        x.answer()
+        x.answer(a("192.0.2.66"))
+    name = up.name(handler)
+    assert [asker.udp(query(name)).addresses() for _ in range(3)] == [["198.51.100.1"]] * 3
+
+
+@pytest.mark.parametrize("lie", ["id", "name", "type", "class", "no question", "query", "cut"])
+def test_B5_43_on_tcp_the_question_must_match_too(asker, up, ukai, lie):
+    name = up.name(lambda x: x.send(lies(x)[lie]), label="trueliar")
+    reply = asker.tcp(query(name))
+    assert reply.rcode == dnswire.SERVFAIL and not reply.answers
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 13, 40])
+def test_B5_43_tcp_closed_after_n_bytes(asker, up, ukai, n):
+    def handler(x):
+        x.raw(framed(build(x.asked, [a()]))[:n])
+        x.close()
+    assert asker.tcp(query(up.name(handler))).rcode == dnswire.SERVFAIL
+
+
+def test_B5_44_many_wrong_packets_mean_tcp(asker, up, ukai):
+    def handler(x):
+        if x.is_udp:
+            for i in range(1, 41):
+                x.send(build(x.asked, [a("192.0.2.66")], ident=x.asked.id ^ i))
+        else:
+            x.answer()
+    name = up.name(handler)
+    assert asker.udp(query(name)).addresses() == ["198.51.100.1"]
+    assert "tcp" in {x.transport for x in up.asked(name)}
+
+
+def test_B5_44_U07_65536_spoofed_answers_never_win(scene, asker, up, ukai):
+    """The forger knows address and question and sees the port, and has the whole window: all other 65,535 ids come."""
+    raw = scene.outer.socket(kind=socket.SOCK_RAW, proto=socket.IPPROTO_RAW)
+    scene._clients.append(raw)
+    done = threading.Event()
+
+    def handler(x):
+        if not x.is_udp:
+            done.wait(3)
+            x.answer()
+            return
+        body = build(x.asked, [a("192.0.2.66")])[2:]
+        for i in range(65536):
+            if i != x.asked.id:
+                raw.sendto(udp_packet((UPSTREAM, 53), x.source, struct.pack("!H", i) + body), (x.source[0], 0))
+        x.answer()
+        done.set()
+
+    def knows_all(x):
+        raw.sendto(udp_packet((UPSTREAM, 53), x.source, build(x.asked, [a("192.0.2.66")])), (x.source[0], 0))
+    assert asker.udp(query(up.name(knows_all))).addresses() == ["192.0.2.66"], "forged packets do not arrive at all"
+    with reloaded(ukai, timeouts={"dns": "5s"}):
+        name = up.name(handler)
+        reply = asker.udp(query(name), timeout=8)
+        assert reply.addresses() in (["198.51.100.1"], []) and reply.rcode in (0, dnswire.SERVFAIL)
+        wait_until(done.is_set, deadline_s=20, what="the flood")
+        assert asker.udp(query(up.name())).addresses() == ["198.51.100.1"]
+
+
+def test_B5_45_random_case(asker, up, ukai):
+    with reloaded(ukai, dns={"randomise_case": "on"}):
+        names = [up.name(label="abcdefghijklmnop") for _ in range(8)]
+        for name in names:
+            assert asker.udp(query(name)).questions[0][0] == name
+            assert up.asked(name)
+        assert len({x.asked.questions[0][0][:16] for n in names for x in up.asked(n)}) > 4
+
+        def lower(x):                 # a server that does not keep the case
+            x.send(build(x.asked, [a()], question=dnswire.question(x.asked.questions[0][0].lower())))
+        assert asker.udp(query(up.name(lower, label="abcdefghijklmnop"))).addresses() == ["198.51.100.1"]
+
+
+def test_B5_46_trailing_bytes_stay_out(asker, up, ukai):
+    name = up.name(lambda x: x.answer(tail=b"SMUGGLED" + a("192.0.2.66")))
+    for reply in asker.both(query(name)) + asker.both(query(name, edns=opt())):
+        assert b"SMUGGLED" not in reply.wire and reply.addresses() in (["198.51.100.1"], [])
+
+
+@pytest.mark.parametrize("bad", [
+    b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 30, 5000) + b"\1\2\3\4",
+    b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 30, 65535) + b"\1\2\3\4",
+    b"\xff\xff" + struct.pack("!HHIH", 1, 1, 30, 4) + b"\1\2\3\4",
+    b"\x40a\0" + struct.pack("!HHIH", 1, 1, 30, 4) + b"\1\2\3\4", b"\xc0", b""],
+    ids=["rdlength", "rdlength max", "forward pointer", "label type", "half pointer", "nothing"])
+def test_B5_47_broken_records(asker, up, ukai, bad):
+    reply = asker.udp(query(up.name(lambda x: x.send(build(x.asked, [bad])))))
+    assert reply.rcode == dnswire.SERVFAIL and not reply.answers
+
+
+def test_B5_47_self_pointing_owner(asker, up, ukai):
+    def handler(x):
+        here = 0xc000 | len(x.asked.wire[:x.asked.question_end])
+        x.send(build(x.asked, [struct.pack("!H", here) + struct.pack("!HHIH", 1, 1, 30, 4) + b"\1\2\3\4"]))
+    assert asker.udp(query(up.name(handler))).rcode == dnswire.SERVFAIL
+
+
+def test_B5_48_unknown_data_byte_exact(asker, up, ukai):
+    for data in (b"", b"\xc0\x0c", bytes(range(256)) * 3, b"\x3fabc\xc0\x00"):
+        name = up.name(lambda x, data=data: x.answer(dnswire.record(b"\xc0\x0c", 65280, data, 30)))
+        for reply in asker.both(query(name, 65280, edns=opt())):
+            assert rdata(reply) == [data]
+
+
+def test_B5_49_records_of_other_names_are_never_used(scene, asker, up, ukai):
+    victim = up.name()
+    evil = dnswire.name(victim)
+    lie = a("192.0.2.66", owner=evil)
+    name = up.name(lambda x: x.answer(a(), lie, authority=[lie], extra=[lie]))
+    assert asker.udp(query(name)).rcode == 0
+    assert asker.udp(query(victim)).addresses() == ["198.51.100.1"]
+    assert len(up.asked(victim)) == 1
+
+
+def test_B5_51_our_own_extended_errors(asker, up, ukai):
+    reply = asker.udp(query(up.name(lambda x: None), edns=opt()))
+    assert reply.rcode == dnswire.SERVFAIL and set(ede(reply)) & {22, 23}
+
+
+# B6: cache
+
+def test_B6_52_ttls_count_down(asker, up, ukai):
+    name = up.name(lambda x: x.answer(a(ttl=2), *txt("long", ttl=3000)))
+    first = [r[3] for r in asker.udp(query(name)).answers]
+    assert first == [2, 3000]
+    time.sleep(1.1)
+    assert [r[3] for r in asker.udp(query(name)).answers] in ([1, 2999], [0, 2998])
+    time.sleep(1.1)
+    assert [r[3] for r in asker.udp(query(name)).answers] == [2, 3000]
+    assert len(up.asked(name)) == 2, "the life is not that of the shortest record"
+
+
+def test_B6_52_ttl_0_is_for_those_who_wait(scene, up, ukai):
+    name = up.name(lambda x: x.later(0.1, a(ttl=0)))
+    socks = [scene.udp() for _ in range(10)]
+    for sock in socks:
+        sock.send(query(name))
+    assert all(Message(sock.recv(4096)).answers[0][3] == 0 for sock in socks) and len(up.asked(name)) == 1
+    socks[0].send(query(name))
+    Message(socks[0].recv(4096))
+    assert len(up.asked(name)) == 2
+
+
+@pytest.mark.parametrize("ttl", [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 86401])
+def test_B6_53_large_ttls_are_capped(asker, up, ukai, ttl):
+    name = up.name(lambda x: x.answer(a(ttl=ttl)))
+    for _ in range(2):
+        assert 86390 <= asker.udp(query(name)).answers[0][3] <= 86400
+    assert len(up.asked(name)) == 1
+
+
+def test_B6_54_negative_answers(asker, up, ukai):
+    def soa(ttl, minimum):
+        fields = struct.pack("!5I", 1, 3600, 600, 86400, minimum)
+        return dnswire.record(dnswire.name("script.example"), dnswire.SOA, b"\0\0" + fields, ttl)
+
+    gone = up.name(lambda x: x.send(build(x.asked, authority=[soa(300, 2)], rcode=3)))
+    assert asker.udp(query(gone)).rcode == 3 and asker.udp(query(gone, AAAA)).rcode == 3
+    assert len(up.asked(gone)) == 1, "NXDOMAIN holds for every type"
+    empty = up.name(lambda x: x.send(build(x.asked, authority=[soa(2, 300)])))
+    assert asker.udp(query(empty)).authority[0][3] <= 2
+    asker.udp(query(empty, AAAA))
+    assert [len(up.asked(empty, qtype=t)) for t in (1, AAAA)] == [1, 1], "NODATA holds for one type"
+    time.sleep(1.1)
+    assert asker.udp(query(empty)).authority[0][3] <= 1 and len(up.asked(empty, qtype=1)) == 1
+    time.sleep(1.1)
+    asker.udp(query(empty)), asker.udp(query(gone))
+    assert len(up.asked(empty, qtype=1)) == 2 and len(up.asked(gone)) == 2
+
+
+@pytest.mark.parametrize("rcode", [0, 3])
+def test_B6_54_without_soa_not_kept(asker, up, ukai, rcode):
+    name = up.name(lambda x: x.send(build(x.asked, rcode=rcode)))
+    for _ in range(3):
+        assert asker.udp(query(name)).rcode == rcode
+    assert len(up.asked(name)) >= 3
+
+
+def test_B6_55_a_failure_takes_no_good_entry_away(asker, up, ukai):
+    name = up.name()
+    asker.udp(query(name))
+    up.handlers[name] = lambda x: x.send(build(x.asked, rcode=dnswire.SERVFAIL))
+    assert asker.udp(query(name, flags=0x0110)).rcode == dnswire.SERVFAIL      # another key, the same name
+    assert asker.udp(query(name)).addresses() and asker.udp(query(name, AAAA)).rcode == dnswire.SERVFAIL
+    assert asker.udp(query(name)).addresses()
+
+
+def test_B6_56_do_cd_and_ad(asker, up, ukai):
+    def handler(x):
+        more = [dnswire.record(b"\xc0\x0c", 46, b"signature", 30)] if x.asked.opts[0][3] & DO else []
+        x.answer(a("192.0.2.99") if x.asked.cd else a(), *more, flags=0x81a0)
+    for order in ((True, False), (False, True)):
+        name = up.name(handler)
+        for wants in order:
+            types = [r[1] for r in asker.udp(query(name, edns=opt(flags=DO if wants else 0))).answers]
+            assert types == ([1, 46] if wants else [1])
+    name = up.name(handler)
+    assert asker.udp(query(name, flags=0x0110)).addresses() == ["192.0.2.99"]
+    assert asker.udp(query(name)).addresses() == ["198.51.100.1"], "an unchecked answer for one who wants it checked"
+    assert not asker.udp(query(name)).ad and not asker.udp(query(name, flags=0x0120)).ad, "AD of an upstream not trusted"
+
+
+def test_B6_59_reload_keeps_the_cache(asker, up, ukai):
+    name = up.name()
+    asker.udp(query(name))
+    ukai.reload(acl=ACL + "; changed\n")
+    asker.udp(query(name))
+    assert len(up.asked(name)) == 1
+
+
+def test_B6_60_one_question_for_tunnel_and_lan(scene, asker, up, ukai):
+    name = up.name(lambda x: x.later(0.1) if x.asked.questions[0][1] == 1 else
+                   x.send(build(x.asked, authority=[dnswire.soa()])))
+    tunnel = scene.dial()
+    tunnel.sendall(f"CONNECT {name}:443 HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+    assert asker.udp(query(name)).addresses()
+    tunnel.recv(100)
+    assert len(up.asked(name, qtype=1)) == 1
+
+
+# groups D and U
+
+def test_D18_a_thousand_idle_connections(scene, asker, up, ukai):
+    socks = []
+    for i in range(1000):
+        try:
+            socks.append(scene.dial(port=53, timeout=2))
+        except OSError:
+            break
+    assert asker.udp(query(up.name())).addresses()
+    assert ukai.n_fds() < ukai.fd_baseline + 100, "one client holds hundreds of descriptors"
+    for sock in socks:
+        sock.close()
+
+
+def test_D22_a_flood_leaves_tunnels_their_latency(scene, up, ukai):
+    """Fresh names as fast as one sender can, for two seconds, beside bytes through an open tunnel."""
+    from client import open_tunnel, read_exactly
+    tunnel = scene.dial()
+    open_tunnel(tunnel, "203.0.113.12:443")
+    up.notes.clear()
+    stop, sent = threading.Event(), [0]
+
+    def flood():
+        sock = scene.udp(host=scene.host20)
+        sock.setblocking(False)
+        body = query("aaaaaaaa.flood.script.example")
+        while not stop.is_set():
+            for _ in range(50):
+                sent[0] += 1
+                try:
+                    sock.send(body[:13] + b"%08x" % sent[0] + body[21:])
+                except OSError:
+                    pass
+            time.sleep(0.0005)
+    before = ukai.rss_bytes()
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    took = []
+    try:
+        limit = time.monotonic() + 2
+        while time.monotonic() < limit:
+            began = time.monotonic()
+            tunnel.sendall(b"ping")
+            read_exactly(tunnel, 4)
+            took.append(time.monotonic() - began)
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        thread.join()
+    took.sort()
+    assert sent[0] > 2000, sent
+    assert took[len(took) // 2] < 0.1, f"median {took[len(took) // 2]:.3f} s at {sent[0] / 2:.0f} queries a second"
+    assert ukai.rss_bytes() - before < 48 << 20
+    wait_until(lambda: Asker(scene).udp(query(up.name()), timeout=5).addresses(), what="an answer after the flood")
+    up.notes.clear()
+
+
+PROBES = [  # RFC 8906 section 8: options of dig, rcode, what must be, what must not be in its output
+    ("+noedns +noad +norec soa", None, [], ["OPT PSEUDOSECTION"]),
+    ("+noedns +noad soa", "NOERROR", ["flags: qr rd ra;"], ["OPT PSEUDOSECTION"]),
+    ("+noedns +noad type1000", "NOERROR", [], ["OPT PSEUDOSECTION"]),
+    ("+noedns +noad +zflag soa", "NOERROR", [], ["MBZ"]),
+    ("+noedns +noad +cdflag soa", "NOERROR", ["cd"], []),
+    ("+noedns +adflag soa", "NOERROR", [], [" ad;", " ad "]),
+    ("+noedns +noad +aaflag soa", "NOERROR", [], [" aa "]),
+    ("+noedns +noad +tcflag +ignore soa", "NOERROR", [], []),
+    ("+noedns +noad +header-only +opcode=15", "NOTIMP", [], []),
+    ("+edns=0 +nocookie +noad soa", "NOERROR", ["EDNS: version: 0"], []),
+    ("+edns=1 +noednsneg +nocookie +noad soa", "BADVERS", ["EDNS: version: 0"], ["ANSWER SECTION"]),
+    ("+edns=0 +ednsopt=100 +nocookie +noad soa", "NOERROR", ["EDNS: version: 0"], ["OPT=100"]),
+    ("+edns=0 +ednsflags=0x0080 +nocookie +noad soa", "NOERROR", ["EDNS: version: 0"], ["MBZ: 0x"]),
+    ("+edns=1 +noednsneg +ednsflags=0x0080 +nocookie +noad soa", "BADVERS", ["EDNS: version: 0"], ["MBZ: 0x"]),
+    ("+edns=1 +noednsneg +ednsopt=100 +nocookie +noad soa", "BADVERS", ["EDNS: version: 0"], ["OPT=100"]),
+    ("+edns=0 +dnssec +nocookie +noad soa", "NOERROR", ["flags: do"], []),
+    ("+edns=1 +noednsneg +dnssec +nocookie +noad soa", "BADVERS", ["EDNS: version: 0"], []),
+    ("+edns=0 +cookie +noad soa", "NOERROR", ["EDNS: version: 0"], ["COOKIE"]),
+    ("+edns=0 +bufsize=512 +ignore +dnssec +nocookie txt", "NOERROR", ["flags: do"], []),
+    ("+edns=0 +nsid +subnet=0/0 +expire +nocookie +noad soa", "NOERROR", ["EDNS: version: 0"], ["NSID", "SUBNET"]),
+]
+
+
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+@pytest.mark.parametrize("probe, rcode, there, absent", PROBES, ids=[p[0] for p in PROBES])
+def test_D24_rfc8906_probes(scene, up, ukai, transport, probe, rcode, there, absent):
+    if "header-only" in probe:
+        name = []
+    else:
+        name = [up.name(lambda x: x.send(build(x.asked, [dnswire.soa()] if x.asked.questions[0][1] == 6 else [],
+                                               authority=[dnswire.soa()])))]
+    done = scene.host10.run(["dig", *probe.split()[:-1 if name else None], transport, "+tries=1", "+time=3",
+                             "@192.168.1.254", *name, *(probe.split()[-1:] if name else [])])
+    header = re.search(r"status: (\w+), id", done.stdout)
+    assert header, done.stdout + done.stderr
+    assert rcode is None or header[1] == rcode, done.stdout
+    for text in there:
+        assert text in done.stdout, (text, done.stdout)
+    for text in absent:
+        assert text not in done.stdout, (text, done.stdout)
