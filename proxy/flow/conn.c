@@ -628,7 +628,7 @@ void conn_open_tunnel(struct conn *c)
     c->status = 200;
     add_relaxed(&w->counters.n_opened, 1);
     struct relay_limits limits = limits_of(&c->view->snapshot->conf);
-    c->relay.pipes = &w->pipes;
+    c->relay.means.pipes = &w->pipes;
     int rc = relay_start(&c->relay, &w->loop, w->scratch, &limits, s->buf + s->head.head_bytes,
                          s->n_buf - s->head.head_bytes, on_relay_done);
     conn_set_state(c, CONN_STATE_RELAY);

@@ -1,12 +1,6 @@
 /*
- * The data path. Each direction reads into the worker's scratch buffer and writes at once; only
- * when the destination blocks do bytes get a heap block of their own, and the source is not read
- * until it is gone. So an idle tunnel holds no buffer, and memory a tunnel is bounded by one chunk
- * a direction.
- *
- * Copy or splice is decided a direction by what its last reads returned: full chunks are worth a
- * pipe, small reads are not. A pipe is the worker's and lent to a side only while its socket
- * blocks.
+ * The data path: two streams (net/stream) and when each may run. An idle tunnel holds no buffer,
+ * and memory a tunnel is bounded by one read a direction.
  *
  * Small traffic is served from the event. Whoever fills a whole chunk is a bulk transfer: its
  * events only put it in the loop's bulk queue, from which one tunnel at a time is served between
@@ -24,14 +18,11 @@
 #include "proxy/net/relay.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-/* SPLICE_WORTH_BYTES: below about 32 KiB a read splice costs more than a copy, at 64 KiB 0.81 times
- * it. */
-enum { SETTLE_MS = 800, SPLICE_WORTH_BYTES = 32 * 1024 };
+enum { SETTLE_MS = 800 };
 
 static void on_side_ready(struct io *io);
 static void on_bulk_turn(struct loop_task *t);
@@ -43,25 +34,6 @@ void relay_init(struct relay *r)
     r->sides[RELAY_CLIENT].io.fd = r->sides[RELAY_ORIGIN].io.fd = -1;
 }
 
-static bool has_waiting(const struct side *to)
-{
-    return to->residue || to->pipe;
-}
-
-static uint32_t waiting_bytes(const struct side *to)
-{
-    return (to->residue ? to->residue->len - to->residue->sent : 0) +
-           (to->pipe ? to->pipe->held : 0);
-}
-
-static void drop_residue(struct relay *r, struct side *s)
-{
-    free(s->residue);
-    s->residue = NULL;
-    pipes_give(r->pipes, s->pipe);
-    s->pipe = NULL;
-}
-
 static void quiesce(struct relay *r)
 {
     if (r->is_running) {
@@ -69,8 +41,8 @@ static void quiesce(struct relay *r)
         loop_task_remove(&r->bulk);
     }
     r->is_running = false;
-    drop_residue(r, &r->sides[RELAY_CLIENT]);
-    drop_residue(r, &r->sides[RELAY_ORIGIN]);
+    stream_drop(&r->sides[RELAY_CLIENT].out, r->means.pipes);
+    stream_drop(&r->sides[RELAY_ORIGIN].out, r->means.pipes);
 }
 
 void relay_stop(struct relay *r)
@@ -121,159 +93,26 @@ static void arm_settle(struct relay *r)
     loop_timer_start(r->loop, &r->timer, SETTLE_MS, on_timer);
 }
 
-/* Writes what it can. Returns bytes taken, or -1 when the side is broken. */
-static ssize_t write_some(struct side *to, const char *bytes, size_t len)
-{
-    size_t done = 0;
-    while (done < len && to->io.is_writable) {
-        ssize_t n = send(to->io.fd, bytes + done, len - done, MSG_NOSIGNAL);
-        if (n >= 0)
-            done += (size_t)n;
-        else if (errno == EAGAIN)
-            to->io.is_writable = false;
-        else if (errno != EINTR)
-            return -1;
-    }
-    return (ssize_t)done;
-}
-
-/* Its reset is learnt by reading it to the end. */
-static void mark_broken(struct relay *r, struct side *s)
+/* A write to @s failed: its reset is learnt by reading it to the end. */
+static void mark_broken(struct side *s)
 {
     s->is_broken = true;
     s->io.is_readable = s->io.is_peer_done = true;
-    drop_residue(r, s);
 }
 
-/* Writes what it can of what the pipe holds; what cannot go stays lent to this side. */
-static void write_pipe(struct relay *r, struct side *to, struct pipe *pipe)
-{
-    to->pipe = pipe;
-    while (pipe->held > 0 && to->io.is_writable) {
-        ssize_t n =
-            splice(pipe->out, NULL, to->io.fd, NULL, pipe->held, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-        if (n > 0) {
-            pipe->held -= (uint32_t)n;
-        } else if (n < 0 && errno == EAGAIN) {
-            to->io.is_writable = false;
-        } else if (n == 0 || errno != EINTR) {
-            mark_broken(r, to);
-            return;
-        }
-    }
-    if (pipe->held == 0)
-        drop_residue(r, to);
-}
-
-/* Returns whether the way is free: nothing waits any more. */
-static bool flush_residue(struct relay *r, struct side *to)
-{
-    struct residue *w = to->residue;
-    if (to->pipe)
-        write_pipe(r, to, to->pipe);
-    if (!w)
-        return !to->pipe;
-    ssize_t n = write_some(to, w->bytes + w->sent, w->len - w->sent);
-    if (n < 0) {
-        mark_broken(r, to);
-        return true;
-    }
-    w->sent += (uint32_t)n;
-    if (w->sent < w->len)
-        return false;
-    drop_residue(r, to);
-    return true;
-}
-
-static int keep_residue(struct side *to, const char *bytes, size_t len)
-{
-    struct residue *w = malloc(sizeof(*w) + len);
-    if (!w)
-        return -ENOMEM;
-    w->sent = 0;
-    w->len = (uint32_t)len;
-    memcpy(w->bytes, bytes, len);
-    to->residue = w;
-    return 0;
-}
-
-/* To the other side, or into a block of its own. 0 · -ENOMEM. */
-static int pass_on(struct relay *r, struct side *to, const char *bytes, size_t len)
-{
-    if (to->is_broken)
-        return 0;
-    ssize_t n = write_some(to, bytes, len);
-    if (n < 0) {
-        mark_broken(r, to);
-        return 0;
-    }
-    return (size_t)n < len ? keep_residue(to, bytes + n, len - (size_t)n) : 0;
-}
-
-/* ---- one read, passed on ---- */
-
-/* By way of the scratch buffer. >0 bytes · 0 the end · -errno. */
-static ssize_t copy_once(struct relay *r, struct side *from, struct side *to)
-{
-    ssize_t n = recv(from->io.fd, r->scratch, RELAY_CHUNK_BYTES, 0);
-    if (n < 0)
-        return -errno;
-    from->reads_full = n == RELAY_CHUNK_BYTES;
-    if (n < RELAY_CHUNK_BYTES && !from->io.is_peer_done)
-        from->io.is_readable = false;
-    if (n > 0 && pass_on(r, to, r->scratch, (size_t)n) < 0)
-        return -ENOMEM;
-    return n;
-}
-
-/*
- * By way of a pipe, whose bytes never come to this process. A short splice proves nothing about
- * what waits; only EAGAIN with an empty pipe says that the source is drained.
+/* What waits goes first; what a slow reader takes is activity too. Returns whether the way is free.
  */
-static ssize_t splice_once(struct relay *r, struct side *from, struct side *to, struct pipe *pipe,
-                           size_t max)
+static bool flush(struct relay *r, struct side *from, struct side *to)
 {
-    size_t want = max < pipe->size ? max : pipe->size;
-    ssize_t n = splice(from->io.fd, NULL, pipe->in, NULL, want, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-    if (n <= 0) {
-        int error = errno;
-        pipes_give(r->pipes, pipe);
-        return n < 0 ? -error : 0;
-    }
-    from->reads_full = n >= SPLICE_WORTH_BYTES;
-    pipe->held = (uint32_t)n;
-    write_pipe(r, to, pipe);
-    return n;
-}
-
-static bool wants_splice(struct relay *r, struct side *from, const struct side *to)
-{
-    if (!r->pipes || to->is_broken)
-        return false;
-    switch (r->pipes->mode) {
-    case PIPES_ADAPTIVE:
-        break;
-    case PIPES_NEVER:
-        return false;
-    case PIPES_ALWAYS:
+    uint32_t before = stream_waiting(&from->out);
+    if (before == 0)
         return true;
-    case PIPES_SWITCH:
-        from->reads_full = !from->reads_full;
-        break;
-    }
-    return from->reads_full;
-}
-
-static ssize_t read_once(struct relay *r, struct side *from, struct side *to, size_t max)
-{
-    struct pipe *pipe = wants_splice(r, from, to) ? pipes_take(r->pipes) : NULL;
-    if (!pipe)
-        return copy_once(r, from, to);
-    ssize_t n = splice_once(r, from, to, pipe, max);
-    if (n != -EAGAIN && n != -EINVAL) /* the latter: not this kind of socket */
-        return n;
-    /* splice also says EAGAIN at an urgent byte, whatever stands behind it; recv steps over it. */
-    return copy_once(r, from, to);
+    bool is_free = stream_flush(&from->out, r->means.pipes, &to->io);
+    if (stream_waiting(&from->out) < before)
+        r->last_active_ms = loop_now_ms(r->loop);
+    if (from->out.is_broken && !to->is_broken)
+        mark_broken(to);
+    return is_free;
 }
 
 enum pump_result { PUMP_IDLE, PUMP_MORE, PUMP_RESET, PUMP_NO_MEMORY };
@@ -283,29 +122,26 @@ static enum pump_result pump(struct relay *r, enum relay_side who, size_t budget
 {
     struct side *from = &r->sides[who];
     struct side *to = &r->sides[!who];
-    uint32_t before = waiting_bytes(to);
-    bool is_free = flush_residue(r, to);
-    if (waiting_bytes(to) < before) /* what a slow reader takes is activity too */
-        r->last_active_ms = loop_now_ms(r->loop);
-    if (!is_free)
+    if (!flush(r, from, to))
         return PUMP_IDLE;
     while (from->io.is_readable && !from->is_eof) {
         if (budget == 0)
             return PUMP_MORE;
-        ssize_t n = read_once(r, from, to, budget);
+        size_t max = budget < STREAM_CHUNK_BYTES ? STREAM_CHUNK_BYTES : budget;
+        ssize_t n = stream_move(&from->out, &r->means, &from->io, &to->io, max);
+        if (from->out.is_broken && !to->is_broken)
+            mark_broken(to);
         if (n > 0) {
             from->bytes_in += (uint64_t)n;
             r->last_active_ms = loop_now_ms(r->loop);
             budget -= (size_t)n < budget ? (size_t)n : budget;
-            if (has_waiting(to))
+            if (stream_waiting(&from->out) > 0)
                 return PUMP_IDLE;
         } else if (n == 0) {
             from->is_eof = true;
-        } else if (n == -EAGAIN) {
-            from->io.is_readable = false;
         } else if (n == -ENOMEM) {
             return PUMP_NO_MEMORY;
-        } else if (n != -EINTR) {
+        } else if (n != -EINTR && n != -EAGAIN) {
             return PUMP_RESET;
         }
     }
@@ -317,7 +153,7 @@ static void pass_fin(struct relay *r, enum relay_side who)
 {
     struct side *from = &r->sides[who];
     struct side *to = &r->sides[!who];
-    if (!from->is_eof || has_waiting(to) || to->is_shut || to->is_broken)
+    if (!from->is_eof || stream_waiting(&from->out) > 0 || to->is_shut || to->is_broken)
         return;
     shutdown(to->io.fd, SHUT_WR);
     to->is_shut = true;
@@ -466,10 +302,10 @@ int relay_start(struct relay *r, struct loop *loop, char *scratch,
                 const struct relay_limits *limits, const char *early, size_t n_early,
                 relay_done_fn done)
 {
-    if (n_early > 0 && keep_residue(&r->sides[RELAY_ORIGIN], early, n_early) < 0)
+    if (n_early > 0 && stream_keep(&r->sides[RELAY_CLIENT].out, early, n_early) < 0)
         return -ENOMEM;
     r->loop = loop;
-    r->scratch = scratch;
+    r->means.scratch = scratch;
     r->done = done;
     r->sides[RELAY_CLIENT].bytes_in = n_early;
     r->quantum_left = RELAY_QUANTUM_BYTES;

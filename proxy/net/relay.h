@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "proxy/loop/io.h"
-#include "proxy/net/pipes.h"
+#include "proxy/net/stream.h"
 #include "proxy/report/reason.h"
 
 /*
@@ -17,29 +17,20 @@
  * cost of a plain loop.
  */
 enum {
-    RELAY_CHUNK_BYTES = 64 * 1024,
+    RELAY_CHUNK_BYTES = STREAM_CHUNK_BYTES,
     RELAY_TURN_BYTES = 1024 * 1024,
     RELAY_QUANTUM_BYTES = 8 * 1024 * 1024
 };
 
 enum relay_side { RELAY_CLIENT, RELAY_ORIGIN };
 
-/* Bytes that wait until a socket takes them; a heap block of exactly their size. */
-struct residue {
-    uint32_t sent;
-    uint32_t len;
-    char bytes[];
-};
-
 struct side {
     struct io io;
-    struct residue *residue; /* owned: waits to be written to this side */
-    struct pipe *pipe;       /* lent by the worker: the same, of a spliced transfer */
-    uint64_t bytes_in;       /* read from this side */
-    bool reads_full;         /* its last reads filled a chunk: worth splicing */
-    bool is_eof;             /* its FIN was read */
-    bool is_shut;            /* our FIN was sent to it */
-    bool is_broken;          /* a write to it failed: what it sent before is still delivered */
+    struct stream out; /* from this side to the other */
+    uint64_t bytes_in; /* read from this side */
+    bool is_eof;       /* its FIN was read */
+    bool is_shut;      /* our FIN was sent to it */
+    bool is_broken;    /* a write to it failed: what it sent before is still delivered */
 };
 
 struct relay_limits {
@@ -54,9 +45,7 @@ typedef void (*relay_done_fn)(struct relay *r, enum reason reason);
 
 struct relay {
     struct loop *loop;
-    char *scratch; /* borrowed: RELAY_CHUNK_BYTES of the worker */
-    struct pipes
-        *pipes; /* borrowed, of the worker; NULL: everything is copied. Set before the start */
+    struct stream_means means; /* borrowed, of the worker; pipes may be set before the start */
     relay_done_fn done;
     struct side sides[2];
     struct timer timer;
