@@ -14,7 +14,7 @@
 
 enum { BATCH = 32, BYTES = 1500, HEADER = 12, RECORD = 16 };
 
-static const unsigned char record[RECORD] = {0xc0, 0x0c, 0, 1,    0, 1, 0, 0,
+static const unsigned char record[RECORD] = {0xc0, 0x0c, 0, 1, 0,   1, 0, 0,
                                              0,    60,   0, 4, 192, 0, 2, 1};
 
 struct batch {
