@@ -500,6 +500,7 @@ static void head_read(struct conn *c)
         }
         if (!feed_head(c))
             return;
+        io->is_readable = true; /* a short read may hide a reset behind half a head */
     }
 }
 

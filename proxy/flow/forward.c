@@ -50,6 +50,7 @@ struct body {
     enum body_kind kind;
     uint64_t left; /* BODY_LENGTH */
     struct chunked chunks;
+    struct stream stream; /* bytes that pass as they are go by it, like a tunnel's */
     bool is_done;
 };
 
@@ -181,12 +182,24 @@ static int out_chunk(struct outbuf *o, const char *bytes, size_t len)
 
 /* ---- ends ---- */
 
+static struct pipes *pipes_of(struct forward *f)
+{
+    return &f->c->worker->pipes;
+}
+
+static void stop(struct forward *f)
+{
+    loop_task_remove(&f->bulk);
+    loop_timer_stop(loop_of(f), &f->timer);
+    stream_drop(&f->up_body.stream, pipes_of(f));
+    stream_drop(&f->down_body.stream, pipes_of(f));
+}
+
 struct forward *forward_free(struct forward *f)
 {
     if (!f)
         return NULL;
-    loop_task_remove(&f->bulk);
-    loop_timer_stop(loop_of(f), &f->timer);
+    stop(f);
     origin_free(f->origin);
     free(f->path);
     free(f->up.bytes);
@@ -212,12 +225,6 @@ bool forward_is_head(const struct forward *f)
 }
 
 /* Nothing of this exchange happens any more; one that waits for its turn must not be woken. */
-static void stop(struct forward *f)
-{
-    loop_task_remove(&f->bulk);
-    loop_timer_stop(loop_of(f), &f->timer);
-}
-
 /* The exchange cannot go on. An answer that has begun is cut by a reset, never by an end that looks
  * clean; behind whole interim answers there is still room for ours. */
 static void fail(struct forward *f, enum reason reason, unsigned status, const char *body)
@@ -254,6 +261,32 @@ static int flush(struct forward *f, struct outbuf *o, struct io *io)
     int rc = out_flush(o, io);
     touch(f, o->at - before);
     return rc;
+}
+
+static void flush_stream(struct forward *f, struct body *b, struct io *to)
+{
+    uint32_t before = stream_waiting(&b->stream);
+    if (before == 0)
+        return;
+    stream_flush(&b->stream, pipes_of(f), to);
+    touch(f, before - stream_waiting(&b->stream));
+}
+
+/* One read of a body that passes as it is. As stream_move(). */
+static ssize_t move_body(struct forward *f, struct body *b, struct io *from, struct io *to)
+{
+    struct stream_means means = {.pipes = pipes_of(f), .scratch = f->c->worker->scratch};
+    size_t max = b->kind == BODY_LENGTH && b->left < TURN_BYTES ? (size_t)b->left : TURN_BYTES;
+    ssize_t n = stream_move(&b->stream, &means, from, to, max);
+    if (n <= 0)
+        return n;
+    touch(f, (size_t)n);
+    from->is_readable = true; /* a short read may hide a reset; a whole body is not read past */
+    if (b->kind == BODY_LENGTH) {
+        b->left -= (uint64_t)n;
+        b->is_done = b->left == 0;
+    }
+    return n;
 }
 
 /* The origin takes no more. It may have answered already (413 and a close), so its answer is still
@@ -309,38 +342,43 @@ static void consume_setup(struct conn_setup *s, size_t n)
     s->n_buf -= (uint32_t)n;
 }
 
-static enum step up_length(struct forward *f)
+/* What came behind the head already. */
+static enum step up_buffered(struct forward *f)
 {
     struct conn_setup *s = f->c->setup;
-    struct io *io = client_io(f);
-    char *scratch = f->c->worker->scratch;
-    size_t want = f->up_body.left < RELAY_CHUNK_BYTES ? (size_t)f->up_body.left : RELAY_CHUNK_BYTES;
-    ssize_t n;
-    if (s->n_buf > 0) {
-        n = (ssize_t)(s->n_buf < want ? s->n_buf : want);
-        if (!up_send(f, s->buf, (size_t)n)) {
-            fail(f, REASON_INTERNAL, 0, NULL);
-            return STEP_OVER;
-        }
-        consume_setup(s, (size_t)n);
-    } else {
-        if (!io->is_readable)
-            return STEP_NOTHING;
-        n = recv(io->fd, scratch, want, 0);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-            io->is_readable = errno == EINTR;
-            return STEP_NOTHING;
-        }
-        if (n <= 0)
-            return client_left(f);
-        if (!up_send(f, scratch, (size_t)n)) {
-            fail(f, REASON_INTERNAL, 0, NULL);
-            return STEP_OVER;
-        }
+    struct body *b = &f->up_body;
+    size_t n = s->n_buf < b->left ? s->n_buf : (size_t)b->left;
+    if (!up_send(f, s->buf, n)) {
+        fail(f, REASON_INTERNAL, 0, NULL);
+        return STEP_OVER;
     }
-    touch(f, (size_t)n);
-    f->up_body.left -= (uint64_t)n;
-    f->up_body.is_done = f->up_body.left == 0;
+    consume_setup(s, n);
+    touch(f, n);
+    b->left -= n;
+    b->is_done = b->left == 0;
+    return STEP_MOVED;
+}
+
+static enum step up_length(struct forward *f)
+{
+    struct body *b = &f->up_body;
+    if (f->c->setup->n_buf > 0)
+        return up_buffered(f);
+    if (!client_io(f)->is_readable)
+        return STEP_NOTHING;
+    b->stream.is_broken = f->is_up_broken;
+    ssize_t n = move_body(f, b, client_io(f), &f->origin->io);
+    if (n == -EAGAIN || n == -EINTR)
+        return STEP_NOTHING;
+    if (n == -ENOMEM) {
+        fail(f, REASON_INTERNAL, 0, NULL);
+        return STEP_OVER;
+    }
+    if (n <= 0)
+        return client_left(f);
+    f->bytes_up += (uint64_t)n;
+    if (b->stream.is_broken && !f->is_up_broken)
+        up_broke(f);
     return STEP_MOVED;
 }
 
@@ -404,7 +442,11 @@ static enum step pump_up(struct forward *f)
 {
     if (!f->is_up_broken && flush(f, &f->up, &f->origin->io) < 0)
         up_broke(f);
-    if (!out_is_empty(&f->up) || f->up_body.is_done)
+    if (!f->is_up_broken && out_is_empty(&f->up))
+        flush_stream(f, &f->up_body, &f->origin->io);
+    if (f->up_body.stream.is_broken && !f->is_up_broken)
+        up_broke(f);
+    if (!out_is_empty(&f->up) || f->up_body.is_done || stream_waiting(&f->up_body.stream) > 0)
         return STEP_NOTHING;
     return f->up_body.kind == BODY_CHUNKED ? up_chunked(f) : up_length(f);
 }
@@ -632,29 +674,52 @@ static bool down_data(struct forward *f, const char *bytes, size_t len)
     return false;
 }
 
+/* What came behind the answer's head already. */
+static enum step down_buffered(struct forward *f)
+{
+    struct body *b = &f->down_body;
+    size_t n = f->n_in - f->in_at;
+    const char *bytes = f->in + f->in_at;
+    if (b->kind == BODY_LENGTH) {
+        n = n < b->left ? n : (size_t)b->left;
+        b->left -= n;
+        b->is_done = b->left == 0;
+    }
+    f->in_at += (uint32_t)n;
+    return down_data(f, bytes, n) ? STEP_MOVED : STEP_OVER;
+}
+
+/* A body that ends with the connection, for a client that is told by chunks. */
+static enum step down_close_chunked(struct forward *f)
+{
+    enum step step;
+    ssize_t n = origin_read(f, f->c->worker->scratch, RELAY_CHUNK_BYTES, &step);
+    if (n <= 0)
+        return step;
+    return down_data(f, f->c->worker->scratch, (size_t)n) ? STEP_MOVED : STEP_OVER;
+}
+
 /* BODY_LENGTH and BODY_CLOSE: bytes pass as they are. */
 static enum step down_plain(struct forward *f)
 {
     struct body *b = &f->down_body;
-    size_t want =
-        b->kind == BODY_LENGTH && b->left < RELAY_CHUNK_BYTES ? (size_t)b->left : RELAY_CHUNK_BYTES;
-    const char *bytes = f->in + f->in_at;
-    ssize_t n;
-    if (f->in_at < f->n_in) {
-        n = (ssize_t)(f->n_in - f->in_at < want ? f->n_in - f->in_at : want);
-        f->in_at += (uint32_t)n;
-    } else {
-        enum step step;
-        n = origin_read(f, f->c->worker->scratch, want, &step);
-        if (n <= 0)
-            return step;
-        bytes = f->c->worker->scratch;
+    if (f->in_at < f->n_in)
+        return down_buffered(f);
+    if (f->down_frame == REWRITE_BODY_CHUNKED)
+        return down_close_chunked(f);
+    if (!f->origin->io.is_readable)
+        return STEP_NOTHING;
+    ssize_t n = move_body(f, b, &f->origin->io, client_io(f));
+    if (n == -EAGAIN || n == -EINTR)
+        return STEP_NOTHING;
+    if (n == -ENOMEM) {
+        fail(f, REASON_INTERNAL, 0, NULL);
+        return STEP_OVER;
     }
-    if (b->kind == BODY_LENGTH) {
-        b->left -= (uint64_t)n;
-        b->is_done = b->left == 0;
-    }
-    return down_data(f, bytes, (size_t)n) ? STEP_MOVED : STEP_OVER;
+    if (n <= 0)
+        return origin_ended(f, n < 0);
+    f->bytes_down += (uint64_t)n;
+    return b->stream.is_broken ? client_left(f) : STEP_MOVED;
 }
 
 static enum step down_chunked(struct forward *f)
@@ -699,7 +764,12 @@ static enum step pump_down(struct forward *f)
 {
     if (flush(f, &f->down, client_io(f)) < 0)
         return client_left(f);
-    if (!out_is_empty(&f->down) || (f->has_answer && f->down_body.is_done))
+    if (out_is_empty(&f->down))
+        flush_stream(f, &f->down_body, client_io(f));
+    if (f->down_body.stream.is_broken)
+        return client_left(f);
+    if (!out_is_empty(&f->down) || stream_waiting(&f->down_body.stream) > 0 ||
+        (f->has_answer && f->down_body.is_done))
         return STEP_NOTHING;
     if (!f->has_answer)
         return down_head(f);
@@ -712,7 +782,8 @@ static void settle_origin(struct forward *f)
 {
     struct origin *o = f->origin;
     bool is_clean = f->keeps_origin && f->up_body.is_done && out_is_empty(&f->up) &&
-                    !f->is_up_broken && f->in_at == f->n_in && !o->io.is_peer_done;
+                    stream_waiting(&f->up_body.stream) == 0 && !f->is_up_broken &&
+                    f->in_at == f->n_in && !o->io.is_peer_done;
     f->origin = NULL;
     if (is_clean)
         origin_give(&f->c->worker->origins, o, conf_of(f)->timeouts.http_idle_ms);
@@ -736,19 +807,31 @@ static void forget_request(struct conn *c)
     f->start_ms = loop_now_ms(loop_of(f));
 }
 
+/* Between two requests a client costs what it needs to wait, not what its last body needed. */
+static void shrink(struct outbuf *o)
+{
+    if (o->size <= IN_FIRST_BYTES)
+        return;
+    free(o->bytes);
+    *o = (struct outbuf){0};
+}
+
 static void exchange_over(struct forward *f)
 {
     struct conn *c = f->c;
     bool keeps_client = f->keeps_client && f->up_body.is_done;
-    stop(f);
     settle_origin(f);
+    stop(f);
+    shrink(&f->up);
+    shrink(&f->down);
     conn_request_over(c, keeps_client);
     forget_request(c);
 }
 
 static bool is_over(const struct forward *f)
 {
-    return f->has_answer && f->down_body.is_done && out_is_empty(&f->down);
+    return f->has_answer && f->down_body.is_done && out_is_empty(&f->down) &&
+           stream_waiting(&f->down_body.stream) == 0;
 }
 
 /* A client that reset is found while we wait for its origin; one that only half-closed is served.
