@@ -13,9 +13,9 @@ import time
 import pytest
 
 import dnswire
-from daemon import Ukai, sections
+from daemon import SANITIZER_DIR, Ukai, sections
 from dnsscript import (Asker, ScriptServer, a, build, ede, framed, option, options, read_message, txt, udp_packet)
-from dnswire import AAAA, ANY, CNAME, OPT, TXT, Message, opt, query
+from dnswire import AAAA, ANY, CNAME, TXT, Message, opt, query
 from scene import wait_until
 
 UPSTREAM, SECOND = "203.0.113.99", "203.0.113.12"
@@ -857,7 +857,8 @@ def test_B6_56_do_cd_and_ad(asker, up, ukai):
     name = up.name(handler)
     assert asker.udp(query(name, flags=0x0110)).addresses() == ["192.0.2.99"]
     assert asker.udp(query(name)).addresses() == ["198.51.100.1"], "an unchecked answer for one who wants it checked"
-    assert not asker.udp(query(name)).ad and not asker.udp(query(name, flags=0x0120)).ad, "AD of an upstream not trusted"
+    for flags in (0x0100, 0x0120):
+        assert not asker.udp(query(name, flags=flags)).ad, "AD of an upstream not trusted"
 
 
 def test_B6_59_reload_keeps_the_cache(asker, up, ukai):
@@ -931,7 +932,8 @@ def test_D22_a_flood_leaves_tunnels_their_latency(scene, up, ukai):
     took.sort()
     assert sent[0] > 2000, sent
     assert took[len(took) // 2] < 0.1, f"median {took[len(took) // 2]:.3f} s at {sent[0] / 2:.0f} queries a second"
-    assert ukai.rss_bytes() - before < 48 << 20
+    allowed = 48 << 20 if not SANITIZER_DIR else 256 << 20       # ASan keeps what was freed
+    assert ukai.rss_bytes() - before < allowed
     wait_until(lambda: Asker(scene).udp(query(up.name()), timeout=5).addresses(), what="an answer after the flood")
     up.notes.clear()
 
