@@ -13,6 +13,7 @@
 #include "proxy/daemon/check.h"
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/explain.h"
+#include "proxy/daemon/firewall.h"
 #include "proxy/daemon/version.h"
 
 #define DEFAULT_FILE "/etc/ukai/ukai.conf"
@@ -193,10 +194,17 @@ static enum exit_code cmd_version(int argc, char **argv)
     return argc > 1 ? usage_error("version") : version_run();
 }
 
+static enum exit_code cmd_export(int argc, char **argv)
+{
+    return firewall_export_run(argc, argv, DEFAULT_FILE);
+}
+
 static const struct command commands[] = {
     {"run", cmd_run, "serve in the foreground"},
     {"check", cmd_check, "read all files, print every finding"},
     {"explain", cmd_explain, "what would happen to a request, and by which rule"},
+    {"import", firewall_import_run, "a firewall's IN rules as acl.conf text"},
+    {"export", cmd_export, "the [in] rules as firewall rules"},
     {"version", cmd_version, "versions of ukai and its libraries"},
 };
 

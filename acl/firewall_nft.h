@@ -1,0 +1,17 @@
+/* firewall_nft - the rules of the listeners' ports as an nftables table of its own. */
+#ifndef ACL_FIREWALL_NFT_H
+#define ACL_FIREWALL_NFT_H
+
+#include <stdio.h>
+
+#include "acl/firewall.h"
+#include "acl/lint.h"
+
+/**
+ * firewall_nft_write - `table inet ukai`: admits the listed sources of each listener's port, drops
+ * the rest of these ports, touches nothing else. Returns: 0 · -ENOMEM.
+ */
+int firewall_nft_write(FILE *out, const struct firewall *fw, const struct lint_port *ports,
+                       size_t n_ports) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,244 @@
+/*
+ * The JSON form of a firewall group. The parser is jansson, which refuses duplicate keys, bad
+ * UTF-8, numbers out of range, text behind the end and nesting over 2,048 levels; this file only
+ * walks a tree of known depth. jansson keeps no line numbers, so a rule's place is its path.
+ */
+#include "acl/firewall_nifcloud_json.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { WHERE_MAX = 256, NUMBER_MAX = 24, SOURCES_MAX = 4096 };
+
+/* Texts of one rule; the strings belong to the tree. */
+struct sources {
+    const char *items[SOURCES_MAX];
+    size_t n;
+};
+
+static void refuse(struct firewall *fw, const char *where, const char *what)
+{
+    findings_add(fw->findings, FINDING_ERROR, fw->file, 0, "%s: %s", where, what);
+}
+
+/* A string, a whole number or nothing, as text. */
+static const char *text_of(struct firewall *fw, const json_t *item, const char *key,
+                           const char *where, char buf[static NUMBER_MAX])
+{
+    const json_t *value = json_object_get(item, key);
+
+    if (!value || json_is_null(value))
+        return NULL;
+    if (json_is_string(value))
+        return json_string_value(value);
+    if (json_is_integer(value)) {
+        snprintf(buf, NUMBER_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        return buf;
+    }
+    findings_add(fw->findings, FINDING_ERROR, fw->file, 0, "%s: %s is no text and no whole number",
+                 where, key);
+    return NULL;
+}
+
+/* `[{"CidrIp": "..."}, ...]`; nothing, null and "" are empty. */
+static void collect(struct firewall *fw, const json_t *item, const char *list, const char *key,
+                    const char *where, struct sources *ret_sources)
+{
+    const json_t *array = json_object_get(item, list);
+    size_t i;
+    const json_t *entry;
+
+    ret_sources->n = 0;
+    if (!array || json_is_null(array) || (json_is_string(array) && json_string_length(array) == 0))
+        return;
+    if (!json_is_array(array) || json_array_size(array) > SOURCES_MAX) {
+        refuse(fw, where, "its sources are no list, or too long a one");
+        return;
+    }
+    json_array_foreach(array, i, entry)
+    {
+        const char *text = json_string_value(json_object_get(entry, key));
+        if (text && *text)
+            ret_sources->items[ret_sources->n++] = text;
+        else
+            refuse(fw, where, "a source without its text");
+    }
+}
+
+static int read_rule(struct firewall *fw, const json_t *rule, const char *where,
+                     struct sources work[static 2])
+{
+    char first[NUMBER_MAX], last[NUMBER_MAX], other[3][NUMBER_MAX];
+
+    if (!json_is_object(rule)) {
+        refuse(fw, where, "no object");
+        return 0;
+    }
+    collect(fw, rule, "IpRanges", "CidrIp", where, &work[0]);
+    collect(fw, rule, "Groups", "GroupName", where, &work[1]);
+    const struct firewall_item item = {
+        .where = where,
+        .proto = text_of(fw, rule, "IpProtocol", where, other[0]),
+        .port_first = text_of(fw, rule, "FromPort", where, first),
+        .port_last = text_of(fw, rule, "ToPort", where, last),
+        .in_out = text_of(fw, rule, "InOut", where, other[1]),
+        .memo = text_of(fw, rule, "Description", where, other[2]),
+        .ranges = work[0].items,
+        .n_ranges = work[0].n,
+        .groups = work[1].items,
+        .n_groups = work[1].n,
+    };
+    return firewall_add_item(fw, &item);
+}
+
+static int read_group(struct firewall *fw, const json_t *group, size_t index,
+                      struct sources work[static 2])
+{
+    char where[WHERE_MAX], buf[2][NUMBER_MAX];
+    size_t i;
+    const json_t *rule;
+    int r = 0;
+
+    snprintf(where, sizeof(where), "SecurityGroupInfo[%zu]", index);
+    const char *name = text_of(fw, group, "GroupName", where, buf[0]);
+    const char *status = text_of(fw, group, "GroupStatus", where, buf[1]);
+    if (status && *status && strcasecmp(status, "applied") != 0)
+        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
+                     "%s: group %.64s has the status %.32s: its rules are still changing", where,
+                     name ? name : "", status);
+    const json_t *rules = json_object_get(group, "IpPermissions");
+    if (!rules || json_is_null(rules))
+        return 0;
+    if (!json_is_array(rules)) {
+        refuse(fw, where, "IpPermissions is no list");
+        return 0;
+    }
+    json_array_foreach(rules, i, rule)
+    {
+        snprintf(where, sizeof(where), "%.64s IpPermissions[%zu]", name ? name : "", i);
+        if (r == 0)
+            r = read_rule(fw, rule, where, work);
+    }
+    return r;
+}
+
+int firewall_nifcloud_json_read(struct firewall *fw, const char *bytes, size_t len)
+{
+    json_error_t error;
+    json_t *root = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &error);
+    const json_t *groups = json_object_get(root, "SecurityGroupInfo"), *group;
+    struct sources *work = calloc(2, sizeof(*work));
+    size_t i;
+    int r = work ? 0 : -ENOMEM;
+
+    if (!root)
+        findings_add(fw->findings, FINDING_ERROR, fw->file,
+                     error.line > 0 ? (unsigned)error.line : 0, "%s", error.text);
+    else if (!json_is_array(groups))
+        refuse(fw, "SecurityGroupInfo", "missing, or no list: not DescribeSecurityGroups' answer");
+    if (json_array_size(groups) > 1)
+        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
+                     "%zu firewall groups in one file; their rules are taken together",
+                     json_array_size(groups));
+    json_array_foreach(groups, i, group)
+    {
+        if (r == 0 && json_is_object(group))
+            r = read_group(fw, group, i, work);
+        else if (r == 0)
+            refuse(fw, "SecurityGroupInfo", "an entry that is no object");
+    }
+    free(work);
+    json_decref(root);
+    return r < 0 ? r : fw->findings->n_errors > 0 ? -EINVAL : 0;
+}
+
+/* ---- writing ---- */
+
+static const char *api_word(const char *word)
+{
+    static const char *const known[] = {"TCP", "UDP",  "ANY",   "ICMP", "ICMPv6-all",
+                                        "GRE", "ESP",  "AH",    "VRRP", "L2TP",
+                                        "SSH", "HTTP", "HTTPS", "RDP"};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcasecmp(known[i], word) == 0)
+            return known[i];
+    return word;
+}
+
+/* The last address of the largest CIDR that starts at @first and ends by @last. */
+static struct addr cidr_end(const struct addr *first, const struct addr *last)
+{
+    struct addr end = *first;
+
+    for (unsigned bit = 0; bit < (addr_is_ipv4(first) ? 32U : 128U); bit++) {
+        struct addr wider = end;
+        uint8_t mask = (uint8_t)(1U << (bit % 8));
+        if (first->bytes[15 - bit / 8] & mask)
+            break;
+        wider.bytes[15 - bit / 8] |= mask;
+        if (addr_compare(&wider, last) > 0)
+            break;
+        end = wider;
+    }
+    return end;
+}
+
+static int add_sources(json_t *array, const struct addr_range *range)
+{
+    char text[2 * ADDR_TEXT_MAX];
+    struct addr_range part = {range->first, range->first};
+
+    for (;;) {
+        part.last = cidr_end(&part.first, &range->last);
+        addr_range_text(&part, text, sizeof(text));
+        if (json_array_append_new(array, json_pack("{s:s}", "CidrIp", text)) < 0)
+            return -ENOMEM;
+        if (addr_compare(&part.last, &range->last) >= 0)
+            return 0;
+        part.first = addr_next(&part.last);
+    }
+}
+
+static json_t *new_item(const struct firewall_rule *rule)
+{
+    json_t *item =
+        json_pack("{s:s, s:s, s:[], s:[], s:s}", "IpProtocol", api_word(rule->proto_word), "InOut",
+                  "IN", "Groups", "IpRanges", "Description", rule->memo);
+    bool has_port = strcmp(rule->proto_word, "tcp") == 0 || strcmp(rule->proto_word, "udp") == 0;
+
+    if (item && has_port &&
+        (json_object_set_new(item, "FromPort", json_integer(rule->port_first)) < 0 ||
+         json_object_set_new(item, "ToPort", json_integer(rule->port_last)) < 0)) {
+        json_decref(item);
+        return NULL;
+    }
+    return item;
+}
+
+int firewall_nifcloud_json_write(FILE *out, const struct firewall *fw)
+{
+    json_t *rules = json_array(), *item = NULL;
+    int r = rules ? 0 : -ENOMEM;
+
+    for (size_t i = 0; i < fw->n_rules && r == 0; i++) {
+        const struct firewall_rule *rule = &fw->rules[i];
+        if (i == 0 || strcmp(rule->where, fw->rules[i - 1].where) != 0) {
+            item = new_item(rule);
+            if (!item || json_array_append_new(rules, item) < 0)
+                r = -ENOMEM;
+        }
+        if (r == 0)
+            r = add_sources(json_object_get(item, "IpRanges"), &rule->source);
+    }
+    json_t *root = json_pack("{s:[{s:s, s:s, s:O}]}", "SecurityGroupInfo", "GroupName", "ukai",
+                             "GroupStatus", "applied", "IpPermissions", rules);
+    if (r == 0 && (!root || json_dumpf(root, out, JSON_INDENT(2)) < 0 || fputc('\n', out) == EOF))
+        r = -ENOMEM;
+    json_decref(root);
+    json_decref(rules);
+    return r;
+}

@@ -1,0 +1,16 @@
+/* firewall_nifcloud_json - DescribeSecurityGroups as SDK and CLI print it, read and written. */
+#ifndef ACL_FIREWALL_NIFCLOUD_JSON_H
+#define ACL_FIREWALL_NIFCLOUD_JSON_H
+
+#include <stdio.h>
+
+#include "acl/firewall.h"
+
+/* Returns: 0 · -EINVAL findings has errors, nothing of @fw may be used · -ENOMEM · -E2BIG. */
+int firewall_nifcloud_json_read(struct firewall *fw, const char *bytes, size_t len)
+    __attribute__((warn_unused_result));
+/* Neighbouring rules of one `where` become one item. Returns: 0 · -ENOMEM. */
+int firewall_nifcloud_json_write(FILE *out, const struct firewall *fw)
+    __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,214 @@
+/*
+ * The commands about firewall tables: options and files here, formats and meaning in acl/firewall*.
+ * A table is read whole before the first byte is printed, so that a refused one leaves nothing
+ * half written on standard output. Nothing here touches the firewall or the daemon.
+ */
+#include "proxy/daemon/firewall.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "acl/firewall.h"
+#include "acl/firewall_nft.h"
+#include "acl/firewall_nifcloud_json.h"
+#include "acl/firewall_nifcloud_xml.h"
+#include "conf/snapshot.h"
+#include "conf/wholefile.h"
+
+enum { GROUPS_MAX = 256 };
+
+typedef int (*read_fn)(struct firewall *fw, const char *bytes, size_t len);
+
+struct table_options {
+    read_fn read;
+    const char *file;
+    struct firewall_group groups[GROUPS_MAX];
+    size_t n_groups;
+};
+
+static enum exit_code usage_error(const char *command, const char *why, const char *text)
+{
+    fprintf(stderr, "ukai %s: %s%s\nukai: see `ukai %s --help`\n", command, why, text, command);
+    return EXIT_USAGE;
+}
+
+static read_fn find_reader(const char *format)
+{
+    static const struct {
+        const char *name;
+        read_fn read;
+    } readers[] = {
+        {"nifcloud-json", firewall_nifcloud_json_read},
+        {"nifcloud-xml", firewall_nifcloud_xml_read},
+    };
+    for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)
+        if (strcmp(readers[i].name, format) == 0)
+            return readers[i].read;
+    return NULL;
+}
+
+static int read_table(const struct table_options *o, struct firewall *fw)
+{
+    const char *why;
+    struct stat st;
+    char *bytes;
+    size_t len;
+
+    fw->file = o->file;
+    fw->groups = o->groups;
+    fw->n_groups = o->n_groups;
+    int r = wholefile_read(o->file, FIREWALL_FILE_MAX, &st, &bytes, &len, &why);
+    if (r < 0) {
+        findings_add(fw->findings, FINDING_ERROR, o->file, 0, "%s", why);
+        return -EINVAL;
+    }
+    r = o->read(fw, bytes, len);
+    free(bytes);
+    return r;
+}
+
+static enum exit_code exit_of(const char *command, int r)
+{
+    if (r == 0)
+        return EXIT_DONE;
+    if (r != -EINVAL)
+        fprintf(stderr, "ukai %s: %s\n", command, strerror(-r));
+    return r == -EINVAL || r == -E2BIG ? EXIT_CONFIG : EXIT_FAILED;
+}
+
+static enum exit_code import_table(const struct table_options *o)
+{
+    struct findings findings = {0};
+    struct firewall fw = {.findings = &findings};
+
+    int r = read_table(o, &fw);
+    findings_print(&findings, stderr);
+    if (r == 0)
+        firewall_write_acl(stdout, &fw);
+    if (r == 0 && (fflush(stdout) == EOF || ferror(stdout)))
+        r = -EIO;
+    firewall_fini(&fw);
+    findings_fini(&findings);
+    return exit_of("import", r);
+}
+
+static enum exit_code parse_import(int argc, char **argv, struct table_options *o)
+{
+    static const struct option options[] = {
+        {"format", required_argument, NULL, 'f'}, {"group", required_argument, NULL, 'g'}, {0}};
+    for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (opt) {
+        case 'f':
+            if (!(o->read = find_reader(optarg)))
+                return usage_error("import", "unknown format ", optarg);
+            break;
+        case 'g':
+            if (o->n_groups >= GROUPS_MAX)
+                return usage_error("import", "too many groups", "");
+            if (firewall_group_parse(optarg, &o->groups[o->n_groups]) < 0)
+                return usage_error("import", "--group takes NAME=CIDR,..., not ", optarg);
+            o->n_groups++;
+            break;
+        default:
+            return usage_error("import", "unknown option", "");
+        }
+    }
+    if (!o->read || optind + 1 != argc)
+        return usage_error("import", "--format FORMAT and a FILE are needed", "");
+    o->file = argv[optind];
+    return EXIT_DONE;
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    return argc == 2 && strcmp(argv[1], "--help") == 0;
+}
+
+enum exit_code firewall_import_run(int argc, char **argv)
+{
+    if (wants_help(argc, argv)) {
+        puts("usage: ukai import --format FORMAT [--group NAME=CIDR,...] FILE\n\n"
+             "Prints a firewall's IN rules as acl.conf text. What is left out or changed is named "
+             "on standard\nerror; a table that cannot be understood is refused whole.\n\n"
+             "      --format FORMAT        nifcloud-json or nifcloud-xml\n"
+             "      --group NAME=CIDR,...  what a firewall group stands for; repeatable\n\n"
+             "Exit code 0: printed; 78: refused.");
+        return EXIT_DONE;
+    }
+    struct table_options o = {0};
+    enum exit_code code = parse_import(argc, argv, &o);
+    if (code == EXIT_DONE)
+        code = import_table(&o);
+    for (size_t i = 0; i < o.n_groups; i++)
+        firewall_group_fini(&o.groups[i]);
+    return code;
+}
+
+/* ---- export ---- */
+
+static int write_nft(const struct firewall *fw, const struct conf *conf)
+{
+    struct lint_port *ports = calloc(conf->n_web_proxies + 2 * conf->n_dns + 1, sizeof(*ports));
+    size_t n = 0;
+
+    if (!ports)
+        return -ENOMEM;
+    for (size_t i = 0; i < conf->n_web_proxies; i++)
+        ports[n++] = (struct lint_port){IN_PROTO_TCP, conf->web_proxies[i].base.port, ""};
+    for (size_t i = 0; i < conf->n_dns; i++) {
+        ports[n++] = (struct lint_port){IN_PROTO_UDP, conf->dns[i].base.port, ""};
+        ports[n++] = (struct lint_port){IN_PROTO_TCP, conf->dns[i].base.port, ""};
+    }
+    int r = firewall_nft_write(stdout, fw, ports, n);
+    free(ports);
+    return r;
+}
+
+static enum exit_code export_acl(const char *file, bool is_nft)
+{
+    struct findings findings = {0};
+    struct firewall fw = {.file = file, .findings = &findings};
+    struct snapshot *s = NULL;
+
+    int r = snapshot_load(file, &findings, &s);
+    if (r == 0)
+        r = firewall_from_acl(&fw, s->acl);
+    findings_print(&findings, stderr);
+    if (r == 0)
+        r = is_nft ? write_nft(&fw, &s->conf) : firewall_nifcloud_json_write(stdout, &fw);
+    if (r == 0 && (fflush(stdout) == EOF || ferror(stdout)))
+        r = -EIO;
+    firewall_fini(&fw);
+    findings_fini(&findings);
+    snapshot_unref(s);
+    return exit_of("export", r);
+}
+
+enum exit_code firewall_export_run(int argc, char **argv, const char *default_file)
+{
+    static const struct option options[] = {
+        {"format", required_argument, NULL, 'f'}, {"config", required_argument, NULL, 'c'}, {0}};
+    const char *file = default_file, *format = "";
+    if (wants_help(argc, argv)) {
+        puts("usage: ukai export --format FORMAT [-c FILE]\n\n"
+             "Prints the [in] rules as firewall rules.\n\n"
+             "      --format FORMAT  nftables (a table of its own, the listeners' ports only) or "
+             "nifcloud-json");
+        return EXIT_DONE;
+    }
+    for (int opt; (opt = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+        if (opt == 'f')
+            format = optarg;
+        else if (opt == 'c')
+            file = optarg;
+        else
+            return usage_error("export", "unknown option", "");
+    }
+    bool is_nft = strcmp(format, "nftables") == 0;
+    if (optind < argc || (!is_nft && strcmp(format, "nifcloud-json") != 0))
+        return usage_error("export", "--format nftables or nifcloud-json is needed", "");
+    return export_acl(file, is_nft);
+}

@@ -1,0 +1,154 @@
+/* Firewall tables: the two NIFCLOUD forms, every trap, and the way there and back (G19). */
+#include "acl/firewall.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "acl/firewall_nifcloud_json.h"
+#include "acl/firewall_nifcloud_xml.h"
+
+#define N_ROWS(rows) (sizeof(rows) / sizeof((rows)[0]))
+#define ITEM(fields) "{\"SecurityGroupInfo\":[{\"IpPermissions\":[{" fields "}]}]}"
+#define FROM ",\"IpRanges\":[{\"CidrIp\":\"10.0.0.1\"}]"
+
+struct row {
+    const char *table;
+    const char *acl;   /* NULL: refused */
+    size_t n_warnings;
+};
+
+static char *acl_text(const struct firewall *fw)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    cr_assert(out);
+    firewall_write_acl(out, fw);
+    fclose(out);
+    return text;
+}
+
+static void expect_row(const struct row *row, int (*read)(struct firewall *, const char *, size_t))
+{
+    struct findings findings = {0};
+    struct firewall_group group;
+    cr_assert_eq(firewall_group_parse("web=10.1.0.0/16,10.2.0.9", &group), 0);
+    struct firewall fw = {.file = "t", .findings = &findings, .groups = &group, .n_groups = 1};
+    int r = read(&fw, row->table, strlen(row->table));
+
+    cr_expect_eq(r, row->acl ? 0 : -EINVAL, "%s gives %d", row->table, r);
+    cr_expect_eq(findings.n_errors > 0, !row->acl, "%s", row->table);
+    if (row->acl) {
+        char *text = acl_text(&fw);
+        cr_expect_str_eq(text, row->acl, "%s gives %s", row->table, text);
+        cr_expect_eq(findings.n_warnings, row->n_warnings, "%s has %zu", row->table, findings.n_warnings);
+        free(text);
+    }
+    firewall_fini(&fw);
+    firewall_group_fini(&group);
+    findings_fini(&findings);
+}
+
+Test(acl_firewall, json_read__takes_or_refuses__row_by_row)
+{
+    static const struct row rows[] = {
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":8080" FROM), "[in]\ntcp 8080 = 10.0.0.1\n", 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":\"80\",\"ToPort\":\"\"" FROM), "[in]\ntcp 80 = 10.0.0.1\n", 0},
+        {ITEM("\"IpProtocol\":\"any\",\"FromPort\":null" FROM), "[in]\nany = 10.0.0.1\n", 0},
+        {ITEM("\"IpProtocol\":\"SSH\",\"FromPort\":22" FROM), "[in]\nssh = 10.0.0.1\n", 0},
+        {ITEM("\"IpProtocol\":\"UDP\",\"FromPort\":53,\"Description\":\"DNS\\n用\"" FROM),
+         "[in]\nudp 53 = 10.0.0.1   ; DNS 用\n", 1},
+        {ITEM("\"IpProtocol\":\"ICMP\",\"IpRanges\":[{\"CidrIp\":\"10.9.8.7/16\"}]"), "[in]\nicmp = 10.9.0.0/16\n", 1},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":1,\"InOut\":\"OUT\"" FROM), "[in]\n", 1},
+        {ITEM("\"IpProtocol\":\"ANY\",\"Groups\":[{\"GroupName\":\"web\"}]"), "[in]\nany = 10.1.0.0/16\nany = 10.2.0.9\n", 0},
+        {ITEM("\"IpProtocol\":\"ANY\",\"Groups\":[{\"GroupName\":\"x\"}]"), "[in]\n", 1},
+        {ITEM("\"IpProtocol\":\"ANY\",\"IpRanges\":\"\""), "[in]\n", 1},
+        {"{\"SecurityGroupInfo\":[{\"GroupStatus\":\"processing\"}]}", "[in]\n", 1},
+        {ITEM("\"IpProtocol\":\"TCP\"" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"ToPort\":80" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":90,\"ToPort\":80" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":65536" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":1e999" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":80.5" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":80,\"FromPort\":81" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"ANY\",\"FromPort\":80" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"SCTP\"" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"ANY\",\"InOut\":\"SIDE\"" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"ANY\",\"Description\":\"\\ud800\"" FROM), NULL, 0},
+        {ITEM("\"IpProtocol\":\"ANY\",\"IpRanges\":[{\"CidrIp\":\"10.1\"}]"), NULL, 0},
+        {ITEM("\"IpProtocol\":\"ANY\",\"IpRanges\":{}"), NULL, 0},
+        {"{\"SecurityGroupInfo\":[]} x", NULL, 0},
+        {"{\"SecurityGroupInfo\":[1]}", NULL, 0},
+        {"[]", NULL, 0},
+        {"", NULL, 0},
+    };
+    for (size_t i = 0; i < N_ROWS(rows); i++)
+        expect_row(&rows[i], firewall_nifcloud_json_read);
+}
+
+Test(acl_firewall, json_read__refuses__nested_100000_deep)
+{
+    char *deep = malloc(100001);
+
+    memset(deep, '[', 100000);
+    deep[100000] = '\0';
+    expect_row(&(struct row){deep, NULL, 0}, firewall_nifcloud_json_read);
+    free(deep);
+}
+
+#define XML(fields)                                                                                \
+    "<r><securityGroupInfo><item><ipPermissions><item>" fields                                     \
+    "</item></ipPermissions></item></securityGroupInfo></r>"
+#define XFROM "<ipRanges><item><cidrIp>10.0.0.1</cidrIp></item></ipRanges>"
+
+Test(acl_firewall, xml_read__takes_or_refuses__row_by_row)
+{
+    static const struct row rows[] = {
+        {XML("<ipProtocol>TCP</ipProtocol><fromPort>80</fromPort><toPort/><groups/>" XFROM), "[in]\ntcp 80 = 10.0.0.1\n", 0},
+        {"<a:r xmlns:a=\"urn:x\"><a:securityGroupInfo><a:item/></a:securityGroupInfo></a:r>", "[in]\n", 0},
+        {XML("<ipProtocol>ANY</ipProtocol><description>a&#10;b</description>" XFROM), "[in]\nany = 10.0.0.1   ; a b\n", 1},
+        {XML("<ipProtocol>ANY</ipProtocol><inOut>OUT</inOut>" XFROM), "[in]\n", 1},
+        {XML("<ipProtocol>ANY</ipProtocol><ipProtocol>TCP</ipProtocol>" XFROM), NULL, 0},
+        {XML("<ipProtocol>TCP</ipProtocol>" XFROM), NULL, 0},
+        {"<!DOCTYPE r [<!ENTITY a \"b\">]><r><securityGroupInfo/></r>", NULL, 0},
+        {"<r><securityGroupInfo></r>", NULL, 0},
+        {"<r/>", NULL, 0},
+        {"", NULL, 0},
+    };
+    for (size_t i = 0; i < N_ROWS(rows); i++)
+        expect_row(&rows[i], firewall_nifcloud_xml_read);
+}
+
+Test(acl_firewall, json_write__is_read_back_the_same__for_cidrs)
+{
+    struct findings findings = {0};
+    struct firewall fw = {.file = "t", .findings = &findings}, back = fw;
+    char *json = NULL;
+    size_t size;
+    struct firewall_rule rule = {IN_PROTO_TCP, "tcp", 80, 90};
+
+    srandom(5);
+    for (unsigned i = 0; i < 200; i++) {
+        char where[32], cidr[32];
+        snprintf(cidr, sizeof(cidr), "10.%ld.%ld.0/%ld", random() % 256, random() % 256, 8 + random() % 25);
+        snprintf(where, sizeof(where), "acl.conf:%u", i);
+        int r = addr_parse_cidr(cidr, strlen(cidr), &rule.source);
+        cr_assert(r == 0 || r == -ERANGE);
+        cr_assert_eq(firewall_add(&fw, &rule, where, i, "用"), 0);
+    }
+    FILE *out = open_memstream(&json, &size);
+    cr_assert_eq(firewall_nifcloud_json_write(out, &fw), 0);
+    fclose(out);
+    cr_assert_eq(firewall_nifcloud_json_read(&back, json, size), 0);
+    char *a = acl_text(&fw), *b = acl_text(&back);
+    cr_expect_str_eq(a, b);
+    free(a);
+    free(b);
+    free(json);
+    firewall_fini(&fw);
+    firewall_fini(&back);
+    findings_fini(&findings);
+}
