@@ -199,12 +199,18 @@ static enum exit_code cmd_export(int argc, char **argv)
     return firewall_export_run(argc, argv, DEFAULT_FILE);
 }
 
+static enum exit_code cmd_diff(int argc, char **argv)
+{
+    return firewall_diff_run(argc, argv, DEFAULT_FILE);
+}
+
 static const struct command commands[] = {
     {"run", cmd_run, "serve in the foreground"},
     {"check", cmd_check, "read all files, print every finding"},
     {"explain", cmd_explain, "what would happen to a request, and by which rule"},
     {"import", firewall_import_run, "a firewall's IN rules as acl.conf text"},
     {"export", cmd_export, "the [in] rules as firewall rules"},
+    {"diff", cmd_diff, "where a firewall and the [in] rules disagree"},
     {"version", cmd_version, "versions of ukai and its libraries"},
 };
 

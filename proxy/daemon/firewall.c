@@ -12,19 +12,24 @@
 #include <string.h>
 
 #include "acl/firewall.h"
+#include "acl/firewall_diff.h"
 #include "acl/firewall_nft.h"
 #include "acl/firewall_nifcloud_json.h"
 #include "acl/firewall_nifcloud_xml.h"
 #include "conf/snapshot.h"
 #include "conf/wholefile.h"
+#include "proxy/base/escape.h"
 
 enum { GROUPS_MAX = 256 };
 
 typedef int (*read_fn)(struct firewall *fw, const char *bytes, size_t len);
 
 struct table_options {
+    const char *command;
     read_fn read;
     const char *file;
+    const char *config;  /* diff */
+    bool is_served_only; /* diff */
     struct firewall_group groups[GROUPS_MAX];
     size_t n_groups;
 };
@@ -95,29 +100,41 @@ static enum exit_code import_table(const struct table_options *o)
     return exit_of("import", r);
 }
 
-static enum exit_code parse_import(int argc, char **argv, struct table_options *o)
+static enum exit_code parse_table(int argc, char **argv, struct table_options *o)
 {
-    static const struct option options[] = {
-        {"format", required_argument, NULL, 'f'}, {"group", required_argument, NULL, 'g'}, {0}};
-    for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    static const struct option options[] = {{"format", required_argument, NULL, 'f'},
+                                            {"group", required_argument, NULL, 'g'},
+                                            {"config", required_argument, NULL, 'c'},
+                                            {"served", no_argument, NULL, 's'},
+                                            {0}};
+    for (int opt; (opt = getopt_long(argc, argv, o->config ? "c:" : "", options, NULL)) != -1;) {
         switch (opt) {
         case 'f':
             if (!(o->read = find_reader(optarg)))
-                return usage_error("import", "unknown format ", optarg);
+                return usage_error(o->command, "unknown format ", optarg);
             break;
         case 'g':
             if (o->n_groups >= GROUPS_MAX)
-                return usage_error("import", "too many groups", "");
+                return usage_error(o->command, "too many groups", "");
             if (firewall_group_parse(optarg, &o->groups[o->n_groups]) < 0)
-                return usage_error("import", "--group takes NAME=CIDR,..., not ", optarg);
+                return usage_error(o->command, "--group takes NAME=CIDR,..., not ", optarg);
             o->n_groups++;
             break;
+        case 'c':
+        case 's':
+            if (!o->config)
+                return usage_error(o->command, "unknown option", "");
+            if (opt == 'c')
+                o->config = optarg;
+            else
+                o->is_served_only = true;
+            break;
         default:
-            return usage_error("import", "unknown option", "");
+            return usage_error(o->command, "unknown option", "");
         }
     }
     if (!o->read || optind + 1 != argc)
-        return usage_error("import", "--format FORMAT and a FILE are needed", "");
+        return usage_error(o->command, "--format FORMAT and a FILE are needed", "");
     o->file = argv[optind];
     return EXIT_DONE;
 }
@@ -138,8 +155,8 @@ enum exit_code firewall_import_run(int argc, char **argv)
              "Exit code 0: printed; 78: refused.");
         return EXIT_DONE;
     }
-    struct table_options o = {0};
-    enum exit_code code = parse_import(argc, argv, &o);
+    struct table_options o = {.command = "import"};
+    enum exit_code code = parse_table(argc, argv, &o);
     if (code == EXIT_DONE)
         code = import_table(&o);
     for (size_t i = 0; i < o.n_groups; i++)
@@ -211,4 +228,105 @@ enum exit_code firewall_export_run(int argc, char **argv, const char *default_fi
     if (optind < argc || (!is_nft && strcmp(format, "nifcloud-json") != 0))
         return usage_error("export", "--format nftables or nifcloud-json is needed", "");
     return export_acl(file, is_nft);
+}
+
+/* ---- diff ---- */
+
+static bool is_served(const struct firewall_drift *drift, const struct conf *conf)
+{
+    bool is_tcp = strcmp(drift->proto_word, "tcp") == 0;
+
+    for (size_t i = 0; is_tcp && i < conf->n_web_proxies; i++) {
+        uint16_t port = conf->web_proxies[i].base.port;
+        if (drift->port_first <= port && port <= drift->port_last)
+            return true;
+    }
+    for (size_t i = 0; i < conf->n_dns; i++) {
+        uint16_t port = conf->dns[i].base.port;
+        if (drift->port_first <= port && port <= drift->port_last)
+            return true;
+    }
+    return false;
+}
+
+static void print_drift(const struct firewall_drift *drift, const char *table, const char *acl)
+{
+    char range[2 * ADDR_TEXT_MAX], where[512], memo[512];
+    const struct firewall_rule *rule = drift->admits;
+
+    escape_write(ESCAPE_TEXT, rule->where, strlen(rule->where), where, sizeof(where));
+    escape_write(ESCAPE_TEXT, rule->memo, strlen(rule->memo), memo, sizeof(memo));
+    printf("%s", drift->proto_word);
+    if (drift->port_first > 0)
+        printf(" %u", drift->port_first);
+    if (drift->port_last > drift->port_first)
+        printf("-%u", drift->port_last);
+    printf(" = %s: %s admits (%s%s%s), no rule of %s does\n",
+           addr_range_text(&drift->source, range, sizeof(range)),
+           drift->is_left ? "the firewall" : "the ACL", where, memo[0] ? " ; " : "", memo,
+           drift->is_left ? acl : table);
+}
+
+static int print_drifts(const struct table_options *o, const struct firewall *table,
+                        const struct firewall *acl, const struct snapshot *s, size_t *ret_n)
+{
+    struct firewall_drift *drifts = NULL;
+    size_t n, n_printed = 0;
+
+    int r = firewall_diff(table, acl, &drifts, &n);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        if (o->is_served_only && !is_served(&drifts[i], &s->conf))
+            continue;
+        print_drift(&drifts[i], o->file, s->conf.acl_file ? s->conf.acl_file : SNAPSHOT_BUILTIN);
+        n_printed++;
+    }
+    free(drifts);
+    if (r == 0)
+        *ret_n = n_printed;
+    return r;
+}
+
+static enum exit_code diff_table(const struct table_options *o)
+{
+    struct findings findings = {0};
+    struct firewall table = {.findings = &findings}, acl = {.findings = &findings};
+    struct snapshot *s = NULL;
+    size_t n = 0;
+
+    int r = read_table(o, &table);
+    if (r == 0)
+        r = snapshot_load(o->config, &findings, &s);
+    if (r == 0)
+        r = firewall_from_acl(&acl, s->acl);
+    findings_print(&findings, stderr);
+    if (r == 0)
+        r = print_drifts(o, &table, &acl, s, &n);
+    if (r == 0 && (fflush(stdout) == EOF || ferror(stdout)))
+        r = -EIO;
+    firewall_fini(&table);
+    firewall_fini(&acl);
+    findings_fini(&findings);
+    snapshot_unref(s);
+    return r == 0 && n > 0 ? EXIT_NO : exit_of("diff", r);
+}
+
+enum exit_code firewall_diff_run(int argc, char **argv, const char *default_file)
+{
+    if (wants_help(argc, argv)) {
+        puts(
+            "usage: ukai diff --format FORMAT [--group NAME=CIDR,...] [--served] FILE [-c FILE]\n\n"
+            "Prints every protocol, port range and source range on which a firewall's table and "
+            "the [in] rules\ndisagree. Options as for import, and:\n\n"
+            "      --served           the listeners' ports only\n"
+            "  -c, --config FILE      configuration\n\n"
+            "Exit code 0: none; 3: they disagree; 78: a file is refused.");
+        return EXIT_DONE;
+    }
+    struct table_options o = {.command = "diff", .config = default_file};
+    enum exit_code code = parse_table(argc, argv, &o);
+    if (code == EXIT_DONE)
+        code = diff_table(&o);
+    for (size_t i = 0; i < o.n_groups; i++)
+        firewall_group_fini(&o.groups[i]);
+    return code;
 }

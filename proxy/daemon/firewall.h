@@ -1,4 +1,5 @@
-/* firewall - `ukai import`, `ukai export`: the router's table and the ACL, either way. */
+/* firewall - `ukai import`, `ukai export`, `ukai diff`: the router's table and the ACL, either way.
+ */
 #ifndef PROXY_DAEMON_FIREWALL_H
 #define PROXY_DAEMON_FIREWALL_H
 
@@ -8,5 +9,7 @@
  * output and its findings to standard error. EXIT_DONE · EXIT_FAILED · EXIT_USAGE · EXIT_CONFIG. */
 enum exit_code firewall_import_run(int argc, char **argv);
 enum exit_code firewall_export_run(int argc, char **argv, const char *default_file);
+/* EXIT_NO: they disagree. */
+enum exit_code firewall_diff_run(int argc, char **argv, const char *default_file);
 
 #endif
