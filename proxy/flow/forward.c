@@ -606,6 +606,27 @@ static bool pass_head(struct forward *f)
     return true;
 }
 
+/* What of a plain body came with its head goes out with it: one call and one packet for a small
+ * answer.
+ */
+static bool join_body(struct forward *f)
+{
+    struct body *b = &f->down_body;
+    size_t n = f->n_in - f->in_at;
+    if (b->kind != BODY_LENGTH || f->down_frame != REWRITE_BODY_LENGTH || b->is_done)
+        return true;
+    n = n < b->left ? n : (size_t)b->left;
+    if (out_add(&f->down, f->in + f->in_at, n) < 0) {
+        fail(f, REASON_INTERNAL, 0, NULL);
+        return false;
+    }
+    f->bytes_down += n;
+    f->in_at += (uint32_t)n;
+    b->left -= n;
+    b->is_done = b->left == 0;
+    return true;
+}
+
 static enum step take_head(struct forward *f)
 {
     unsigned code = f->answer.status_code;
@@ -622,6 +643,8 @@ static enum step take_head(struct forward *f)
     if (is_wanted && !pass_head(f))
         return STEP_OVER;
     f->in_at += f->answer.head_bytes;
+    if (code >= 200 && !join_body(f))
+        return STEP_OVER;
     if (code >= 200) {
         f->has_answer = true;
         f->status = code;

@@ -106,11 +106,7 @@ static void on_idle_ready(struct io *io)
 
 void origin_give(struct origin_pool *p, struct origin *o, uint64_t idle_ms)
 {
-    if (!is_clean(o)) {
-        origin_free(o);
-        return;
-    }
-    o->io.is_readable = false;
+    o->io.is_readable = false; /* origin_take() looks whether it is clean, so nobody does twice */
     if (p->n_idle >= ORIGIN_POOL_MAX)
         origin_free(list_entry(list_first(&p->by_age), struct origin, in_age));
     o->pool = p;
