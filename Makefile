@@ -2,7 +2,7 @@
 BUILD ?= build
 T ?= 30
 
-.PHONY: all test asan tsan scenario fuzz bench fmt fmt-check lint sizes cover check clean help
+.PHONY: all test asan tsan scenario fuzz bench bench-quick fmt fmt-check lint sizes cover check clean help
 
 all: ## build
 	@[ -f $(BUILD)/build.ninja ] || meson setup $(BUILD)
@@ -24,8 +24,11 @@ scenario: ## black box: namespaces and real clients (needs root)
 fuzz: ## every fuzz target for T seconds (T=60)
 	FUZZ_SECONDS=$(T) contrib/check fuzz
 
-bench: all ## benchmarks
-	tests/bench/run.sh $(BUILD)
+bench: ## CPU per unit of work beside the peers, into doc/benchmarks.md (root, 30 minutes)
+	tests/bench/run.sh $(BUILD) --output doc/benchmarks.md
+
+bench-quick: ## the same beside the floor only, less than a minute
+	tests/bench/run.sh --quick $(BUILD)
 
 fmt: ## format the sources
 	git ls-files 'proxy/*.[ch]' 'acl/*.[ch]' 'conf/*.[ch]' 'tests/*.[ch]' | xargs clang-format -i

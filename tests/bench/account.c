@@ -1,8 +1,7 @@
 /*
- * Walks /proc from one process down. schedstat counts nanoseconds on the CPU; a thread or process
- * that ended takes its time with it, so a proxy under test must not start and end workers during a
- * run (the runner configures them so). The kernel brings the figure of a thread that runs just now
- * up to date at its tick: a run should last a hundred ticks or more.
+ * Walks /proc from one process down. The CPU time is that of each process's own clock: nanoseconds,
+ * user and system, threads that ended included. A process that ended takes its time with it, so a
+ * program under test must not start and end processes during a run (the runner configures them so).
  */
 #include "account.h"
 
@@ -13,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct walk {
     pid_t pids[ACCOUNT_PROCESSES_MAX];
@@ -32,18 +32,14 @@ static void add_children(struct walk *w, pid_t pid, const char *task)
     fclose(f);
 }
 
-static uint64_t task_cpu_ns(pid_t pid, const char *task)
+/* Of all threads of @pid, those that ended too. */
+static uint64_t process_cpu_ns(pid_t pid)
 {
-    char path[320];
-    uint64_t ns = 0;
-    snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", (int)pid, task);
-    FILE *f = fopen(path, "re");
-    if (!f)
+    clockid_t clock;
+    struct timespec t;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) < 0)
         return 0;
-    if (fscanf(f, "%" SCNu64, &ns) != 1)
-        ns = 0;
-    fclose(f);
-    return ns;
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 static int add_process(struct walk *w, pid_t pid, struct account *a)
@@ -56,11 +52,11 @@ static int add_process(struct walk *w, pid_t pid, struct account *a)
     for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
         if (e->d_name[0] == '.')
             continue;
-        a->cpu_ns += task_cpu_ns(pid, e->d_name);
         a->n_threads++;
         add_children(w, pid, e->d_name);
     }
     closedir(dir);
+    a->cpu_ns += process_cpu_ns(pid);
     return 0;
 }
 

@@ -22,7 +22,7 @@
 #include "account.h"
 #include "histogram.h"
 
-enum { OPENING_MAX = 128, SETUP_MS = 60000, POLL_MS = 50 };
+enum { OPENING_MAX = 128, SETUP_MS = 60000, POLL_MS = 50, BULK_BEGUN_BYTES = 64 << 20 };
 
 enum step { STEP_CONNECTING, STEP_ESTABLISHING, STEP_RUN };
 
@@ -176,8 +176,12 @@ static int read_head(struct load *l, struct client *c)
     errno = 0;
     ssize_t n = recv(c->fd, c->head + c->n_head, sizeof(c->head) - 1 - c->n_head, 0);
     if (n <= 0) {
-        if (n == 0 || errno != EAGAIN)
+        if (is_http(l->o->mode) && c->n_head == 0 && (n == 0 || errno == ECONNRESET)) {
+            l->n_reconnects += l->is_counting; /* closed behind the last answer, unannounced */
+            client_reopen(l, c);
+        } else if (n == 0 || errno != EAGAIN) {
             fail(l, "end of file in a head");
+        }
         return -1;
     }
     c->n_head += (unsigned)n;
@@ -407,6 +411,19 @@ static bool read_account(struct load *l, bool wants_pss, struct account *ret_acc
     return r == 0;
 }
 
+/* Until the bulk clients are under way. */
+static void await_bulk(struct load *l, const uint64_t *bulk_bytes)
+{
+    uint64_t until = now_ns() + (uint64_t)SETUP_MS * 1000000;
+    while (!l->has_failed && *(const volatile uint64_t *)bulk_bytes < BULK_BEGUN_BYTES) {
+        turn(l, until);
+        if (now_ns() > until) {
+            errno = ETIMEDOUT;
+            fail(l, "bulk");
+        }
+    }
+}
+
 /* Between two readings; or, for idle tunnels, before the first and behind the last of them. */
 static void measure(struct load *l, const uint64_t *bulk_bytes)
 {
@@ -416,6 +433,8 @@ static void measure(struct load *l, const uint64_t *bulk_bytes)
     if (is_idle && !read_account(l, true, &before))
         return;
     open_all(l, l->n_clients);
+    if (bulk_bytes)
+        await_bulk(l, bulk_bytes);
     turn_until(l, now_ns() + l->o->warm_ms * 1000000);
     if (!is_idle) {
         l->is_counting = true;
