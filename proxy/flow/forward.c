@@ -108,6 +108,8 @@ static int out_reserve(struct outbuf *o, size_t room)
     if (o->size - o->len >= room)
         return 0;
     size_t size = o->len + room;
+    if (size < 2 * (size_t)o->size) /* many small chunks cost few moves */
+        size = 2 * (size_t)o->size;
     char *bigger = realloc(o->bytes, size);
     if (!bigger)
         return -ENOMEM;

@@ -36,6 +36,7 @@ struct sink {
     int fd;      /* owned unless it is stderr */
     int next_fd; /* set by sink_reopen(), taken by the thread; -1: none */
     enum conf_access_target next_target;
+    size_t n_old_bytes; /* of the queue, when the next target was set: they go to the old one */
     bool has_next, is_writing;
     atomic_bool is_ending; /* the thread looks at it while it waits for its target too */
 };
@@ -124,6 +125,17 @@ static void take_next_target(struct sink *s)
     s->has_next = false;
 }
 
+/* The first @len bytes of the queue become the batch; the rest stays queued. */
+static void take_batch(struct sink *s, size_t len)
+{
+    struct batch full = s->queue;
+    s->queue = s->out;
+    s->queue.len = full.len - len;
+    memcpy(s->queue.bytes, full.bytes + len, s->queue.len);
+    full.len = len;
+    s->out = full;
+}
+
 static void *sink_thread(void *arg)
 {
     struct sink *s = arg;
@@ -131,10 +143,8 @@ static void *sink_thread(void *arg)
     for (;;) {
         while (s->queue.len == 0 && !s->has_next && !s->is_ending)
             pthread_cond_wait(&s->wake, &s->lock);
-        struct batch full = s->queue;
-        s->queue = s->out;
-        s->queue.len = 0;
-        s->out = full;
+        bool switches = s->has_next;
+        take_batch(s, switches ? s->n_old_bytes : s->queue.len);
         s->is_writing = true;
         pthread_mutex_unlock(&s->lock);
         if (s->out.len > 0)
@@ -142,7 +152,7 @@ static void *sink_thread(void *arg)
         s->out.len = 0;
         pthread_mutex_lock(&s->lock);
         s->is_writing = false;
-        if (s->has_next)
+        if (switches)
             take_next_target(s);
         pthread_cond_broadcast(&s->idle);
         if (s->is_ending && s->queue.len == 0)
@@ -237,6 +247,7 @@ void sink_use(struct sink *s, const struct conf_log *conf, int fd)
         sink_drop(s->next_fd);
     s->next_fd = fd;
     s->next_target = conf->access;
+    s->n_old_bytes = s->queue.len;
     s->has_next = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);

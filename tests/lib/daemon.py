@@ -71,7 +71,8 @@ def sanitizer_env(env, name):
     if SANITIZER_DIR:
         for variable in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
             env[variable] = ":".join(filter(None, [os.environ.get(variable), f"log_path={SANITIZER_DIR}/{name}",
-                                                   "print_stacktrace=1"]))
+                                                   "print_stacktrace=1"] +
+                                                  ["quarantine_size_mb=1"] * (variable == "ASAN_OPTIONS")))
     return env
 
 
