@@ -45,9 +45,10 @@ if [ -f "$build/build.ninja" ]; then
         *base*log.c.o:*) ;;
         *) bad "$object: global variable $symbol" ;;
         esac
-    done < <(find "$build/proxy" "$build/acl" "$build/conf" -name '*.c.o' 2>/dev/null |
-        xargs -r nm -A 2>/dev/null | awk '$2 ~ /^[bBdDC]$/ || $3 ~ /^[bBdDC]$/ {split($1, a, ":"); print a[1], $NF}' |
-        grep -vE '\.(str|LC)|__func__|completed|\.[0-9]+$' )
+    done < <(find "$build/proxy" "$build/acl" "$build/conf" -name '*.c.o' 2>/dev/null | while read -r object; do
+        # .data.rel.ro holds constants with pointers in them
+        objdump -t "$object" | awk -v object="$object" '/ O / && / (\.data|\.bss)(\.[a-z_0-9]*)?\t/ && !/\.data\.rel\.ro/ {print object, $NF}'
+    done | grep -vE '__asan|__odr|completed|\.str')
 fi
 
 # Format.
