@@ -1,4 +1,5 @@
 """How each program under test is started: one worker or thread, no log, no cache, in the foreground."""
+import os
 import pathlib
 import signal
 import socket
@@ -54,7 +55,29 @@ class Program:
         self.stop()
         raise RuntimeError(f"{self.name} did not start: {output}")
 
+    def pids(self):
+        """Its process and all below."""
+        found = [self.process.pid]
+        for pid in found:
+            for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+                try:
+                    found += map(int, children.read_text().split())
+                except OSError:
+                    pass  # the thread ended
+        return found
+
+    def cpu_s(self):
+        """By the CPU clock of each process (clock_getcpuclockid(3))."""
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in self.pids())
+
+    def freeze(self, is_frozen):
+        """What is not under test must not use the machine."""
+        for pid in self.pids():
+            os.kill(pid, signal.SIGSTOP if is_frozen else signal.SIGCONT)
+
     def stop(self):
+        if self.process:
+            self.freeze(False)
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:

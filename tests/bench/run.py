@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """ukai beside its peers and a floor: CPU time of the proxy per unit of work, in a namespace of this process alone.
 
-Started by run.sh, which makes the namespace. All programs run all the time, each on an address of its own, and one load
-is put on one of them at a time. The order is A B C .. C B A over and over, so that drift of the machine meets all
+Started by run.sh, which makes the namespace. Each program has an address of its own; one load is put on one of them
+at a time, and the others are stopped meanwhile (SIGSTOP). The order is A B C .. C B A over and over, so that drift of the machine meets all
 alike; the figures of one direction of that are one pair with the floor's. Medians are given with the middle half of the
 runs, and a median of ratios with the interval that order statistics give it at 95 % (none with fewer than six pairs).
 """
@@ -25,6 +25,7 @@ import programs
 from programs import ECHO, HTTP, IDLE_TUNNELS, ORIGIN, SINK, SOURCE
 
 GIB = 1 << 30
+SETTLE_S = 0.05
 FLOOR = programs.Floor.name
 BEGIN, END = "<!-- table: written by tests/bench/run.py -->", "<!-- end of table -->"
 # load: (title, unit, mode of the generator, service, options, figure)
@@ -64,6 +65,7 @@ class Bench:
         os.chmod(self.dir, 0o755)
         self.origins, self.programs = [], []
         self.failures = []
+        self.restarts = {}  # program and load -> how often it did not come to rest
         self.runs = {}  # load -> program -> results in the order of passes, None where one failed
 
     def start(self, classes):
@@ -75,6 +77,7 @@ class Bench:
             try:
                 program.start()
                 self.programs.append(program)
+                program.freeze(True)
             except (OSError, RuntimeError) as error:
                 self.failures.append(str(error))
                 print(error, file=sys.stderr)
@@ -110,12 +113,28 @@ class Bench:
     def one_pass(self, load, order):
         _, _, mode, service, options, figure = LOADS[load]
         for program in order:
+            program.freeze(False)
             result = self.run(program, mode, service, options)
             if result:
                 done = result["units"] * 1000 if figure == "units" else result["bytes"] / GIB * 1e6
                 result["cost"] = result["cpu_ns"] / done if done else math.nan
+            if result and not done:
+                self.failures.append(f"{program.name}, {mode}: a run without any work done")
+                result = None
             self.runs.setdefault(load, {}).setdefault(program.name, []).append(result)
-            time.sleep(0.05)
+            self.rest(program, f"after {mode}")
+
+    def rest(self, program, when):
+        """Lets it clean up. One that does not come to rest would spoil its next figures: it is started anew."""
+        time.sleep(SETTLE_S)
+        before = program.cpu_s()
+        time.sleep(SETTLE_S)
+        if program.cpu_s() - before > SETTLE_S / 4:
+            self.restarts[f"{program.name}, {when}"] = self.restarts.get(f"{program.name}, {when}", 0) + 1
+            program.stop()
+            program.start()
+            time.sleep(SETTLE_S)
+        program.freeze(True)
 
     def measure(self, loads):
         for n in range(self.options.pairs):
@@ -129,10 +148,13 @@ class Bench:
         found = {}
         for program in self.programs:
             if "idle" in program.loads:
+                program.freeze(False)
                 result = self.run(program, "idle", "echo", ["--conns", str(IDLE_TUNNELS)])
                 if result:
                     found[program.name] = (result["pss_before"],
                                            (result["pss_after"] - result["pss_before"]) / result["tunnels"])
+                time.sleep(0.5)  # so many ends at once
+                self.rest(program, "after idle")
         return found
 
 
@@ -187,7 +209,7 @@ def versions(names):
 def table(bench, idle, seconds):
     options = bench.options
     rows = [BEGIN, "", f"    {options.command}", "",
-            f"{time.strftime('%Y-%m-%d')}; {options.pairs} run{"s" * (options.pairs > 1)} of {options.ms} ms each per load and program, interleaved; "
+            f"{time.strftime('%Y-%m-%d')}; {options.pairs} run{'s' * (options.pairs > 1)} of {options.ms} ms each per load and program, interleaved; "
             f"{os.cpu_count()} cores, Linux {platform.release()}; {seconds / 60:.0f} minutes in all."
             + (f" {options.note}" if options.note else ""), "",
             f"Peers: {versions([p.name for p in bench.programs if p.name not in OURS])}." if any(
@@ -196,6 +218,9 @@ def table(bench, idle, seconds):
         rows += load_rows(bench.runs, load)
     rows += [f"### Memory of {IDLE_TUNNELS:,} idle tunnels", "", "| | PSS before, KiB | bytes a tunnel |", "|---|---|---|"]
     rows += [f"| {name} | {before / 1024:,.0f} | {each:,.0f} |" for name, (before, each) in idle.items()]
+    if bench.restarts:
+        rows += ["", "Still busy long after the load had ended, and started anew (how often):", ""]
+        rows += [f"- {what}: {n}" for what, n in sorted(bench.restarts.items())]
     if bench.failures:
         rows += ["", "Failed:", ""] + [f"- {failure}" for failure in sorted(set(bench.failures))]
     return "\n".join(rows + ["", END])
