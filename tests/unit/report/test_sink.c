@@ -95,6 +95,33 @@ Test(report_sink, reopen__goes_on_in_a_new_file__and_keeps_the_old_on_failure)
     remove_place(&p);
 }
 
+/* A line belongs to the log that was in use when it was put, whether or not the thread came to it.
+ */
+Test(report_sink, reopen__parts_the_lines__at_the_moment_it_was_called)
+{
+    for (int round = 0; round < 50; round++) {
+        struct place p = make_place();
+        struct conf_log conf = {.access = CONF_ACCESS_FILE, .access_path = p.path};
+        int error = 0;
+        char moved[96], buf[256];
+        snprintf(moved, sizeof(moved), "%s.1", p.path);
+        struct sink *s = sink_new(&conf, &error);
+        cr_assert_not_null(s);
+        sink_put(s, "old 1\n", 6);
+        sink_put(s, "old 2\n", 6);
+        cr_assert_eq(rename(p.path, moved), 0);
+        cr_expect_eq(sink_reopen(s, &conf), 0);
+        sink_put(s, "new 1\n", 6);
+        sink_free(s);
+        read_back(moved, buf, sizeof(buf));
+        cr_expect_str_eq(buf, "old 1\nold 2\n");
+        read_back(p.path, buf, sizeof(buf));
+        cr_expect_str_eq(buf, "new 1\n");
+        unlink(moved);
+        remove_place(&p);
+    }
+}
+
 /* O05: a target that takes nothing costs lines, never the callers' time or unbounded memory. */
 Test(report_sink, put__drops_and_counts__when_nobody_reads)
 {
