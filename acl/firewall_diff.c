@@ -32,24 +32,6 @@ struct side {
     size_t at;
 };
 
-static unsigned __int128 number_of(const struct addr *a)
-{
-    unsigned __int128 n = 0;
-
-    for (size_t i = 0; i < sizeof(a->bytes); i++)
-        n = n << 8 | a->bytes[i];
-    return n;
-}
-
-static struct addr addr_of(unsigned __int128 n)
-{
-    struct addr a;
-
-    for (size_t i = sizeof(a.bytes); i-- > 0; n >>= 8)
-        a.bytes[i] = (uint8_t)n;
-    return a;
-}
-
 static bool is_for(const struct firewall_rule *rule, const char *proto)
 {
     switch (rule->proto) {
@@ -83,8 +65,8 @@ static int sweep_side(struct side *side, const char *proto, uint16_t port, bool 
         if (!is_for(rule, proto) || addr_is_ipv4(&rule->source.first) != is_ipv4)
             continue;
         if (!has_ports(proto) || (rule->port_first <= port && port <= rule->port_last))
-            spans[n++] = (struct sweep_span){number_of(&rule->source.first),
-                                             number_of(&rule->source.last), (uint32_t)i};
+            spans[n++] = (struct sweep_span){sweep_number(&rule->source.first),
+                                             sweep_number(&rule->source.last), (uint32_t)i};
     }
     side->at = 0;
     int r = sweep_lowest(spans, n, &side->spans, &side->n);
@@ -127,7 +109,7 @@ static int walk(struct drifts *d, struct side sides[static 2], struct firewall_d
         }
         if (holds[0] != holds[1]) {
             const struct side *s = &sides[holds[0] ? 0 : 1];
-            like.source = (struct addr_range){addr_of(at), addr_of(end)};
+            like.source = (struct addr_range){sweep_addr(at), sweep_addr(end)};
             like.admits = &s->fw->rules[s->spans[s->at].value];
             like.is_left = holds[0];
             int r = add_drift(d, &like);

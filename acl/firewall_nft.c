@@ -12,24 +12,6 @@
 
 #include "acl/sweep.h"
 
-static unsigned __int128 number_of(const struct addr *a)
-{
-    unsigned __int128 n = 0;
-
-    for (size_t i = 0; i < sizeof(a->bytes); i++)
-        n = n << 8 | a->bytes[i];
-    return n;
-}
-
-static struct addr addr_of(unsigned __int128 n)
-{
-    struct addr a;
-
-    for (size_t i = sizeof(a.bytes); i-- > 0; n >>= 8)
-        a.bytes[i] = (uint8_t)n;
-    return a;
-}
-
 static bool is_for(const struct firewall_rule *rule, const struct lint_port *port)
 {
     return (rule->proto == port->proto || rule->proto == IN_PROTO_ANY) &&
@@ -44,7 +26,7 @@ static void write_elements(FILE *out, const struct lint_port *port, bool is_ipv4
 
     fprintf(out, "        %s dport %u %s saddr {", proto, port->port, is_ipv4 ? "ip" : "ip6");
     for (size_t i = 0; i < n; i++) {
-        const struct addr a = addr_of(spans[i].first), b = addr_of(spans[i].last);
+        const struct addr a = sweep_addr(spans[i].first), b = sweep_addr(spans[i].last);
         fprintf(out, "%s\n            %s", i ? "," : "", addr_text(&a, first));
         if (spans[i].first != spans[i].last)
             fprintf(out, "-%s", addr_text(&b, last));
@@ -63,14 +45,14 @@ static int write_family(FILE *out, const struct firewall *fw, const struct lint_
     for (size_t i = 0; i < fw->n_rules; i++) {
         const struct firewall_rule *rule = &fw->rules[i];
         if (is_for(rule, port) && addr_is_ipv4(&rule->source.first) == is_ipv4)
-            spans[n++] =
-                (struct sweep_span){number_of(&rule->source.first), number_of(&rule->source.last)};
+            spans[n++] = (struct sweep_span){sweep_number(&rule->source.first),
+                                             sweep_number(&rule->source.last)};
     }
     int r = sweep_lowest(spans, n, &joined, &n_joined);
     const struct addr last = addr_from_ipv4(UINT32_MAX);
     unsigned __int128 whole = is_ipv4 ? UINT32_MAX : ~(unsigned __int128)0;
     if (r == 0 && n_joined == 1 && joined[0].last - joined[0].first == whole &&
-        (!is_ipv4 || joined[0].last == number_of(&last)))
+        (!is_ipv4 || joined[0].last == sweep_number(&last)))
         fprintf(out, "        meta nfproto %s %s dport %u accept\n", is_ipv4 ? "ipv4" : "ipv6",
                 port->proto == IN_PROTO_TCP ? "tcp" : "udp", port->port);
     else if (r == 0 && n_joined > 0)

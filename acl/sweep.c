@@ -110,3 +110,21 @@ int sweep_lowest(struct sweep_span *spans, size_t n, struct sweep_span **ret_out
     free(open.items);
     return 0;
 }
+
+unsigned __int128 sweep_number(const struct addr *a)
+{
+    unsigned __int128 n = 0;
+
+    for (size_t i = 0; i < sizeof(a->bytes); i++)
+        n = n << 8 | a->bytes[i];
+    return n;
+}
+
+struct addr sweep_addr(unsigned __int128 n)
+{
+    struct addr a;
+
+    for (size_t i = sizeof(a.bytes); i-- > 0; n >>= 8)
+        a.bytes[i] = (uint8_t)n;
+    return a;
+}

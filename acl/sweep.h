@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proxy/base/addr.h"
+
 /* Inclusive on both ends; 128 bits hold an address, or a key and a port. */
 struct sweep_span {
     unsigned __int128 first;
@@ -22,5 +24,9 @@ struct sweep_span {
  */
 int sweep_lowest(struct sweep_span *spans, size_t n, struct sweep_span **ret_out, size_t *ret_n)
     __attribute__((warn_unused_result));
+
+/* An address as the number that spans are made of, IPv4 in its mapped form, and back. */
+unsigned __int128 sweep_number(const struct addr *a);
+struct addr sweep_addr(unsigned __int128 n);
 
 #endif
