@@ -21,18 +21,18 @@
 static uint32_t needed_capabilities(const struct conf *conf)
 {
     uint32_t caps = 0;
-    const struct conf_listener *all[2] = {0};
     for (size_t i = 0; i < conf->n_web_proxies + conf->n_dns; i++) {
-        all[0] = i < conf->n_web_proxies ? &conf->web_proxies[i].base
-                                         : &conf->dns[i - conf->n_web_proxies].base;
-        if (all[0]->port < 1024)
+        const struct conf_listener *l = i < conf->n_web_proxies
+                                            ? &conf->web_proxies[i].base
+                                            : &conf->dns[i - conf->n_web_proxies].base;
+        if (l->port < 1024)
             caps |= 1u << CAP_NET_BIND_SERVICE;
-        if (all[0]->egress.has_mark)
+        if (l->egress.has_mark)
             caps |= 1u << CAP_NET_ADMIN;
-        if (all[0]->egress.ifname[0])
+        if (l->egress.ifname[0])
             caps |= 1u << CAP_NET_RAW;
-        for (size_t k = 0; k < all[0]->n_networks; k++) {
-            if (all[0]->networks[k].ifname[0])
+        for (size_t k = 0; k < l->n_networks; k++) {
+            if (l->networks[k].ifname[0])
                 caps |= 1u << CAP_NET_RAW;
         }
     }

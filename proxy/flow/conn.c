@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "proxy/flow/forward.h"
@@ -112,13 +111,6 @@ static void close_now(struct conn *c)
     loop_task_add(&w->loop, &c->reap);
 }
 
-static uint64_t wall_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void record(struct conn *c, enum access_event event, enum reason reason,
                    const struct out_rule *out)
 {
@@ -131,7 +123,6 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
     uint64_t now = loop_now_ms(&w->loop);
     struct access_record r = {
         .event = event,
-        .wall_ms = wall_ms(),
         .worker = w->index,
         .serial = c->serial,
         .source = c->client,
@@ -160,20 +151,14 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
     worker_record(w, &r);
 }
 
-static void add_relaxed(_Atomic uint64_t *counter, uint64_t n)
-{
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
-
 void conn_finish(struct conn *c, enum reason reason)
 {
     struct counters *n = &c->worker->counters;
     switch ((enum conn_state)c->state) {
     case CONN_STATE_RELAY:
-        add_relaxed(&n->n_closed, 1);
-        add_relaxed(&n->bytes_up, client_side(c)->bytes_in);
-        add_relaxed(&n->bytes_down, c->relay.sides[RELAY_ORIGIN].bytes_in);
+        counter_add(&n->n_closed, 1);
+        counter_add(&n->bytes_up, client_side(c)->bytes_in);
+        counter_add(&n->bytes_down, c->relay.sides[RELAY_ORIGIN].bytes_in);
         record(c, ACCESS_CLOSE, reason, NULL);
         break;
     case CONN_STATE_HEAD:
@@ -218,14 +203,15 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
 {
     struct io *io = &client_side(c)->io;
     c->status = (uint16_t)(why->status ? why->status : reason_info(why->reason)->status);
-    add_relaxed(&c->worker->counters.n_refused, 1);
+    counter_add(&c->worker->counters.n_refused, 1);
     record(c, ACCESS_REFUSED, why->reason, why->rule);
     char buf[REPLY_MAX];
     size_t len = build_answer(c, why, buf, sizeof(buf));
     setup_free(c);
     io_close(&c->relay.sides[RELAY_ORIGIN].io);
     conn_set_state(c, CONN_STATE_LINGER);
-    /* The first bytes on this socket: its send buffer takes them whole, or the client is gone. */
+    /* An empty send buffer takes it whole. Behind answers that a client does not read it may not
+     * fit; an answer that nobody reads is not waited for. */
     if (send(io->fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len || shutdown(io->fd, SHUT_WR) < 0) {
         close_now(c);
         return;
@@ -627,7 +613,7 @@ void conn_open_tunnel(struct conn *c)
         return;
     }
     c->status = 200;
-    add_relaxed(&w->counters.n_opened, 1);
+    counter_add(&w->counters.n_opened, 1);
     struct relay_limits limits = limits_of(&c->view->snapshot->conf);
     c->relay.means.pipes = &w->pipes;
     int rc = relay_start(&c->relay, &w->loop, w->scratch, &limits, s->buf + s->head.head_bytes,

@@ -92,11 +92,19 @@ void view_unref(struct view *v)
 
 /* ---- records ---- */
 
-void worker_record(struct worker *w, const struct access_record *r)
+static uint64_t wall_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+void worker_record(struct worker *w, struct access_record *r)
 {
     const struct conf_log *conf = &w->view->snapshot->conf.log;
     if (conf->access == CONF_ACCESS_OFF || !w->shared->sink)
         return;
+    r->wall_ms = wall_ms();
     char line[ACCESS_LINE_MAX];
     sink_put(w->shared->sink, line, access_format(conf->format, r, line, sizeof(line)));
 }
@@ -124,19 +132,6 @@ bool worker_may_log_refusal(struct worker *w)
 
 /* ---- accepting ---- */
 
-static uint64_t wall_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-static void add_relaxed(_Atomic uint64_t *counter, uint64_t n)
-{
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
-
 /* One record, unless it is one of very many. */
 static void record_denied_source(struct worker *w, const char *listener, const char *method,
                                  const struct endpoint *source)
@@ -145,7 +140,6 @@ static void record_denied_source(struct worker *w, const char *listener, const c
         return;
     struct access_record r = {
         .event = ACCESS_REFUSED,
-        .wall_ms = wall_ms(),
         .worker = w->index,
         .serial = ++w->n_serial,
         .source = *source,
@@ -165,7 +159,7 @@ static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, 
 {
     unsigned n_clients = atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed);
     unsigned max_clients = atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed);
-    add_relaxed(&w->counters.n_source_denied, 1);
+    counter_add(&w->counters.n_source_denied, 1);
     if (w->view->snapshot->conf.acl_deny_403 && n_clients < max_clients) {
         struct conn *c = conn_accept(w, w->view, proxy, NULL, fd, peer);
         if (c)
@@ -182,7 +176,7 @@ static void on_dns_denied(void *owner, const struct conf_dns *conf, const struct
                           bool is_tcp)
 {
     struct worker *w = owner;
-    add_relaxed(&w->counters.n_source_denied, 1);
+    counter_add(&w->counters.n_source_denied, 1);
     record_denied_source(w, conf->base.name, is_tcp ? "DNS/tcp" : "DNS", source);
 }
 
@@ -191,7 +185,7 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
     struct worker_socket *socket = l->owner;
     struct worker *w = socket->worker;
     const struct conf_web_proxy *proxy = &w->view->snapshot->conf.web_proxies[socket->conf_index];
-    add_relaxed(&w->counters.n_accepted, 1);
+    counter_add(&w->counters.n_accepted, 1);
     const struct in_rule *rule = in_table_ask(proxy->table, &peer->addr);
     if (!rule) {
         refuse_source(w, proxy, fd, peer);

@@ -108,9 +108,16 @@ int worker_post_stop(struct worker *w)
 
 struct view *view_ref(struct view *v);
 void view_unref(struct view *v);
-/* A record to the sink, if records are wanted at all. Refusals of sources are sampled by the
- * caller. */
-void worker_record(struct worker *w, const struct access_record *r);
+/* Of our own thread: no read-modify-write is needed. */
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+/* A record to the sink, its time put in, if records are wanted at all. Refusals of sources are
+ * sampled by the caller. */
+void worker_record(struct worker *w, struct access_record *r);
 /* Whether a refusal may be logged now: 50 a second, the others are counted and told. */
 bool worker_may_log_refusal(struct worker *w);
 /* A conn left the list and is freed. */
