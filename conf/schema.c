@@ -568,10 +568,13 @@ static const struct schema_key keys[] = {
      .name = "sandbox",
      .type = SCHEMA_TYPE_BOOL,
      .preset = "on",
-     LATER,
      RESTART,
      CONF(process.sandbox),
-     .doc = "Give up system calls and paths that serving does not need."},
+     .doc = "Fences around the running process. System calls: an allow-list (seccomp); running a "
+            "program, another process, executable memory and the like end the daemon. Files, where "
+            "the kernel has Landlock: only the directories of the configuration, /etc and /usr can "
+            "be read, only those of the access log and the control socket written, as they were "
+            "named at start; a reload that needs another directory is refused."},
     {.section = SCHEMA_PROCESS,
      .name = "nofile",
      .type = SCHEMA_TYPE_NUMBER,

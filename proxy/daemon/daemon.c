@@ -20,6 +20,7 @@
 #include "proxy/base/log.h"
 #include "proxy/daemon/links.h"
 #include "proxy/daemon/privs.h"
+#include "proxy/daemon/sandbox.h"
 #include "proxy/daemon/sockets.h"
 #include "proxy/flow/worker.h"
 
@@ -32,6 +33,7 @@ struct daemon {
     struct shared shared;
     struct sockets sockets;
     struct links links;
+    struct addresses addresses;
     struct snapshot *snapshot;
     struct own_set *own;
     struct worker *workers;
@@ -123,7 +125,7 @@ static int apply(struct daemon *d, struct snapshot *snapshot, char *ret_text, si
     int rc = sockets_prepare(&d->sockets, &snapshot->conf, ret_text, text_size);
     if (rc < 0)
         return rc;
-    struct own_set *own = sockets_own(&snapshot->conf);
+    struct own_set *own = sockets_own(&snapshot->conf, &d->addresses);
     if (!own) {
         sockets_rollback(&d->sockets);
         snprintf(ret_text, text_size, "the local addresses could not be read");
@@ -375,6 +377,19 @@ static void say_ready(const struct daemon *d, unsigned long n_files)
                atomic_load(&d->shared.max_clients), atomic_load(&d->shared.max_tunnels), n_files);
 }
 
+static void say_sandbox(const struct conf *conf, const struct sandbox_state *fences)
+{
+    if (!conf->process.sandbox)
+        log_warning("msg=\"running without a sandbox\" reason=\"sandbox = off\"");
+    else if (!fences->has_calls)
+        log_warning("msg=\"running without a sandbox\" reason=\"built with sanitizers\"");
+    else if (fences->paths_abi == 0)
+        log_warning("msg=\"sandboxed without a fence around files\" reason=\"this kernel has no "
+                    "Landlock\"");
+    else
+        log_notice("msg=sandboxed seccomp=yes landlock_abi=%u", fences->paths_abi);
+}
+
 /* A pseudonym of our own in Via: two proxies of this kind in a row are no loop, the same one twice
  * is. */
 static void name_ourselves(struct daemon *d)
@@ -406,6 +421,10 @@ static enum exit_code start(struct daemon *d)
     if (links_open(&d->links, &d->loop, on_links_changed, d) < 0)
         log_warning(
             "msg=\"interfaces cannot be watched; listeners bind only at start and reload\"");
+    if (addresses_open(&d->addresses) < 0) {
+        log_error("msg=\"cannot start\" error=\"no route socket, and so no local addresses\"");
+        return EXIT_FAILED;
+    }
     name_ourselves(d);
     d->shared.main_mailbox = &d->mailbox;
     d->shared.on_drained = on_drained;
@@ -424,10 +443,16 @@ static enum exit_code start(struct daemon *d)
     d->snapshot = s;
     if (rc == 0)
         rc = privs_drop(&s->conf, text, sizeof(text));
+    struct sandbox_state fences = {0};
+    if (rc == 0 && s->conf.process.sandbox)
+        rc = sandbox_enter(&s->conf, &fences, text, sizeof(text));
+    if (rc == 0)
+        rc = sink_start(d->shared.sink);
     if (rc < 0) {
         log_error("msg=\"cannot start\" error=\"%s\"", text);
         return EXIT_FAILED;
     }
+    say_sandbox(&s->conf, &fences);
     for (unsigned i = 0; i < d->n_workers; i++) {
         if (worker_start(&d->workers[i]) < 0) {
             log_error("msg=\"cannot start\" error=\"a thread could not be made\"");
@@ -456,6 +481,7 @@ static void daemon_fini(struct daemon *d)
     if (d->sockets.all.next)
         sockets_fini(&d->sockets);
     links_close(&d->links);
+    addresses_close(&d->addresses);
     if (d->signal_fd >= 0) {
         event_del(&d->signal_event);
         close(d->signal_fd);

@@ -322,7 +322,7 @@ enum exit_code explain_run(const struct explain_options *options)
     if (rc < 0)
         return EXIT_CONFIG;
     enum exit_code code = EXIT_FAILED;
-    q.own = sockets_own(&q.snapshot->conf);
+    q.own = sockets_own_once(&q.snapshot->conf);
     if (q.own) {
         printf("%s from %s\n", options->target, options->from);
         code = judge_all(&q);

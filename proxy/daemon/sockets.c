@@ -7,7 +7,6 @@
 #include "proxy/daemon/sockets.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -326,32 +325,23 @@ static int add_configured(struct guard_own *own, size_t *capacity, const struct 
     return rc;
 }
 
-struct own_set *sockets_own(const struct conf *conf)
+struct own_set *sockets_own(const struct conf *conf, struct addresses *addresses)
 {
     uint16_t ports[256];
     size_t n_ports = collect_ports(conf, ports, sizeof(ports) / sizeof(ports[0]));
     struct own_set *o = calloc(1, sizeof(*o));
-    struct ifaddrs *all = NULL;
-    if (!o || getifaddrs(&all) < 0) {
+    struct addr *local = NULL;
+    size_t n_local = 0;
+    if (!o || addresses_read(addresses, &local, &n_local) < 0) {
         free(o);
         return NULL;
     }
     atomic_init(&o->n_refs, 1);
     size_t capacity = 0;
     int rc = 0;
-    for (struct ifaddrs *i = all; rc == 0 && i; i = i->ifa_next) {
-        struct sockaddr_storage ss = {0};
-        struct endpoint ep;
-        if (!i->ifa_addr ||
-            (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
-            continue;
-        memcpy(&ss, i->ifa_addr,
-               i->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
-                                                 : sizeof(struct sockaddr_in6));
-        if (endpoint_from_sockaddr(&ss, &ep) == 0)
-            rc = add_own(&o->own, &capacity, &ep.addr, ports, n_ports);
-    }
-    freeifaddrs(all);
+    for (size_t i = 0; rc == 0 && i < n_local; i++)
+        rc = add_own(&o->own, &capacity, &local[i], ports, n_ports);
+    free(local);
     for (size_t i = 0; rc == 0 && i < conf->n_web_proxies; i++)
         rc = add_configured(&o->own, &capacity, &conf->web_proxies[i].base);
     for (size_t i = 0; rc == 0 && i < conf->n_dns; i++)
@@ -360,5 +350,15 @@ struct own_set *sockets_own(const struct conf *conf)
         return own_set_unref(o);
     if (o->own.n_listeners > 0)
         qsort(o->own.listeners, o->own.n_listeners, sizeof(struct endpoint), compare_endpoints);
+    return o;
+}
+
+struct own_set *sockets_own_once(const struct conf *conf)
+{
+    struct addresses addresses;
+    if (addresses_open(&addresses) < 0)
+        return NULL;
+    struct own_set *o = sockets_own(conf, &addresses);
+    addresses_close(&addresses);
     return o;
 }

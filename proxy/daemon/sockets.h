@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proxy/daemon/addresses.h"
 #include "proxy/flow/worker.h"
 
 struct sockets {
@@ -41,6 +42,8 @@ bool sockets_has_interface(const char *ifname);
 
 /* All local addresses with each port that @conf listens on. NULL: out of memory or no answer from
  * the kernel. */
-struct own_set *sockets_own(const struct conf *conf);
+struct own_set *sockets_own(const struct conf *conf, struct addresses *addresses);
+/* The same for who asks once. */
+struct own_set *sockets_own_once(const struct conf *conf);
 
 #endif

@@ -37,7 +37,7 @@ struct sink {
     int next_fd; /* set by sink_reopen(), taken by the thread; -1: none */
     enum conf_access_target next_target;
     size_t n_old_bytes; /* of the queue, when the next target was set: they go to the old one */
-    bool has_next, is_writing;
+    bool has_next, is_writing, is_started;
     atomic_bool is_ending; /* the thread looks at it while it waits for its target too */
 };
 
@@ -178,22 +178,21 @@ struct sink *sink_new(const struct conf_log *conf, int *ret_error)
     pthread_cond_init(&s->idle, NULL);
     int rc = s->queue.bytes && s->out.bytes ? sink_open(conf, &s->fd) : -ENOMEM;
     if (rc == 0)
-        rc = -pthread_create(&s->thread, NULL, sink_thread, s);
-    if (rc == 0)
         return s;
     *ret_error = rc;
-    if (s->fd > STDERR_FILENO)
-        close(s->fd);
-    free(s->queue.bytes);
-    free(s->out.bytes);
-    free(s);
-    return NULL;
+    return sink_free(s);
 }
 
-struct sink *sink_free(struct sink *s)
+int sink_start(struct sink *s)
 {
-    if (!s)
-        return NULL;
+    int rc = -pthread_create(&s->thread, NULL, sink_thread, s);
+    s->is_started = rc == 0;
+    return rc;
+}
+
+/* False: it sits in a write that may never return; the process ends anyway. */
+static bool end_thread(struct sink *s)
+{
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 2;
@@ -208,12 +207,19 @@ struct sink *sink_free(struct sink *s)
     s->is_ending = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
-    if (is_stuck) {
-        pthread_detach(
-            s->thread); /* it sits in a write that may never return; the process ends anyway */
+    if (is_stuck)
+        pthread_detach(s->thread);
+    else
+        pthread_join(s->thread, NULL);
+    return !is_stuck;
+}
+
+struct sink *sink_free(struct sink *s)
+{
+    if (!s)
         return NULL;
-    }
-    pthread_join(s->thread, NULL);
+    if (s->is_started && !end_thread(s))
+        return NULL;
     if (s->fd > STDERR_FILENO)
         close(s->fd);
     free(s->queue.bytes);

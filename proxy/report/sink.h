@@ -11,10 +11,14 @@
 enum { SINK_QUEUE_BYTES = 4 * 1024 * 1024 };
 
 struct sink;
-/* Starts the thread. @conf is read for the call. Returns NULL with @ret_error (-errno) when the
- * target cannot be opened. */
+/* Opens the target; @conf is read for the call. Lines may be put from now on. Returns NULL with
+ * @ret_error (-errno) when the target cannot be opened. */
 struct sink *sink_new(const struct conf_log *conf, int *ret_error);
-/* Writes what is queued, at most about two seconds, then ends the thread. */
+/* Starts the writing thread: after the daemon gave up its privileges, so that the thread has none
+ * either. Once. 0 · -errno. */
+int sink_start(struct sink *s) __attribute__((warn_unused_result));
+/* Writes what is queued, at most about two seconds, then ends the thread. One that was never
+ * started has written nothing. */
 struct sink *sink_free(struct sink *s);
 /* Any thread; never blocks on the target. A full queue drops the line and counts it. @line ends
  * with a newline. */

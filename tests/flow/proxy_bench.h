@@ -133,6 +133,7 @@ static inline struct bench *bench_new(const char *more, const char *acl)
                                 .on_updated = bench_on_updated};
     b->shared.sink = sink_new(&s->conf.log, &error);
     cr_assert_not_null(b->shared.sink);
+    cr_assert_eq(sink_start(b->shared.sink), 0);
     atomic_init(&b->shared.max_clients, 100);
     atomic_init(&b->shared.max_tunnels, 100);
     cr_assert_eq(worker_init(&b->worker, 0, &b->shared, 1024 * 1024), 0);

@@ -197,7 +197,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                              .main_mailbox = &main_mailbox,
                              .on_drained = on_main_told,
                              .on_updated = on_main_told};
-    expect(shared.sink);
+    expect(shared.sink && sink_start(shared.sink) == 0);
     return 0;
 }
 

@@ -39,7 +39,7 @@ def sections(name_server=NSD, dns=True, **changes):
         "dns lan": {"listen-network": "lan0", "bypass-network": "out0", "name-server": name_server},
         "acl": {"file": "acl.conf"},
         "log": {"access": "access.json", "access-format": "json"},
-        "process": {"user": "root", "workers": "2", "sandbox": "off"},
+        "process": {"user": "root", "workers": "2", "sandbox": os.environ.get("UKAI_SANDBOX", "on")},
         "admin": {"control-socket": "control.sock"},
     }
     if not dns:

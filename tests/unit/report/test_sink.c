@@ -46,6 +46,7 @@ Test(report_sink, put__arrives_whole_and_in_order__before_free_returns)
     int error = 0;
     struct sink *s = sink_new(&conf, &error);
     cr_assert_not_null(s);
+    cr_assert_eq(sink_start(s), 0);
     char line[32], buf[64 * 1024];
     size_t total = 0;
     for (int i = 0; i < 2000; i++) {
@@ -78,6 +79,7 @@ Test(report_sink, reopen__goes_on_in_a_new_file__and_keeps_the_old_on_failure)
     snprintf(moved, sizeof(moved), "%s.1", p.path);
     struct sink *s = sink_new(&conf, &error);
     cr_assert_not_null(s);
+    cr_assert_eq(sink_start(s), 0);
     cr_expect_eq(sink_reopen(s, &bad), -ENOENT);
     sink_put(s, "old\n", 4);
     while (read_back(p.path, buf, sizeof(buf)) < 4)
@@ -107,6 +109,7 @@ Test(report_sink, reopen__parts_the_lines__at_the_moment_it_was_called)
         snprintf(moved, sizeof(moved), "%s.1", p.path);
         struct sink *s = sink_new(&conf, &error);
         cr_assert_not_null(s);
+        cr_assert_eq(sink_start(s), 0);
         sink_put(s, "old 1\n", 6);
         sink_put(s, "old 2\n", 6);
         cr_assert_eq(rename(p.path, moved), 0);
@@ -133,6 +136,7 @@ Test(report_sink, put__drops_and_counts__when_nobody_reads)
     int reader = open(p.path, O_RDONLY | O_NONBLOCK);
     struct sink *s = sink_new(&conf, &error);
     cr_assert_not_null(s);
+    cr_assert_eq(sink_start(s), 0);
     static char line[4096];
     memset(line, 'x', sizeof(line));
     line[sizeof(line) - 1] = '\n';

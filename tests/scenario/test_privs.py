@@ -1,0 +1,142 @@
+"""What the daemon is left with while it serves (abuse cases O09, O10, G24), and that it still serves with it."""
+import grp
+import os
+import pathlib
+import pwd
+import re
+import signal
+
+import pytest
+
+from client import open_tunnel
+from daemon import SANITIZER_DIR, Ukai, sections
+from scene import wait_until
+
+CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 1 << 10, 1 << 12, 1 << 13
+USER = "nobody"
+AGENTS = "agents.deepsecurity.trendmicro.com"
+TARGET = f"{AGENTS}:443"
+
+needs_fences = pytest.mark.skipif(bool(SANITIZER_DIR), reason="a build with sanitizers has no sandbox")
+
+
+def make(scene, port="8086", **changes):
+    """A daemon that starts as root and becomes nobody; its directory is that user's, as packages set it up."""
+    config = sections(dns=False, web={"listen-port": port}, **changes)
+    config["process"].update(user=USER, group=grp.getgrgid(pwd.getpwnam(USER).pw_gid).gr_name, sandbox="on")
+    daemon = Ukai(scene, config, f"[in]\ntcp {port} = 192.168.1.10\n")
+    pathlib.Path(scene.dir).chmod(0o711)
+    os.chown(daemon.dir, pwd.getpwnam(USER).pw_uid, -1)
+    return daemon
+
+
+def statuses(daemon):
+    """/proc status of every thread, as dicts."""
+    return [dict(line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line)
+            for path in pathlib.Path(f"/proc/{daemon.pid}/task").glob("*/status")]
+
+
+@needs_fences
+@pytest.mark.parametrize("port, changes, caps", [
+    ("8086", {}, CAP_NET_RAW),
+    ("986", {}, CAP_NET_RAW | CAP_NET_BIND_SERVICE),
+    ("8086", {"has_mark": True}, CAP_NET_RAW | CAP_NET_ADMIN),
+    ("8086", {"by_address": True}, 0),
+], ids=["by-interface", "low-port", "mark", "by-address"])
+def test_O09_every_thread_is_fenced_and_has_the_documented_capabilities(scene, port, changes, caps):
+    daemon = make(scene, port)
+    web = daemon.config["web-proxy lan"]
+    if changes.get("has_mark"):
+        web["bypass-mark"] = "7"
+    if changes.get("by_address"):
+        web["listen-network"] = "192.168.1.254"
+        del web["bypass-network"]
+    daemon.write(config=daemon.config)
+    with daemon:
+        open_tunnel(scene.dial(port=int(port)), TARGET)
+        threads = statuses(daemon)
+        assert len(threads) >= 4  # main, the log's and two workers
+        for status in threads:
+            uid = str(pwd.getpwnam(USER).pw_uid)
+            assert set(status["Uid"].split()) == {uid} and "0" not in status["Gid"].split()
+            assert status["Groups"].split() == []
+            assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
+            held = {int(status[name], 16) for name in ("CapEff", "CapPrm")}
+            assert held <= {caps, 0} and int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
+        assert caps in {int(status["CapEff"], 16) for status in threads}
+
+
+@needs_fences
+def test_O09_no_descriptor_that_root_opened_but_listeners_and_logs(scene):
+    with make(scene) as daemon:
+        files = [link for link in daemon.links() if link.startswith("/")]
+        assert set(files) <= {"/dev/null", str(daemon.access_path)}, files
+
+
+@needs_fences
+def test_O10_says_what_fences_there_are(scene):
+    with make(scene) as daemon:
+        assert "seccomp=yes" in daemon.wait_log(r"msg=sandboxed")
+        assert int(re.search(r"landlock_abi=(\d+)", daemon.wait_log(r"msg=sandboxed"))[1]) >= 1
+
+
+def test_O10_off_is_said_as_a_warning(scene):
+    daemon = make(scene)
+    daemon.config["process"]["sandbox"] = "off"
+    daemon.write(config=daemon.config)
+    with daemon:
+        assert daemon.wait_log(r'msg="running without a sandbox"').startswith("level=warning")
+
+
+def test_G24_reload_after_the_privilege_drop_needs_no_root(scene):
+    with make(scene) as daemon:
+        daemon.reload(acl="[in]\ntcp 8086 = 192.168.1.10\ntcp 8086 = 192.168.1.20\n")
+        open_tunnel(scene.dial(host=scene.host20, port=8086), TARGET)
+
+
+def test_G24_a_file_that_only_root_can_read_leaves_the_old_rules(scene):
+    with make(scene) as daemon:
+        daemon.acl_path.chmod(0o600)
+        mark = len(daemon.lines)
+        daemon.signal(signal.SIGHUP)
+        assert "Permission denied" in daemon.wait_log(r'msg="reload refused"', mark)
+        open_tunnel(scene.dial(port=8086), TARGET)
+
+
+def test_USR1_reopens_the_log_behind_the_fences(scene):
+    with make(scene) as daemon:
+        rotated = daemon.access_path.with_name("access.json.1")
+        daemon.access_path.rename(rotated)
+        mark = len(daemon.lines)
+        daemon.signal(signal.SIGUSR1)
+        daemon.wait_log(r'msg="log files reopened"', mark)
+        open_tunnel(scene.dial(port=8086), TARGET)
+        scene.close_clients()
+        wait_until(lambda: daemon.access_path.exists() and AGENTS in daemon.access_path.read_text())
+        assert daemon.access_path.stat().st_uid == pwd.getpwnam(USER).pw_uid
+
+
+@needs_fences
+def test_O10_a_log_outside_the_fence_is_refused_at_reload_and_says_so(scene, tmp_path):
+    tmp_path.chmod(0o777)
+    with make(scene) as daemon:
+        text = daemon.conf_path.read_text().replace(str(daemon.access_path), f"{tmp_path}/elsewhere.json")
+        lines = daemon.reload(conf_text=text, expect="refused")
+        assert any("access log cannot be opened" in line for line in lines), lines
+
+
+def test_O17_a_lost_interface_is_bound_again_without_root(scene):
+    with make(scene) as daemon:
+        for _ in range(2):
+            mark = len(daemon.lines)
+            scene.lan_leg_down()
+            scene.lan_leg_up()
+
+            def serves():
+                try:
+                    open_tunnel(scene.dial(port=8086, timeout=1), TARGET)
+                    return True
+                except (OSError, AssertionError):
+                    return False
+
+            wait_until(serves, 15, lambda: f"service again: {daemon.lines[mark:]}")
