@@ -19,9 +19,11 @@
 #include "proxy/base/escape.h"
 #include "proxy/base/log.h"
 #include "proxy/daemon/links.h"
+#include "proxy/daemon/notify.h"
 #include "proxy/daemon/privs.h"
 #include "proxy/daemon/sandbox.h"
 #include "proxy/daemon/sockets.h"
+#include "proxy/daemon/watchdog.h"
 #include "proxy/flow/worker.h"
 
 enum { REBIND_RETRY_MS = 1000, RESERVED_FDS = 64, FDS_PER_WORKER = 64 };
@@ -34,6 +36,8 @@ struct daemon {
     struct sockets sockets;
     struct links links;
     struct addresses addresses;
+    struct notify notify;
+    struct watchdog watchdog;
     struct snapshot *snapshot;
     struct own_set *own;
     struct worker *workers;
@@ -174,10 +178,11 @@ static bool same_target(const struct conf_log *a, const struct conf_log *b)
     return a->access != CONF_ACCESS_FILE || strcmp(a->access_path, b->access_path) == 0;
 }
 
-static void refuse_reload(const char *why)
+static void refuse_reload(const struct daemon *d, const char *why)
 {
     char safe[512];
     escape_write(ESCAPE_LOG, why, strlen(why), safe, sizeof(safe));
+    notify_ready(&d->notify, "Reload refused, serving by the old configuration; see the log");
     log_error("msg=\"reload refused\" error=\"%s\" effect=\"the old configuration stays in force\"",
               safe);
 }
@@ -188,6 +193,7 @@ static void reload(struct daemon *d)
         log_notice("msg=\"nothing to reload: running on the embedded default\"");
         return;
     }
+    notify_reloading(&d->notify);
     struct findings findings = {0};
     struct snapshot *s = NULL;
     char text[512] = "out of memory";
@@ -196,7 +202,7 @@ static void reload(struct daemon *d)
     if (rc < 0) {
         if (findings.n_errors > 0)
             findings_first_error(&findings, text, sizeof(text));
-        refuse_reload(text);
+        refuse_reload(d, text);
         findings_fini(&findings);
         return;
     }
@@ -212,7 +218,7 @@ static void reload(struct daemon *d)
         rc = apply(d, s, text, sizeof(text));
     if (rc < 0) {
         sink_drop(log_fd);
-        refuse_reload(text);
+        refuse_reload(d, text);
         snapshot_unref(s);
         return;
     }
@@ -245,6 +251,7 @@ static void drain(struct daemon *d, bool at_once)
     log_notice("msg=%s limit_ms=%llu clients=%u", at_once ? "stopping" : "draining",
                (unsigned long long)limit_ms, atomic_load(&d->shared.n_clients));
     d->is_draining = true;
+    notify_stopping(&d->notify, at_once ? "Stopping" : "Draining");
     for (unsigned i = 0; i < d->n_workers; i++) {
         if (worker_post_drain(&d->workers[i], limit_ms) < 0)
             loop_stop(&d->loop);
@@ -259,6 +266,7 @@ static void on_updated(struct shared *s)
     d->has_untold_reload = false;
     log_notice("msg=reloaded generation=%llu rules=%zu",
                (unsigned long long)d->snapshot->generation, d->snapshot->acl->n_in);
+    notify_ready(&d->notify, "Serving");
 }
 
 static void on_drained(struct shared *s)
@@ -460,7 +468,11 @@ static enum exit_code start(struct daemon *d)
         }
     }
     s->generation = d->n_generations = 1;
+    if (watchdog_start(&d->watchdog, &d->loop, &d->mailbox, &d->notify, d->workers, d->n_workers) <
+        0)
+        log_warning("msg=\"no watchdog\" error=\"out of memory\"");
     say_ready(d, n_files);
+    notify_ready(&d->notify, "Serving");
     return EXIT_DONE;
 }
 
@@ -482,11 +494,13 @@ static void daemon_fini(struct daemon *d)
         sockets_fini(&d->sockets);
     links_close(&d->links);
     addresses_close(&d->addresses);
+    notify_close(&d->notify);
     if (d->signal_fd >= 0) {
         event_del(&d->signal_event);
         close(d->signal_fd);
     }
     mailbox_fini(&d->mailbox);
+    watchdog_stop(&d->watchdog); /* its questions may have been in either mailbox */
     loop_fini(&d->loop);
     own_set_unref(d->own);
     snapshot_unref(d->snapshot);
@@ -495,8 +509,11 @@ static void daemon_fini(struct daemon *d)
 
 enum exit_code daemon_run(const struct daemon_options *options)
 {
-    struct daemon d = {
-        .options = *options, .signal_fd = -1, .mailbox = {.fd = -1}, .links = {.fd = -1}};
+    struct daemon d = {.options = *options,
+                       .signal_fd = -1,
+                       .mailbox = {.fd = -1},
+                       .links = {.fd = -1},
+                       .notify = {.fd = -1}};
     struct findings findings = {0};
     privs_reserve_stdio();
     int rc = snapshot_load(options->file, &findings, &d.snapshot);
@@ -511,6 +528,7 @@ enum exit_code daemon_run(const struct daemon_options *options)
     if (!options->file)
         say_default();
     log_set_level(d.snapshot->conf.log.level);
+    notify_open(&d.notify);
     enum exit_code code = start(&d);
     if (code == EXIT_DONE) {
         loop_run(&d.loop);

@@ -46,6 +46,19 @@ static int set_capabilities(uint32_t caps)
     return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
 }
 
+/* Started without root, by a service manager that gave what it thought was needed: of that, only
+ * what the configuration asks for stays, and nothing is handed on. */
+static int keep_only(uint32_t needed)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct held[2] = {0};
+    if (syscall(SYS_capget, &head, held) < 0)
+        return -errno;
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
+        return -errno;
+    return set_capabilities(held[0].permitted & needed);
+}
+
 static int become(const struct passwd *pw, gid_t gid, uint32_t caps)
 {
     if (caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
@@ -86,7 +99,9 @@ int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
     bool stays_root = conf->process.user && strcmp(conf->process.user, "root") == 0;
-    if (geteuid() != 0 || !conf->file || stays_root)
+    if (geteuid() != 0)
+        return keep_only(needed_capabilities(conf));
+    if (!conf->file || stays_root)
         return 0;
     struct passwd *pw;
     gid_t gid;

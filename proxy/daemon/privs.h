@@ -9,9 +9,10 @@
 
 /**
  * privs_drop - become conf.process.user (default: ukai) when started as root; no_new_privs in any
- * case Keeps NET_BIND_SERVICE when a port below 1024 is configured, NET_ADMIN with a bypass-mark,
- * NET_RAW for binding to devices. The embedded default stays the user that started it. Returns: 0 ·
- * -errno with @ret_text saying what to do.
+ * case. Keeps NET_BIND_SERVICE when a port below 1024 is configured, NET_ADMIN with a bypass-mark,
+ * NET_RAW for binding to devices. Started without root, it
+ * keeps of what it was given only these. The embedded default stays the user that started it.
+ * Returns: 0 · -errno with @ret_text saying what to do.
  */
 int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
     __attribute__((warn_unused_result));

@@ -103,7 +103,7 @@ class Ukai:
         self.conf_path, self.acl_path = self.dir / "ukai.conf", self.dir / "acl.conf"
         self.access_path = self.dir / "access.json"
         self.config = config or sections()
-        self.env, self.args = env or {}, args
+        self.env, self.args, self.prefix = env or {}, args, []  # prefix: a command that starts the daemon
         self.process = None
         self.lines = []
         self._news = threading.Condition()
@@ -140,7 +140,7 @@ class Ukai:
     def start(self, wait=True):
         """Run in the router namespace; wait for the line that says ready."""
         env = sanitizer_env(dict(os.environ, **self.env), self.dir.name)
-        self.process = self.space.popen([BINARY, "run", "-c", self.conf_path, *self.args, *RUN_ARGS], env=env,
+        self.process = self.space.popen([*self.prefix, BINARY, "run", "-c", self.conf_path, *self.args, *RUN_ARGS], env=env,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read_stderr, daemon=True)

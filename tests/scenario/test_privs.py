@@ -67,6 +67,22 @@ def test_O09_every_thread_is_fenced_and_has_the_documented_capabilities(scene, p
 
 
 @needs_fences
+@pytest.mark.parametrize("mark, left", [(None, CAP_NET_RAW), ("7", CAP_NET_RAW | CAP_NET_ADMIN)], ids=["plain", "mark"])
+def test_O09_of_the_capabilities_that_a_service_manager_gave_only_the_needed_stay(scene, mark, left):
+    daemon = make(scene)
+    daemon.config["web-proxy lan"]["bypass-mark"] = mark
+    daemon.write(config=daemon.config)
+    given = "+net_raw,+net_admin,+net_bind_service"
+    daemon.prefix = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", f"--inh-caps={given}",
+                     f"--ambient-caps={given}"]
+    with daemon:
+        open_tunnel(scene.dial(port=8086), TARGET)
+        for status in statuses(daemon):
+            assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == left
+            assert int(status["CapAmb"], 16) == 0
+
+
+@needs_fences
 def test_O09_no_descriptor_that_root_opened_but_listeners_and_logs(scene):
     with make(scene) as daemon:
         files = [link for link in daemon.links() if link.startswith("/")]

@@ -1,0 +1,129 @@
+"""The service manager's side: a stand-in for its socket hears what the daemon says, and the unit files hold what they promise."""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from client import exchange
+from daemon import REPOSITORY, Ukai, sections
+
+UNITS = REPOSITORY / "contrib" / "systemd"
+IN = "[in]\ntcp 8080 = 192.168.1.10\n"
+
+
+class Manager:
+    """Listens where NOTIFY_SOCKET points."""
+
+    def __init__(self, scene, abstract):
+        self.socket = scene.router.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        name = f"{scene.dir}/notify-{os.getpid()}"
+        self.socket.bind("\0" + name[1:] if abstract else name)
+        self.path = None if abstract else pathlib.Path(name)
+        self.env = {"NOTIFY_SOCKET": "@" + name[1:] if abstract else name}
+        self.socket.settimeout(15)
+
+    def heard(self, expected):
+        """Datagrams until one holds the line expected; returns that one's lines."""
+        while True:
+            lines = self.socket.recv(4096).decode().split("\n")
+            if any(line.startswith(expected) for line in lines):
+                return lines
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+        if self.path:
+            self.path.unlink()
+
+
+@pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
+def test_start_reload_and_stop_are_told(scene, abstract):
+    with Manager(scene, abstract) as manager:
+        with Ukai(scene, sections(dns=False), IN, env=manager.env) as daemon:
+            assert "STATUS=Serving" in manager.heard("READY=1")
+            assert exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400  # ready is ready
+            daemon.signal(signal.SIGHUP)
+            assert re.fullmatch(r"MONOTONIC_USEC=\d+", manager.heard("RELOADING=1")[1])
+            manager.heard("READY=1")
+            daemon.reload(acl="[in]\nnonsense\n", expect="refused")
+            manager.heard("RELOADING=1")
+            assert any("refused" in line for line in manager.heard("READY=1"))
+            daemon.signal(signal.SIGTERM)
+            manager.heard("STOPPING=1")
+            assert daemon.wait_exit() == 0
+
+
+def test_watchdog_gets_signs_of_life_while_all_workers_turn(scene):
+    with Manager(scene, False) as manager:
+        env = dict(manager.env, WATCHDOG_USEC="200000")
+        with Ukai(scene, sections(dns=False), IN, env=env):
+            for _ in range(3):
+                assert manager.heard("WATCHDOG=1") == ["WATCHDOG=1"]
+
+
+def test_watchdog_of_another_process_is_not_ours(scene):
+    with Manager(scene, False) as manager:
+        env = dict(manager.env, WATCHDOG_USEC="200000", WATCHDOG_PID="1")
+        with Ukai(scene, sections(dns=False), IN, env=env) as daemon:
+            manager.heard("READY=1")
+            daemon.signal(signal.SIGTERM)
+            lines = []
+            while "STOPPING=1" not in lines:
+                lines += manager.socket.recv(4096).decode().split("\n")
+            assert "WATCHDOG=1" not in lines
+            assert daemon.wait_exit() == 0
+
+
+@pytest.mark.parametrize("value", ["relative", "/nonexistent/socket", "@", "", "/" + "x" * 300, "vsock:2:1"])
+def test_a_socket_that_cannot_be_reached_is_as_good_as_none(scene, value):
+    with Ukai(scene, sections(dns=False), IN, env={"NOTIFY_SOCKET": value, "WATCHDOG_USEC": "1e99"}):
+        assert exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400
+
+
+# the files
+
+def test_exposure_is_low(tmp_path):
+    shutil.copy(UNITS / "ukai.service", tmp_path)
+    done = subprocess.run(["systemd-analyze", "security", "--offline=true", tmp_path / "ukai.service"],
+                          capture_output=True, text=True)
+    level = re.search(r"exposure level for ukai.service: ([0-9.]+)", done.stdout + done.stderr)
+    assert level and float(level[1]) <= 1.6, done.stdout
+
+
+def test_unit_has_no_word_that_systemd_does_not_know(tmp_path):
+    unit = (UNITS / "ukai.service").read_text().replace("/usr/sbin/ukai", "/bin/true")
+    unit = re.sub(r"(?m)^Documentation=.*\n", "", unit)
+    (tmp_path / "ukai.service").write_text(unit)
+    done = subprocess.run(["systemd-analyze", "verify", tmp_path / "ukai.service"], capture_output=True, text=True)
+    about_us = [line for line in (done.stdout + done.stderr).splitlines() if "ukai.service" in line]
+    assert not about_us, about_us
+
+
+def test_user_and_directories_can_be_made_from_the_files(tmp_path):
+    (tmp_path / "etc").mkdir()
+    for tool, option, name in (("systemd-sysusers", "sysusers.d", "ukai.sysusers"),
+                               ("systemd-tmpfiles", "tmpfiles.d", "ukai.tmpfiles")):
+        command = [tool, f"--root={tmp_path}", UNITS / name]
+        if tool == "systemd-tmpfiles":
+            (tmp_path / "etc/group").write_text((tmp_path / "etc/group").read_text() + "adm:x:4:\n")
+            command.insert(1, "--create")
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "ukai:x:" in (tmp_path / "etc/passwd").read_text()
+    assert {p.name for p in (tmp_path / "var").rglob("ukai")} == {"ukai"} and (tmp_path / "run/ukai").is_dir()
+
+
+def test_logrotate_takes_the_file(tmp_path):
+    text = (UNITS / "ukai.logrotate").read_text().replace("0640 ukai adm", "0640 nobody adm")
+    (tmp_path / "ukai").write_text(text)
+    (tmp_path / "ukai").chmod(0o644)
+    done = subprocess.run(["logrotate", "--debug", "--state", "/dev/null", tmp_path / "ukai"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
