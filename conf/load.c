@@ -483,13 +483,9 @@ static void check_dns(struct load *l, const struct section *s)
 static void check_singles(struct load *l, const struct section *s)
 {
     const struct conf *conf = l->conf;
-    unsigned line;
 
     if (s->kind == SCHEMA_ACL && conf->acl_observe)
         LOAD_ERROR(l, line_of(s, "mode"), "mode = observe is not available yet; remove the line");
-    line = s->kind == SCHEMA_ACL ? line_of(s, "on-reload") : 0;
-    if (line != 0 && conf->on_reload != CONF_RELOAD_KEEP)
-        LOAD_WARNING(l, line, "on-reload: only keep is available yet; tunnels are kept");
     if (s->kind == SCHEMA_LOG && conf->log.access == CONF_ACCESS_JOURNALD)
         LOAD_WARNING(l, line_of(s, "access"),
                      "access = journald is not available yet; stderr is used");

@@ -340,8 +340,9 @@ static const struct schema_key keys[] = {
      .type = SCHEMA_TYPE_ON_RELOAD,
      .preset = "revoke",
      CONF(on_reload),
-     .doc = "Tunnels that new rules forbid: revoke, keep or grace=TIME. Only keep is available "
-            "yet, and the others behave like it."},
+     .doc = "What happens to a tunnel or a request under way that new rules forbid: revoke resets it, "
+            "grace=TIME does so after that time unless newer rules permit it again, keep lets it "
+            "finish. Clients that wait between two requests are closed in any case."},
 
     {.section = SCHEMA_LIMITS,
      .name = "max-clients",

@@ -97,7 +97,7 @@ static void put_example_key(const struct schema_key *key)
     else if (!key->preset)
         printf("; %s =  (default: %s)%s\n", key->name, key->preset_doc,
                key->is_later ? "  not available yet" : "");
-    else if (key->is_later || strcmp(key->name, "on-reload") == 0)
+    else if (key->is_later)
         printf("; %s = %s  (not available yet)\n", key->name, key->preset);
     else
         printf("%s = %s\n", key->name, key->preset);

@@ -37,7 +37,6 @@ enum {
 static void on_client_ready(struct io *io);
 static void on_head_late(struct timer *t);
 static void on_linger_over(struct timer *t);
-static void adopt_view(struct conn *c);
 
 static struct side *client_side(struct conn *c)
 {
@@ -87,6 +86,7 @@ static void on_reap(struct loop_task *t)
 {
     struct conn *c = list_entry(t, struct conn, reap);
     struct worker *w = c->worker;
+    review_forget(w, c);
     list_remove(&c->node);
     loop_task_remove(&c->resume);
     view_unref(c->view);
@@ -111,15 +111,18 @@ static void close_now(struct conn *c)
     loop_task_add(&w->loop, &c->reap);
 }
 
+/* @place: the line that decided, NULL: the one that admits the source; @words: what decided instead
+ * of a line, or NULL. */
 static void record(struct conn *c, enum access_event event, enum reason reason,
-                   const struct out_rule *out)
+                   const struct rule_place *place, const char *words)
 {
     struct worker *w = c->worker;
     if (w->view->snapshot->conf.log.access == CONF_ACCESS_OFF)
         return;
     if (reason == REASON_SOURCE_DENIED && !worker_may_log_refusal(w))
         return;
-    const struct rule_place *place = out ? &out->place : c->rule ? &c->rule->place : NULL;
+    if (!place && !words && c->rule)
+        place = &c->rule->place;
     uint64_t now = loop_now_ms(&w->loop);
     struct access_record r = {
         .event = event,
@@ -134,6 +137,7 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
         .addr = c->has_origin ? &c->origin : NULL,
         .rule_file = place ? place->file : NULL,
         .rule_line = place ? place->line : 0,
+        .rule_words = place ? NULL : words,
         .memo = place ? place->memo : NULL,
         .user_agent = c->user_agent,
         .user_agent_len = c->user_agent ? strlen(c->user_agent) : 0,
@@ -151,7 +155,8 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
     worker_record(w, &r);
 }
 
-void conn_finish(struct conn *c, enum reason reason)
+static void finish(struct conn *c, enum reason reason, const struct rule_place *place,
+                   const char *words)
 {
     struct counters *n = &c->worker->counters;
     switch ((enum conn_state)c->state) {
@@ -159,7 +164,7 @@ void conn_finish(struct conn *c, enum reason reason)
         counter_add(&n->n_closed, 1);
         counter_add(&n->bytes_up, client_side(c)->bytes_in);
         counter_add(&n->bytes_down, c->relay.sides[RELAY_ORIGIN].bytes_in);
-        record(c, ACCESS_CLOSE, reason, NULL);
+        record(c, ACCESS_CLOSE, reason, place, words);
         break;
     case CONN_STATE_HEAD:
         if (!c->setup || c->setup->n_buf == 0) /* it came and went without a byte: no transaction */
@@ -167,10 +172,10 @@ void conn_finish(struct conn *c, enum reason reason)
         __attribute__((fallthrough));
     case CONN_STATE_RESOLVE:
     case CONN_STATE_DIAL:
-        record(c, ACCESS_REFUSED, reason, NULL);
+        record(c, ACCESS_REFUSED, reason, place, words);
         break;
     case CONN_STATE_EXCHANGE:
-        record(c, ACCESS_REFUSED, reason, NULL);
+        record(c, ACCESS_REFUSED, reason, place, words);
         io_reset(&client_side(c)->io); /* a FIN could pass for the end of the answer */
         break;
     case CONN_STATE_LINGER: /* its record is written */
@@ -179,6 +184,20 @@ void conn_finish(struct conn *c, enum reason reason)
         return;
     }
     close_now(c);
+}
+
+void conn_finish(struct conn *c, enum reason reason)
+{
+    finish(c, reason, NULL, NULL);
+}
+
+void conn_revoke(struct conn *c, const struct rule_place *place, const char *words)
+{
+    if (c->state == CONN_STATE_RELAY) {
+        io_reset(&client_side(c)->io);
+        io_reset(&c->relay.sides[RELAY_ORIGIN].io);
+    }
+    finish(c, REASON_ACL_REVOKED, place, words);
 }
 
 static size_t build_answer(struct conn *c, const struct conn_refusal *why, char *buf, size_t size)
@@ -204,10 +223,12 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
     struct io *io = &client_side(c)->io;
     c->status = (uint16_t)(why->status ? why->status : reason_info(why->reason)->status);
     counter_add(&c->worker->counters.n_refused, 1);
-    record(c, ACCESS_REFUSED, why->reason, why->rule);
+    record(c, ACCESS_REFUSED, why->reason, why->rule ? &why->rule->place : NULL, NULL);
     char buf[REPLY_MAX];
     size_t len = build_answer(c, why, buf, sizeof(buf));
     setup_free(c);
+    if (c->forward)
+        forward_stop(c->forward);
     io_close(&c->relay.sides[RELAY_ORIGIN].io);
     conn_set_state(c, CONN_STATE_LINGER);
     /* An empty send buffer takes it whole. Behind answers that a client does not read it may not
@@ -222,7 +243,7 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
 
 void conn_abort(struct conn *c, enum reason reason)
 {
-    record(c, ACCESS_REQUEST, reason, NULL);
+    record(c, ACCESS_REQUEST, reason, NULL, NULL);
     io_reset(&client_side(c)->io);
     close_now(c);
 }
@@ -262,14 +283,9 @@ static void next_head(struct conn *c)
 
 void conn_request_over(struct conn *c, bool keeps_client)
 {
-    record(c, ACCESS_REQUEST, REASON_NONE, NULL);
-    if (!keeps_client || c->worker->is_draining) {
+    record(c, ACCESS_REQUEST, REASON_NONE, NULL, NULL);
+    if (!keeps_client || c->worker->is_draining || !review_between(c)) {
         begin_linger(c);
-        return;
-    }
-    adopt_view(c);
-    if (!c->rule) {
-        begin_linger(c); /* the rules changed: this source is not admitted any more */
         return;
     }
     next_head(c);
@@ -281,7 +297,7 @@ void conn_answer_options(struct conn *c)
                                  "Allow: " METHODS_SERVED "\r\n\r\n";
     struct io *io = &client_side(c)->io;
     c->status = 200;
-    record(c, ACCESS_REQUEST, REASON_NONE, NULL);
+    record(c, ACCESS_REQUEST, REASON_NONE, NULL, NULL);
     if (send(io->fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL) != sizeof(answer) - 1) {
         close_now(c);
         return;
@@ -579,12 +595,14 @@ static void on_relay_done(struct relay *r, enum reason reason)
     conn_finish(list_entry(r, struct conn, relay), reason);
 }
 
-static struct relay_limits limits_of(const struct conf *conf)
+static struct relay_limits limits_of(const struct conn *c)
 {
+    const struct conf *conf = &c->view->snapshot->conf;
+    uint64_t life_ms = conf->timeouts.tunnel_life_ms;
     return (struct relay_limits){
         .idle_ms = conf->timeouts.tunnel_idle_ms,
         .half_closed_ms = conf->timeouts.half_closed_ms,
-        .life_ms = conf->timeouts.tunnel_life_ms,
+        .end_ms = life_ms ? c->times.start_ms + life_ms : 0,
     };
 }
 
@@ -603,6 +621,8 @@ void conn_open_tunnel(struct conn *c)
 {
     struct worker *w = c->worker;
     struct conn_setup *s = c->setup;
+    if (!review_setup_over(c))
+        return;
     if (!take_tunnel_place(c)) {
         conn_refuse(c, &(struct conn_refusal){.reason = REASON_LIMIT});
         return;
@@ -614,7 +634,7 @@ void conn_open_tunnel(struct conn *c)
     }
     c->status = 200;
     counter_add(&w->counters.n_opened, 1);
-    struct relay_limits limits = limits_of(&c->view->snapshot->conf);
+    struct relay_limits limits = limits_of(c);
     c->relay.means.pipes = &w->pipes;
     int rc = relay_start(&c->relay, &w->loop, w->scratch, &limits, s->buf + s->head.head_bytes,
                          s->n_buf - s->head.head_bytes, on_relay_done);
@@ -625,50 +645,21 @@ void conn_open_tunnel(struct conn *c)
     }
     setup_free(c);
     if (log_wants(LOG_LEVEL_DEBUG) || c->view->snapshot->conf.log.format == CONF_FORMAT_JSON)
-        record(c, ACCESS_OPEN, REASON_NONE, NULL);
+        record(c, ACCESS_OPEN, REASON_NONE, NULL, NULL);
+    review_running(c);
 }
 
-static void move_to_view(struct conn *c, struct view *view)
+void conn_adopt(struct conn *c, const struct conf_web_proxy *proxy, const struct in_rule *rule)
 {
-    const struct conf *conf = &view->snapshot->conf;
-    const struct conf_web_proxy *proxy = NULL;
-    for (size_t i = 0; i < conf->n_web_proxies; i++) {
-        if (strcmp(conf->web_proxies[i].base.name, c->proxy->base.name) == 0)
-            proxy = &conf->web_proxies[i];
-    }
+    struct view *old = c->view;
     if (!proxy)
-        return; /* its listener is gone: it ends under the view it began with */
-    c->proxy = proxy;
-    c->rule = in_table_ask(proxy->table, &c->client.addr);
-    view_ref(view);
-    view_unref(c->view);
-    c->view = view;
-}
-
-/* Between two requests: the next one is judged by what is in force now. */
-static void adopt_view(struct conn *c)
-{
-    if (c->view != c->worker->view)
-        move_to_view(c, c->worker->view);
-}
-
-/* Before the first byte of a request, the first or the next: nothing of it was judged yet. */
-static void set_view_while_silent(struct conn *c, struct view *view)
-{
-    if (c->setup && c->setup->n_buf > 0)
         return;
-    move_to_view(c, view);
-    if (!c->rule)
-        close_now(c); /* not admitted any more, and nothing is owed */
-}
-
-void conn_set_view(struct conn *c, struct view *view)
-{
-    if (c->state == CONN_STATE_HEAD)
-        set_view_while_silent(c, view);
+    c->proxy = proxy;
+    c->rule = rule;
+    c->view = view_ref(c->worker->view);
+    view_unref(old);
     if (c->state != CONN_STATE_RELAY)
-        return; /* one snapshot decides a set-up from its first byte to its last */
-    move_to_view(c, view);
-    struct relay_limits limits = limits_of(&c->view->snapshot->conf);
+        return;
+    struct relay_limits limits = limits_of(c);
     relay_set_limits(&c->relay, &limits);
 }

@@ -59,7 +59,7 @@ struct conn {
     struct list node; /* of the worker */
     struct loop_task reap;
     struct loop_task resume; /* the next of pipelined requests */
-    struct timer timer;      /* head, linger */
+    struct timer timer;      /* head, linger; grace after a reload (flow/review) */
     struct worker *worker;
     struct view *view;                  /* counted */
     const struct conf_web_proxy *proxy; /* in the view */
@@ -104,6 +104,9 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why);
 /* The one exit of everything that needs no answer: closes, counts, records once. The caller returns
  * at once. */
 void conn_finish(struct conn *c, enum reason reason);
+/* New rules forbid what runs: recorded with the line that does (@place, or NULL and @words), both
+ * sides reset. The caller returns at once. */
+void conn_revoke(struct conn *c, const struct rule_place *place, const char *words);
 /* An answer that has begun cannot be finished: recorded, and the client's connection reset. The
  * caller returns at once. */
 void conn_abort(struct conn *c, enum reason reason);
@@ -118,9 +121,9 @@ void conn_set_state(struct conn *c, enum conn_state state);
 void conn_keep_host(struct conn *c, const char *text, size_t len);
 /* The set-up is over and both sockets are connected: writes the 200 and relays. */
 void conn_open_tunnel(struct conn *c);
-/* The rules changed: the connection moves to the new view; what is not admitted any more keeps
- * running unnamed. */
-void conn_set_view(struct conn *c, struct view *view);
+/* Moves to the worker's view: @proxy and @rule (NULL: runs on unnamed) are of it. Without a @proxy
+ * it stays where it is: its listener is gone. */
+void conn_adopt(struct conn *c, const struct conf_web_proxy *proxy, const struct in_rule *rule);
 /* What a client sent while it waits; called when it is readable before the relay. False: it left,
  * the conn is finished. */
 bool conn_read_early(struct conn *c);

@@ -189,6 +189,7 @@ static struct pipes *pipes_of(struct forward *f)
     return &f->c->worker->pipes;
 }
 
+/* Nothing of this exchange happens any more; one that waits for its turn must not be woken. */
 static void stop(struct forward *f)
 {
     loop_task_remove(&f->bulk);
@@ -211,6 +212,12 @@ struct forward *forward_free(struct forward *f)
     return NULL;
 }
 
+void forward_stop(struct forward *f)
+{
+    stop(f);
+    f->origin = origin_free(f->origin);
+}
+
 void forward_describe(const struct forward *f, struct access_record *ret)
 {
     ret->method = f->method[0] ? f->method : NULL;
@@ -226,14 +233,12 @@ bool forward_is_head(const struct forward *f)
     return strcmp(f->method, "HEAD") == 0;
 }
 
-/* Nothing of this exchange happens any more; one that waits for its turn must not be woken. */
 /* The exchange cannot go on. An answer that has begun is cut by a reset, never by an end that looks
  * clean; behind whole interim answers there is still room for ours. */
 static void fail(struct forward *f, enum reason reason, unsigned status, const char *body)
 {
     struct conn *c = f->c;
-    stop(f);
-    f->origin = origin_free(f->origin);
+    forward_stop(f);
     if (f->has_answer || !out_is_empty(&f->down)) {
         c->status = (uint16_t)f->status;
         conn_abort(c, reason);
@@ -808,7 +813,8 @@ static void settle_origin(struct forward *f)
     struct origin *o = f->origin;
     bool is_clean = f->keeps_origin && f->up_body.is_done && out_is_empty(&f->up) &&
                     stream_waiting(&f->up_body.stream) == 0 && !f->is_up_broken &&
-                    f->in_at == f->n_in && !o->io.is_peer_done;
+                    f->in_at == f->n_in && !o->io.is_peer_done &&
+                    f->c->view == f->c->worker->view; /* nothing outlives its permission */
     f->origin = NULL;
     if (is_clean)
         origin_give(&f->c->worker->origins, o, conf_of(f)->timeouts.http_idle_ms);
@@ -955,8 +961,12 @@ void forward_client_ready(struct conn *c)
 
 static void begin(struct forward *f)
 {
+    struct conn *c = f->c;
+    if (!review_setup_over(c))
+        return;
     io_own(&f->origin->io, on_origin_ready, f);
-    conn_set_state(f->c, CONN_STATE_EXCHANGE);
+    conn_set_state(c, CONN_STATE_EXCHANGE);
+    review_running(c); /* permitted just now: at most its grace begins */
     f->last_active_ms = loop_now_ms(loop_of(f));
     watch(f, exchange_limit_ms(f));
     pump(f);

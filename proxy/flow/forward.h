@@ -11,6 +11,8 @@ struct forward;
 void forward_start(struct conn *c);
 /* The client's socket is ready while an exchange runs. */
 void forward_client_ready(struct conn *c);
+/* Closes the origin's connection; nothing of the exchange happens any more. */
+void forward_stop(struct forward *f);
 /* Closes the origin's connection and gives all back; NULL is fine. Always NULL. */
 struct forward *forward_free(struct forward *f);
 /* What the access record says of the request under way. */

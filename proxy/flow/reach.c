@@ -39,8 +39,7 @@ static void refuse(struct conn *c, enum reason reason)
 }
 
 /* 403 with the reason in words; the rule is named only here. */
-static void refuse_by_verdict(struct conn *c, enum verdict verdict,
-                              const struct verdict_detail *detail)
+void reach_refuse(struct conn *c, enum verdict verdict, const struct verdict_detail *detail)
 {
     char phrase[PHRASE_MAX];
     /* One body for all: only the phrase names the rule. */
@@ -107,7 +106,7 @@ static void permit_addresses(struct conn *c, enum verdict by_name, const struct 
     unsigned n = 0;
     enum verdict v = permit(c, by_name, addrs, n_addrs, &n, &detail);
     if (v != VERDICT_ALLOW) {
-        refuse_by_verdict(c, v, &detail);
+        reach_refuse(c, v, &detail);
         return;
     }
     s->n_to = n;
@@ -201,7 +200,7 @@ void reach_start(struct conn *c, const struct ports *ports, reach_permitted_fn o
     s->on_permitted = on_permitted;
     c->port = s->target.port;
     if (!ports_has(ports, c->port)) {
-        refuse_by_verdict(c, VERDICT_PORT, &detail);
+        reach_refuse(c, VERDICT_PORT, &detail);
         return;
     }
     if (s->target.kind == AUTHORITY_LITERAL) {
@@ -209,7 +208,7 @@ void reach_start(struct conn *c, const struct ports *ports, reach_permitted_fn o
         return;
     }
     if (verdict_name(c->view->snapshot->acl, s->target.name, c->port, &detail) == VERDICT_DENY) {
-        refuse_by_verdict(c, VERDICT_DENY, &detail);
+        reach_refuse(c, VERDICT_DENY, &detail);
         return;
     }
     resolve(c);

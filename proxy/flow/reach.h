@@ -15,6 +15,9 @@ void reach_start(struct conn *c, const struct ports *ports, reach_permitted_fn o
 /* Dials c->setup->to into @io (closed storage). A failure is answered here; else c->origin is set
  * and @on_connected called. */
 void reach_dial(struct conn *c, struct io *io, reach_connected_fn on_connected);
+/* Answers 403 with what @verdict and @detail say, the rule named in the phrase. The caller returns
+ * at once. */
+void reach_refuse(struct conn *c, enum verdict verdict, const struct verdict_detail *detail);
 /* Stops what is under way; safe in any state of a set-up. */
 void reach_cancel(struct conn *c);
 

@@ -327,8 +327,8 @@ static void use_snapshot(struct worker *w, struct view *view)
 {
     struct view *old = w->view;
     w->view = view;
-    list_for_each (pos, &w->conns)
-        conn_set_view(list_entry(pos, struct conn, node), view);
+    if (old)
+        review_start(w);
     view_unref(old);
     origin_pool_close_all(&w->origins); /* nothing outlives its permission */
 }
@@ -462,6 +462,7 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     *w = (struct worker){.index = index, .shared = shared, .mailbox = {.fd = -1}};
     list_init(&w->sockets);
     list_init(&w->conns);
+    review_init(&w->review);
     w->scratch = malloc(RELAY_CHUNK_BYTES);
     if (!w->scratch)
         return -ENOMEM;
@@ -498,6 +499,7 @@ void worker_fini(struct worker *w)
     mailbox_fini(&w->mailbox); /* first: what was never delivered still brings sockets to close */
     list_for_each_safe (pos, tmp, &w->sockets)
         socket_close(list_entry(pos, struct worker_socket, node));
+    review_fini(&w->review);
     finish_all(w);
     if (w->loop.base)
         loop_round(&w->loop, false);

@@ -13,6 +13,7 @@
 #include "proxy/dns/server.h"
 #include "proxy/flow/conn.h"
 #include "proxy/flow/origin.h"
+#include "proxy/flow/review.h"
 #include "proxy/loop/mailbox.h"
 #include "proxy/net/listener.h"
 #include "proxy/report/access.h"
@@ -81,6 +82,7 @@ struct worker {
     uint64_t n_serial;
     char *scratch;
     struct origin_pool origins;
+    struct review review;
     struct pipes pipes;
     struct counters counters;
     struct timer log_sample; /* runs while refusals were logged in this second */

@@ -294,6 +294,7 @@ void relay_set_limits(struct relay *r, const struct relay_limits *limits)
     uint64_t cap = UINT32_MAX;
     r->idle_ms = (uint32_t)earlier(limits->idle_ms, cap);
     r->half_closed_ms = (uint32_t)earlier(limits->half_closed_ms, cap);
+    r->end_ms = limits->end_ms ? limits->end_ms : UINT64_MAX;
     if (r->is_running && !r->is_settling) /* a last look is due soon and arms it anew */
         arm_idle(r);
 }
@@ -310,7 +311,6 @@ int relay_start(struct relay *r, struct loop *loop, char *scratch,
     r->sides[RELAY_CLIENT].bytes_in = n_early;
     r->quantum_left = RELAY_QUANTUM_BYTES;
     r->last_active_ms = loop_now_ms(loop);
-    r->end_ms = limits->life_ms ? r->last_active_ms + limits->life_ms : UINT64_MAX;
     relay_set_limits(r, limits);
     loop_task_init(&r->bulk, on_bulk_turn);
     io_own(&r->sides[RELAY_CLIENT].io, on_side_ready, r);

@@ -36,7 +36,7 @@ struct side {
 struct relay_limits {
     uint64_t idle_ms;
     uint64_t half_closed_ms; /* idle time while one direction has ended */
-    uint64_t life_ms;        /* 0: off */
+    uint64_t end_ms;         /* on the loop's clock, however busy it is; 0: never */
 };
 
 struct relay;
@@ -51,7 +51,7 @@ struct relay {
     struct timer timer;
     struct loop_task bulk;
     uint64_t last_active_ms;
-    uint64_t end_ms; /* life; UINT64_MAX: off */
+    uint64_t end_ms; /* of its life; UINT64_MAX: never */
     uint32_t idle_ms, half_closed_ms;
     uint32_t quantum_left;
     uint8_t first_eof; /* enum relay_side, valid once a side is_eof */

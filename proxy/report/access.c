@@ -95,8 +95,10 @@ static void put_endpoint(struct keyed *k, const char *key, const struct endpoint
 
 static void put_rule(struct keyed *k, const struct access_record *r)
 {
-    if (!r->rule_line)
+    if (!r->rule_line) {
+        put_string(k, "rule", r->rule_words, r->rule_words ? strlen(r->rule_words) : 0);
         return;
+    }
     char text[256];
     int n =
         snprintf(text, sizeof(text), "%s:%u", r->rule_file ? r->rule_file : "acl", r->rule_line);

@@ -37,6 +37,7 @@ struct access_record {
     const char *rule_file;
     unsigned rule_line; /* 0: no rule */
     const char *memo;
+    const char *rule_words; /* what decided instead of a line; NULL: nothing */
     const char *user_agent;
     size_t user_agent_len;
     unsigned status; /* what the client was told; 0: nothing */

@@ -225,7 +225,8 @@ Test(flow_conn, ends__leave_one_record__whenever_they_come)
 
 Test(flow_conn, reload__keeps_what_runs__and_drops_no_reference)
 {
-    struct bench *b = bench_new("", NULL);
+    static const char keep[] = "[acl]\non-reload = keep\n";
+    struct bench *b = bench_new(keep, NULL);
     char buf[2048];
     int tunnel = bench_client(b), kept = bench_client(b), begun = bench_client(b);
     open_tunnel(b, tunnel);
@@ -234,7 +235,7 @@ Test(flow_conn, reload__keeps_what_runs__and_drops_no_reference)
     int origin = serve_one(b, kept, "1.1", "");
     bench_send(begun, "GET ht");
     bench_run_ms(b, 20);
-    bench_use(b, bench_load(b, "", "[in]\ntcp 8080 = 192.0.2.1\n"), -1);
+    bench_use(b, bench_load(b, keep, "[in]\ntcp 8080 = 192.0.2.1\n"), -1);
     bench_send(far, "still");
     cr_expect_eq(bench_read(b, tunnel, buf, sizeof(buf), "still", 2000), 1);
     cr_expect_eq(recv(kept, buf, 1, MSG_DONTWAIT), 0, "a silent client that nobody admits stays");

@@ -65,8 +65,6 @@ static const struct row rows[] = {
     {"head order", WEB "[limits]\nrequest-line-size = 32K\nhead-size = 16K\n", FINDING_ERROR, 4,
      "swap"},
     {"observe", WEB "[acl]\nmode = observe\n", FINDING_ERROR, 5, "not available yet"},
-    {"revoke", WEB "[acl]\non-reload = revoke\n", FINDING_WARNING, 5, "only keep"},
-    {"grace", WEB "[acl]\non-reload = grace=30s\n", FINDING_WARNING, 5, "only keep"},
     {"journald", WEB "[log]\naccess = journald\n", FINDING_WARNING, 5, "stderr is used"},
     {"format", WEB "[log]\naccess-format = %h\n", FINDING_WARNING, 5, "squid is used"},
     {"later", WEB "auth-file = /etc/ukai/users\n", FINDING_WARNING, 4, "not available yet"},
