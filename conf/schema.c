@@ -340,9 +340,10 @@ static const struct schema_key keys[] = {
      .type = SCHEMA_TYPE_ON_RELOAD,
      .preset = "revoke",
      CONF(on_reload),
-     .doc = "What happens to a tunnel or a request under way that new rules forbid: revoke resets it, "
-            "grace=TIME does so after that time unless newer rules permit it again, keep lets it "
-            "finish. Clients that wait between two requests are closed in any case."},
+     .doc =
+         "What happens to a tunnel or a request under way that new rules forbid: revoke resets it, "
+         "grace=TIME does so after that time unless newer rules permit it again, keep lets it "
+         "finish. Clients that wait between two requests are closed in any case."},
 
     {.section = SCHEMA_LIMITS,
      .name = "max-clients",

@@ -150,6 +150,8 @@ void dns_server_set_view(struct dns_server *server, uint64_t id, struct snapshot
         return;
     view_release(&s->view);
     s->view = (struct serve_view){.snapshot = snapshot_ref(snapshot), .conf = conf, .group = group};
+    if (s->is_tcp)
+        server_tcp_review(&s->of.tcp);
 }
 
 const struct dns_server_counters *dns_server_counters(const struct dns_server *s)

@@ -49,7 +49,8 @@ void dns_server_remove(struct dns_server *s, uint64_t id);
 /**
  * dns_server_set_view - by which rules and settings the socket @id works from now on
  * @snapshot: a reference is taken. @conf: the [dns] section, inside @snapshot.
- * Sockets, connections and questions in flight stay. Out of memory: the old view stays.
+ * Sockets, connections and questions in flight stay, but for connections whose source is admitted
+ * no more, where on-reload says so. Out of memory: the old view stays.
  */
 void dns_server_set_view(struct dns_server *s, uint64_t id, struct snapshot *snapshot,
                          const struct conf_dns *conf);

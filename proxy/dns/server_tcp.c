@@ -29,6 +29,7 @@ enum {
     IDLE_PRESSED_MS = 2000,
     PREFIX_BYTES = 2,
     FILLS_A_STEP = 16, /* then others have their turn */
+    REVIEWED_A_ROUND = 32,
 };
 
 struct buffer {
@@ -109,6 +110,8 @@ static void conn_free(struct tcp_conn *c)
     io_close(&c->io);
     empty(&c->in);
     empty(&c->out);
+    if (c->socket->next == &c->node)
+        c->socket->next = c->node.next;
     list_remove(&c->node);
     c->source->n_conns--;
     sources_put(c->source);
@@ -325,17 +328,44 @@ static void on_accepted(struct listener *l, int fd, const struct endpoint *peer)
     restart_idle(c);
 }
 
+static void on_review(struct loop_task *task)
+{
+    struct server_tcp_socket *s = list_entry(task, struct server_tcp_socket, review);
+    for (unsigned i = 0; i < REVIEWED_A_ROUND && s->next != &s->conns; i++) {
+        struct tcp_conn *c = list_entry(s->next, struct tcp_conn, node);
+        s->next = s->next->next;
+        if (serve_admits(s->view, &c->peer.addr, true))
+            continue;
+        serve_denied(s->tcp->context, s->view, &c->peer, true);
+        conn_free(c);
+    }
+    if (s->next != &s->conns)
+        loop_task_add(s->tcp->context->loop, task);
+    else
+        s->next = NULL;
+}
+
+void server_tcp_review(struct server_tcp_socket *s)
+{
+    if (s->view->snapshot->conf.on_reload != CONF_RELOAD_REVOKE)
+        return;
+    s->next = s->conns.next;
+    loop_task_add(s->tcp->context->loop, &s->review);
+}
+
 int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t,
                     const struct serve_view *view, int fd)
 {
     *s = (struct server_tcp_socket){.tcp = t, .view = view};
     list_init(&s->conns);
+    loop_task_init(&s->review, on_review);
     return listener_open(&s->listener, t->context->loop, fd, on_accepted, s);
 }
 
 void server_tcp_close(struct server_tcp_socket *s)
 {
     listener_close(&s->listener);
+    loop_task_remove(&s->review);
     while (!list_is_empty(&s->conns))
         conn_free(list_entry(s->conns.next, struct tcp_conn, node));
 }

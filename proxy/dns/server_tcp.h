@@ -19,11 +19,16 @@ struct server_tcp_socket {
     const struct serve_view *view; /* borrowed; follows the settings */
     struct listener listener;
     struct list conns;
+    struct loop_task review;
+    struct list *next; /* not judged by the new rules yet from here on; NULL: none */
 };
 
 /* @fd: listening, taken, also on failure. 0 · -errno. */
 int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t,
                     const struct serve_view *view, int fd) __attribute__((warn_unused_result));
+/* The view is new: connections whose source it does not admit are closed, a few a round, with
+ * `on-reload = revoke`; else their next query is refused. */
+void server_tcp_review(struct server_tcp_socket *s);
 void server_tcp_close(struct server_tcp_socket *s); /* its connections too */
 
 #endif

@@ -273,8 +273,7 @@ RELAY_TEST(idle__ends_a_silent_tunnel__and_life_a_busy_one)
     bench_free(b);
 
     b = bench_new(NULL, NULL);
-    relay_set_limits(&b->relay,
-                     &(struct relay_limits){60000, 60000, loop_now_ms(&b->loop) + 150});
+    relay_set_limits(&b->relay, &(struct relay_limits){60000, 60000, loop_now_ms(&b->loop) + 150});
     while (b->n_done == 0) {
         send(b->client, "x", 1, MSG_NOSIGNAL);
         loop_round(&b->loop, true);
