@@ -1,9 +1,8 @@
 /*
- * How long an ACL of 100,000 lines takes to load, and what one verdict costs then: in, out by name,
- * out by address. Each verdict is asked for addresses and names spread over the whole file, so
- * caches are as cold as a real mix makes them. A benchmark, no test: it prints, and fails only when
- * a step fails. The limits it is read against: a load under a second, a verdict under a
- * microsecond.
+ * How long an ACL of 100,000 lines takes to load, and what one verdict costs then: in, out by name, out by address. Each
+ * verdict is asked for addresses and names spread over the whole file, so caches are as cold as a real mix makes them.
+ * A benchmark, no test: it prints, and fails only when a step fails. The limits it is read against: a load under a
+ * second, a verdict under a microsecond.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -59,11 +58,9 @@ static int add_out(struct acl *acl, uint64_t *seed, struct findings *f)
         uint32_t a = (uint32_t)next_random(seed);
         const char *ports = i % 3 ? "" : ":443";
         if (i % 2)
-            snprintf(value, sizeof(value), "%sh%u.site%u.example%s", i % 4 == 1 ? "*." : "", i,
-                     i / 100, ports);
+            snprintf(value, sizeof(value), "%sh%u.site%u.example%s", i % 4 == 1 ? "*." : "", i, i / 100, ports);
         else
-            snprintf(value, sizeof(value), "%u.%u.%u.0/24%s", 11 + a % 100, a >> 8 & 255,
-                     a >> 16 & 255, ports);
+            snprintf(value, sizeof(value), "%u.%u.%u.0/24%s", 11 + a % 100, a >> 8 & 255, a >> 16 & 255, ports);
         r = acl_add_out(acl, i % 10 ? "allow" : "deny", value, "", i + 1, f);
     }
     return r;
@@ -71,8 +68,7 @@ static int add_out(struct acl *acl, uint64_t *seed, struct findings *f)
 
 static void print_each(const char *what, uint64_t start_ns, size_t n_hits)
 {
-    printf("%-28s %7.1f ns each (%zu of %d matched)\n", what,
-           (double)(now_ns() - start_ns) / N_ASKS, n_hits, N_ASKS);
+    printf("%-28s %7.1f ns each (%zu of %d matched)\n", what, (double)(now_ns() - start_ns) / N_ASKS, n_hits, N_ASKS);
 }
 
 static void ask_in(const struct in_table *t, uint64_t *seed)
@@ -86,8 +82,7 @@ static void ask_in(const struct in_table *t, uint64_t *seed)
         uint64_t a = next_random(seed);
         asks[i] = addr_from_ipv4(0x0a000000 | (uint32_t)(a & 0xffffff));
         if (a >> 60 == 0)
-            asks[i] = (struct addr){
-                {0x20, 0x01, 0x0d, 0xb8, (uint8_t)a, (uint8_t)(a >> 8), (uint8_t)(a >> 16)}};
+            asks[i] = (struct addr){{0x20, 0x01, 0x0d, 0xb8, (uint8_t)a, (uint8_t)(a >> 8), (uint8_t)(a >> 16)}};
     }
     uint64_t start_ns = now_ns();
     for (size_t i = 0; i < N_ASKS; i++)
@@ -143,8 +138,8 @@ int main(void)
     struct in_table *t = in_table_new(acl, IN_PROTO_TCP, 8080);
     if (!t)
         return EXIT_FAILURE;
-    printf("%-28s %7.1f ms (%zu [in] and %zu [out] lines)\n", "load",
-           (double)(now_ns() - start_ns) / 1e6, acl->n_in, acl->n_out);
+    printf("%-28s %7.1f ms (%zu [in] and %zu [out] lines)\n", "load", (double)(now_ns() - start_ns) / 1e6, acl->n_in,
+           acl->n_out);
     start_ns = now_ns();
     acl_lint(acl, listeners, 1, &f);
     printf("%-28s %7.1f ms\n", "check", (double)(now_ns() - start_ns) / 1e6);

@@ -25,8 +25,8 @@ struct bench {
     struct worker worker;
     struct snapshot *snapshot;
     char dir[32], log_path[64];
-    uint16_t port; /* of the proxy */
-    int origin;    /* listening; the test accepts */
+    uint16_t port;   /* of the proxy */
+    int origin;      /* listening; the test accepts */
     uint16_t origin_port;
     unsigned n_drained, n_updated;
 };
@@ -66,8 +66,7 @@ static inline void bench_write(const char *dir, const char *name, const char *te
     close(fd);
 }
 
-/* @more: sections behind [web-proxy] and [log]; @acl: NULL for one that admits loopback both ways.
- */
+/* @more: sections behind [web-proxy] and [log]; @acl: NULL for one that admits loopback both ways. */
 static inline struct snapshot *bench_load(struct bench *b, const char *more, const char *acl)
 {
     char conf[2048], path[64];

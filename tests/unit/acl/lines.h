@@ -1,5 +1,4 @@
-/* lines - helpers of the tests in this folder: rules from a text, what findings say, numbers from a
- * seed. */
+/* lines - helpers of the tests in this folder: rules from a text, what findings say, numbers from a seed. */
 #ifndef TESTS_UNIT_ACL_LINES_H
 #define TESTS_UNIT_ACL_LINES_H
 
@@ -16,8 +15,7 @@
 #define N_ROWS(rows) (sizeof(rows) / sizeof((rows)[0]))
 
 /* @line 0: any line. */
-static inline bool found(const struct findings *f, enum finding_level level, unsigned line,
-                         const char *part)
+static inline bool found(const struct findings *f, enum finding_level level, unsigned line, const char *part)
 {
     for (size_t i = 0; i < f->n_items; i++) {
         const struct finding *item = &f->items[i];
@@ -59,8 +57,7 @@ static inline char *cut(char *text, const char *mark)
     return at + strlen(mark);
 }
 
-static inline int take_line(struct acl *acl, const char *section, char *text, unsigned line,
-                            struct findings *f)
+static inline int take_line(struct acl *acl, const char *section, char *text, unsigned line, struct findings *f)
 {
     const char *memo = cut(text, " ; ");
     const char *value = cut(text, " = ");
@@ -134,16 +131,14 @@ static inline uint32_t random_below(uint64_t *state, uint32_t limit)
 }
 
 /*
- * A range in a part of the space of 2^@n_bits (16..23) addresses, so that ranges meet: hosts,
- * networks and odd ranges, IPv4 at the end of its space and IPv6. In the smallest part also, now
- * and then, one from or to an end of the space.
+ * A range in a part of the space of 2^@n_bits (16..23) addresses, so that ranges meet: hosts, networks and odd ranges, IPv4 at
+ * the end of its space and IPv6. In the smallest part also, now and then, one from or to an end of the space.
  */
 static inline struct addr_range random_range_in(uint64_t *state, unsigned n_bits)
 {
     struct addr_range r;
     uint32_t size = 1U << n_bits;
-    uint32_t first = random_below(state, size),
-             len = random_below(state, 4) ? random_below(state, 64) : 0;
+    uint32_t first = random_below(state, size), len = random_below(state, 4) ? random_below(state, 64) : 0;
     uint32_t last = first + (random_below(state, 20) ? len : len * 256);
 
     if (random_below(state, 3) == 0) { /* a network */
@@ -152,8 +147,7 @@ static inline struct addr_range random_range_in(uint64_t *state, unsigned n_bits
         last = first | ((1U << host_bits) - 1);
     }
     if (random_below(state, 2)) {
-        r = (struct addr_range){addr_from_ipv4(first - size),
-                                addr_from_ipv4(last >= size ? UINT32_MAX : last - size)};
+        r = (struct addr_range){addr_from_ipv4(first - size), addr_from_ipv4(last >= size ? UINT32_MAX : last - size)};
     } else {
         r.first = r.last = addr_of("2001:db8::");
         memcpy(r.first.bytes + 12, (uint8_t[]){0, first >> 16, first >> 8, first}, 4);

@@ -8,8 +8,7 @@ static int32_t find_naive(const struct cidr_item *items, size_t n, const struct 
     int32_t lowest = CIDR_NONE;
 
     for (size_t i = 0; i < n; i++)
-        if (addr_range_has(&items[i].range, a) &&
-            (lowest == CIDR_NONE || (int32_t)items[i].value < lowest))
+        if (addr_range_has(&items[i].range, a) && (lowest == CIDR_NONE || (int32_t)items[i].value < lowest))
             lowest = (int32_t)items[i].value;
     return lowest;
 }
@@ -28,8 +27,7 @@ Test(acl_cidr, find__equals_a_walk__for_random_ranges)
         for (unsigned k = 0; n > 0 && k < 400; k++) {
             struct addr a = near_edge(&seed, &items[random_below(&seed, (uint32_t)n)].range);
             char text[ADDR_TEXT_MAX];
-            cr_assert_eq(cidr_set_find(set, &a), find_naive(items, n, &a), "round %u: %s", round,
-                         addr_text(&a, text));
+            cr_assert_eq(cidr_set_find(set, &a), find_naive(items, n, &a), "round %u: %s", round, addr_text(&a, text));
         }
         cidr_set_free(set);
     }
@@ -39,13 +37,11 @@ Test(acl_cidr, find__knows_the_ends__of_both_spaces)
 {
     struct cidr_item items[2] = {{.value = 7}, {.value = 8}};
     struct addr v4_first = addr_of("0.0.0.0"), v4_last = addr_of("255.255.255.255");
-    struct addr v6_first = addr_of("::"),
-                v6_last = addr_of("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+    struct addr v6_first = addr_of("::"), v6_last = addr_of("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
 
     items[0].range = (struct addr_range){v4_first, v4_last};
     items[1].range = (struct addr_range){v6_first, v6_last};
-    struct cidr_set *v4 = cidr_set_new(items, 1), *v6 = cidr_set_new(items + 1, 1),
-                    *none = cidr_set_new(NULL, 0);
+    struct cidr_set *v4 = cidr_set_new(items, 1), *v6 = cidr_set_new(items + 1, 1), *none = cidr_set_new(NULL, 0);
     cr_assert(v4 && v6 && none);
     cr_expect_eq(cidr_set_find(v4, &v4_first), 7);
     cr_expect_eq(cidr_set_find(v4, &v4_last), 7);

@@ -3,14 +3,12 @@
 
 #include "lines.h"
 
-static int32_t find_naive(const struct dests_item *items, size_t n, const struct addr *a,
-                          uint16_t port)
+static int32_t find_naive(const struct dests_item *items, size_t n, const struct addr *a, uint16_t port)
 {
     int32_t lowest = DESTS_NONE;
 
     for (size_t i = 0; i < n; i++)
-        if (addr_range_has(&items[i].range, a) && items[i].port_first <= port &&
-            port <= items[i].port_last &&
+        if (addr_range_has(&items[i].range, a) && items[i].port_first <= port && port <= items[i].port_last &&
             (lowest == DESTS_NONE || (int32_t)items[i].value < lowest))
             lowest = (int32_t)items[i].value;
     return lowest;
@@ -18,8 +16,7 @@ static int32_t find_naive(const struct dests_item *items, size_t n, const struct
 
 static struct dests_item random_item(uint64_t *seed, uint32_t value)
 {
-    struct dests_item item = {
-        .range = random_range(seed), .port_first = 1, .port_last = 65535, .value = value};
+    struct dests_item item = {.range = random_range(seed), .port_first = 1, .port_last = 65535, .value = value};
 
     switch (random_below(seed, 4)) {
     case 0:
@@ -51,8 +48,8 @@ Test(acl_dests, find__equals_a_walk__for_random_lines)
             uint16_t port = random_below(&seed, 2) ? ports[random_below(&seed, N_ROWS(ports))]
                                                    : (uint16_t)(1 + random_below(&seed, 62));
             char text[ADDR_TEXT_MAX];
-            cr_assert_eq(dests_find(dests, &a, port), find_naive(items, n, &a, port),
-                         "round %u: %s port %u", round, addr_text(&a, text), port);
+            cr_assert_eq(dests_find(dests, &a, port), find_naive(items, n, &a, port), "round %u: %s port %u", round,
+                         addr_text(&a, text), port);
         }
         dests_free(dests);
     }

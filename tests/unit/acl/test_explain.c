@@ -3,9 +3,8 @@
 
 #include "lines.h"
 
-static const char text[] =
-    "[in]\ntcp 8080 = 192.168.1.10 ; first host\n[out]\ndeny = *.example.net ; no \x1b[31m\n"
-    "allow = 10.1.2.0/24:443\nallow = a.example\n";
+static const char text[] = "[in]\ntcp 8080 = 192.168.1.10 ; first host\n[out]\ndeny = *.example.net ; no \x1b[31m\n"
+                           "allow = 10.1.2.0/24:443\nallow = a.example\n";
 
 Test(acl_explain, source__names_the_line__or_says_that_there_is_none)
 {
@@ -17,11 +16,8 @@ Test(acl_explain, source__names_the_line__or_says_that_there_is_none)
     explain_source(file, in_ask_naive(acl, IN_PROTO_TCP, 8080, &in), IN_PROTO_TCP, 8080, &in);
     explain_source(file, in_ask_naive(acl, IN_PROTO_UDP, 53, &out), IN_PROTO_UDP, 53, &out);
     fclose(file);
-    cr_expect_str_eq(
-        buf,
-        "192.168.1.10 is admitted by acl.conf:2: tcp 8080 = 192.168.1.10   ; first host\n"
-        "192.168.1.99 is refused: no [in] line admits it to udp 53\n",
-        "%s", buf);
+    cr_expect_str_eq(buf, "192.168.1.10 is admitted by acl.conf:2: tcp 8080 = 192.168.1.10   ; first host\n"
+                          "192.168.1.99 is refused: no [in] line admits it to udp 53\n", "%s", buf);
     acl_free(acl);
 }
 

@@ -11,11 +11,11 @@
 
 #define N_ROWS(rows) (sizeof(rows) / sizeof((rows)[0]))
 #define ITEM(fields) "{\"SecurityGroupInfo\":[{\"IpPermissions\":[{" fields "}]}]}"
-#define FROM         ",\"IpRanges\":[{\"CidrIp\":\"10.0.0.1\"}]"
+#define FROM ",\"IpRanges\":[{\"CidrIp\":\"10.0.0.1\"}]"
 
 struct row {
     const char *table;
-    const char *acl; /* NULL: refused */
+    const char *acl;   /* NULL: refused */
     size_t n_warnings;
 };
 
@@ -44,8 +44,7 @@ static void expect_row(const struct row *row, int (*read)(struct firewall *, con
     if (row->acl) {
         char *text = acl_text(&fw);
         cr_expect_str_eq(text, row->acl, "%s gives %s", row->table, text);
-        cr_expect_eq(findings.n_warnings, row->n_warnings, "%s has %zu", row->table,
-                     findings.n_warnings);
+        cr_expect_eq(findings.n_warnings, row->n_warnings, "%s has %zu", row->table, findings.n_warnings);
         free(text);
     }
     firewall_fini(&fw);
@@ -57,17 +56,14 @@ Test(acl_firewall, json_read__takes_or_refuses__row_by_row)
 {
     static const struct row rows[] = {
         {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":8080" FROM), "[in]\ntcp 8080 = 10.0.0.1\n", 0},
-        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":\"80\",\"ToPort\":\"\"" FROM),
-         "[in]\ntcp 80 = 10.0.0.1\n", 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":\"80\",\"ToPort\":\"\"" FROM), "[in]\ntcp 80 = 10.0.0.1\n", 0},
         {ITEM("\"IpProtocol\":\"any\",\"FromPort\":null" FROM), "[in]\nany = 10.0.0.1\n", 0},
         {ITEM("\"IpProtocol\":\"SSH\",\"FromPort\":22" FROM), "[in]\nssh = 10.0.0.1\n", 0},
         {ITEM("\"IpProtocol\":\"UDP\",\"FromPort\":53,\"Description\":\"DNS\\n用\"" FROM),
          "[in]\nudp 53 = 10.0.0.1   ; DNS 用\n", 1},
-        {ITEM("\"IpProtocol\":\"ICMP\",\"IpRanges\":[{\"CidrIp\":\"10.9.8.7/16\"}]"),
-         "[in]\nicmp = 10.9.0.0/16\n", 1},
+        {ITEM("\"IpProtocol\":\"ICMP\",\"IpRanges\":[{\"CidrIp\":\"10.9.8.7/16\"}]"), "[in]\nicmp = 10.9.0.0/16\n", 1},
         {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":1,\"InOut\":\"OUT\"" FROM), "[in]\n", 1},
-        {ITEM("\"IpProtocol\":\"ANY\",\"Groups\":[{\"GroupName\":\"web\"}]"),
-         "[in]\nany = 10.1.0.0/16\nany = 10.2.0.9\n", 0},
+        {ITEM("\"IpProtocol\":\"ANY\",\"Groups\":[{\"GroupName\":\"web\"}]"), "[in]\nany = 10.1.0.0/16\nany = 10.2.0.9\n", 0},
         {ITEM("\"IpProtocol\":\"ANY\",\"Groups\":[{\"GroupName\":\"x\"}]"), "[in]\n", 1},
         {ITEM("\"IpProtocol\":\"ANY\",\"IpRanges\":\"\""), "[in]\n", 1},
         {"{\"SecurityGroupInfo\":[{\"GroupStatus\":\"processing\"}]}", "[in]\n", 1},
@@ -111,12 +107,9 @@ Test(acl_firewall, json_read__refuses__nested_100000_deep)
 Test(acl_firewall, xml_read__takes_or_refuses__row_by_row)
 {
     static const struct row rows[] = {
-        {XML("<ipProtocol>TCP</ipProtocol><fromPort>80</fromPort><toPort/><groups/>" XFROM),
-         "[in]\ntcp 80 = 10.0.0.1\n", 0},
-        {"<a:r xmlns:a=\"urn:x\"><a:securityGroupInfo><a:item/></a:securityGroupInfo></a:r>",
-         "[in]\n", 0},
-        {XML("<ipProtocol>ANY</ipProtocol><description>a&#10;b</description>" XFROM),
-         "[in]\nany = 10.0.0.1   ; a b\n", 1},
+        {XML("<ipProtocol>TCP</ipProtocol><fromPort>80</fromPort><toPort/><groups/>" XFROM), "[in]\ntcp 80 = 10.0.0.1\n", 0},
+        {"<a:r xmlns:a=\"urn:x\"><a:securityGroupInfo><a:item/></a:securityGroupInfo></a:r>", "[in]\n", 0},
+        {XML("<ipProtocol>ANY</ipProtocol><description>a&#10;b</description>" XFROM), "[in]\nany = 10.0.0.1   ; a b\n", 1},
         {XML("<ipProtocol>ANY</ipProtocol><inOut>OUT</inOut>" XFROM), "[in]\n", 1},
         {XML("<ipProtocol>ANY</ipProtocol><ipProtocol>TCP</ipProtocol>" XFROM), NULL, 0},
         {XML("<ipProtocol>TCP</ipProtocol>" XFROM), NULL, 0},
@@ -140,8 +133,7 @@ Test(acl_firewall, json_write__is_read_back_the_same__for_cidrs)
     srandom(5);
     for (unsigned i = 0; i < 200; i++) {
         char where[32], cidr[32];
-        snprintf(cidr, sizeof(cidr), "10.%ld.%ld.0/%ld", random() % 256, random() % 256,
-                 8 + random() % 25);
+        snprintf(cidr, sizeof(cidr), "10.%ld.%ld.0/%ld", random() % 256, random() % 256, 8 + random() % 25);
         snprintf(where, sizeof(where), "acl.conf:%u", i);
         int r = addr_parse_cidr(cidr, strlen(cidr), &rule.source);
         cr_assert(r == 0 || r == -ERANGE);

@@ -1,11 +1,9 @@
-/* Special-use ranges, each with one address before and behind it; embedded IPv4; own listeners
- * (A09-A16). */
+/* Special-use ranges, each with one address before and behind it; embedded IPv4; own listeners (A09-A16). */
 #include "acl/guard.h"
 
 #include "lines.h"
 
-/* The contract's table, written out a second time. @before, @behind: what holds the neighbours;
- * NULL: nothing. */
+/* The contract's table, written out a second time. @before, @behind: what holds the neighbours; NULL: nothing. */
 static const struct {
     const char *range;
     const char *first;
@@ -38,8 +36,8 @@ static void expect_special(const struct addr *a, const char *range)
     const char *is = guard_special_use(a);
     char text[ADDR_TEXT_MAX];
 
-    cr_expect(is == range || (is && range && strcmp(is, range) == 0), "%s is in %s, not in %s",
-              addr_text(a, text), is ? is : "none", range ? range : "none");
+    cr_expect(is == range || (is && range && strcmp(is, range) == 0), "%s is in %s, not in %s", addr_text(a, text),
+              is ? is : "none", range ? range : "none");
 }
 
 Test(acl_guard, special_use__is_exact__at_the_ends_of_every_range)
@@ -62,8 +60,7 @@ Test(acl_guard, range_is_special__needs_all_of_it_in_one__at_the_ends_of_every_r
         struct addr_range r = {addr_of(ranges[i].first), addr_of(ranges[i].last)};
         cr_expect(guard_range_is_special(&r), "%s", ranges[i].range);
         cr_expect_str_eq(guard_range_overlaps(&r), ranges[i].range);
-        struct addr_range longer = {r.first, addr_next(&r.last)},
-                          earlier = {addr_prev(&r.first), r.last};
+        struct addr_range longer = {r.first, addr_next(&r.last)}, earlier = {addr_prev(&r.first), r.last};
         if (!ranges[i].behind || strcmp(ranges[i].behind, "-") != 0)
             cr_expect(!guard_range_is_special(&longer), "%s and one behind it", ranges[i].range);
         if (!ranges[i].before || strcmp(ranges[i].before, "-") != 0) {
@@ -131,8 +128,7 @@ static int compare_endpoints(const void *a, const void *b)
     return order ? order : (int)x->port - (int)y->port;
 }
 
-static void expect_own(struct endpoint *listeners, size_t n, const char *addr, uint16_t port,
-                       bool is_own)
+static void expect_own(struct endpoint *listeners, size_t n, const char *addr, uint16_t port, bool is_own)
 {
     struct guard_own own = {listeners, n};
     struct addr a = addr_of(addr);
@@ -143,9 +139,8 @@ static void expect_own(struct endpoint *listeners, size_t n, const char *addr, u
 
 Test(acl_guard, is_own__sees_through_other_names__of_a_listener)
 {
-    struct endpoint all[] = {listener("192.168.1.254", 8080), listener("127.0.0.1", 8080),
-                             listener("::1", 8080), listener("192.168.1.254", 53),
-                             listener("2001:db8::fe", 8080)};
+    struct endpoint all[] = {listener("192.168.1.254", 8080), listener("127.0.0.1", 8080), listener("::1", 8080),
+                             listener("192.168.1.254", 53), listener("2001:db8::fe", 8080)};
     struct endpoint lan[] = {listener("192.168.1.254", 8080)};
     struct endpoint every[] = {listener("0.0.0.0", 8080)};
 

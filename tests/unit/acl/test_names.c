@@ -43,8 +43,8 @@ Test(acl_names, match__meets_whole_labels_only__in_each_row)
         char text[256] = "";
         size_t n = names_match(names, rows[i].name, strlen(rows[i].name), hits), len = 0;
         for (size_t k = 0; k < n; k++)
-            len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%u%s", k ? " " : "",
-                                    hits[k].id, hits[k].is_self ? "+" : "");
+            len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%u%s", k ? " " : "", hits[k].id,
+                                    hits[k].is_self ? "+" : "");
         cr_expect_str_eq(text, rows[i].hits, "%s gives %s", rows[i].name, text);
     }
     names_free(names);

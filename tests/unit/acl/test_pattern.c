@@ -1,5 +1,4 @@
-/* Patterns of [out]: what each form means, and every mistake with what to write instead (A02-A08,
- * G08, G14-G17). */
+/* Patterns of [out]: what each form means, and every mistake with what to write instead (A02-A08, G08, G14-G17). */
 #include "acl/rule.h"
 
 #include <errno.h>
@@ -48,8 +47,7 @@ static const char *ports_text(const struct out_rule *rule, char *buf, size_t siz
     buf[0] = '\0';
     for (size_t i = 0; rule->has_ports && i < rule->n_ports && len < size; i++) {
         unsigned first = rule->ports[i].first, last = rule->ports[i].last;
-        len += (size_t)snprintf(buf + len, size - len, first == last ? "%s%u" : "%s%u-%u",
-                                i ? " " : "", first, last);
+        len += (size_t)snprintf(buf + len, size - len, first == last ? "%s%u" : "%s%u-%u", i ? " " : "", first, last);
     }
     return buf;
 }
@@ -141,9 +139,7 @@ static const struct {
     {"a%b.example", "letters, digits", ""},
     {"a@b.example", "letters, digits", ""},
     {"@agents", "a group lists sources", ""},
-    {"b\xc3\xbc"
-     "cher.example",
-     "not ASCII", "xn--"},
+    {"b\xc3\xbc" "cher.example", "not ASCII", "xn--"},
 };
 
 Test(acl_pattern, parse__says_what_is_wrong_and_what_to_write__in_each_row)
@@ -228,8 +224,7 @@ Test(acl_pattern, opens_special__needs_an_allow_line_inside_one_range__in_each_r
         struct findings f = {0};
         struct acl *acl = acl_new("acl.conf");
         cr_assert_eq(acl_add_out(acl, rows[i].key, rows[i].text, "", 1, &f), 0, "%s", rows[i].text);
-        cr_expect_eq(acl->out[0].opens_special, rows[i].opens, "%s = %s", rows[i].key,
-                     rows[i].text);
+        cr_expect_eq(acl->out[0].opens_special, rows[i].opens, "%s = %s", rows[i].key, rows[i].text);
         acl_free(acl);
         findings_fini(&f);
     }

@@ -49,8 +49,7 @@ Test(acl_ports, parse_range__takes_a_port_or_a_range__in_each_row)
         const char *why = NULL;
         int r = ports_parse_range(rows[i].text, strlen(rows[i].text), &first, &last, &why);
         cr_expect_eq(r, rows[i].result, "`%s` gives %d", rows[i].text, r);
-        cr_expect(first == rows[i].first && last == rows[i].last, "`%s` is %u-%u", rows[i].text,
-                  first, last);
+        cr_expect(first == rows[i].first && last == rows[i].last, "`%s` is %u-%u", rows[i].text, first, last);
         cr_expect(r == 0 || (why && why[0]), "`%s` has no reason", rows[i].text);
     }
 }
@@ -73,8 +72,7 @@ Test(acl_ports, parse__holds_what_is_listed_and_no_more__always)
 
 Test(acl_ports, parse__refuses__lists_with_holes)
 {
-    static const char *const rows[] = {"",       ",",      "443,", ",443",    "443,,80",
-                                       "443 80", "443;80", "80,0", "80,90-85"};
+    static const char *const rows[] = {"", ",", "443,", ",443", "443,,80", "443 80", "443;80", "80,0", "80,90-85"};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct ports ports;

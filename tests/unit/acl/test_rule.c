@@ -1,5 +1,4 @@
-/* Lines of [in] and [group]: every word, every mistake with what to write instead, whole-file
- * checks (G14-G17, G25). */
+/* Lines of [in] and [group]: every word, every mistake with what to write instead, whole-file checks (G14-G17, G25). */
 #include "acl/rule.h"
 
 #include <errno.h>
@@ -45,8 +44,8 @@ Test(acl_rule, add_in__knows_every_word__in_any_case)
         const struct in_rule *rule = &acl->in[i];
         cr_expect_eq(rule->proto, rows[i].proto, "%s", rows[i].key);
         cr_expect_str_eq(rule->proto_word, rows[i].word, "%s", rows[i].key);
-        cr_expect(rule->port_first == rows[i].first && rule->port_last == rows[i].last,
-                  "%s is %u-%u", rows[i].key, rule->port_first, rule->port_last);
+        cr_expect(rule->port_first == rows[i].first && rule->port_last == rows[i].last, "%s is %u-%u", rows[i].key,
+                  rule->port_first, rule->port_last);
         cr_expect_eq(rule->index, i);
     }
     acl_free(acl);
@@ -55,8 +54,7 @@ Test(acl_rule, add_in__knows_every_word__in_any_case)
 
 Test(acl_rule, add_in__keeps_how_it_was_written__with_memo_and_line)
 {
-    struct acl *acl = acl_good(
-        "[in]\ntcp 8080 = 192.168.1.10 ; Webプロキシ利用でのDSaaS通信用\nudp 53 = 192.168.1.10\n");
+    struct acl *acl = acl_good("[in]\ntcp 8080 = 192.168.1.10 ; Webプロキシ利用でのDSaaS通信用\nudp 53 = 192.168.1.10\n");
 
     cr_assert_eq(acl->n_in, 2);
     cr_expect_str_eq(acl->in[0].place.text, "tcp 8080 = 192.168.1.10");
@@ -165,10 +163,8 @@ Test(acl_rule, add_in__says_what_is_wrong_and_what_to_write__in_each_row)
         found_text(&f, said, sizeof(said));
         cr_expect_eq(r, -EINVAL, "%s = %s gives %d", bad_in[i].key, bad_in[i].value, r);
         cr_expect_eq(acl->n_in, 0);
-        cr_expect(found(&f, FINDING_ERROR, 7, bad_in[i].why), "%s = %s: %s", bad_in[i].key,
-                  bad_in[i].value, said);
-        cr_expect(found(&f, FINDING_ERROR, 7, bad_in[i].hint), "%s = %s: %s", bad_in[i].key,
-                  bad_in[i].value, said);
+        cr_expect(found(&f, FINDING_ERROR, 7, bad_in[i].why), "%s = %s: %s", bad_in[i].key, bad_in[i].value, said);
+        cr_expect(found(&f, FINDING_ERROR, 7, bad_in[i].hint), "%s = %s: %s", bad_in[i].key, bad_in[i].value, said);
         acl_free(acl);
         findings_fini(&f);
     }
@@ -202,10 +198,9 @@ Test(acl_rule, add__refuses__a_memo_that_is_not_utf8)
 
 Test(acl_rule, groups__become_sources__wherever_they_stand)
 {
-    struct acl *acl =
-        acl_good("[in]\ntcp 8080 = @agents, 10.0.0.1, @others\nudp 53 = @agents\n[group agents]\n"
-                 "member = 192.168.1.30, 192.168.2.0/24\nmember = 192.168.1.31 ; memo\n"
-                 "[group others]\nmember = 2001:db8::1\n");
+    struct acl *acl = acl_good("[in]\ntcp 8080 = @agents, 10.0.0.1, @others\nudp 53 = @agents\n[group agents]\n"
+                               "member = 192.168.1.30, 192.168.2.0/24\nmember = 192.168.1.31 ; memo\n"
+                               "[group others]\nmember = 2001:db8::1\n");
 
     cr_expect_eq(acl->in[0].n_sources, 5);
     cr_expect_eq(acl->in[1].n_sources, 3);
@@ -224,8 +219,7 @@ Test(acl_rule, groups__are_refused__in_each_row)
     } rows[] = {
         {"[in]\nany = @nobody\n", 2, "unknown group @nobody; write [group nobody]"},
         {"[in]\nany = @Agents\n[group agents]\nmember = ::1\n", 2, "unknown group @Agents"},
-        {"[in]\nany = @a\n[group a]\nmember = ::1\n[group a]\nmember = ::2\n", 5,
-         "first in line 3"},
+        {"[in]\nany = @a\n[group a]\nmember = ::1\n[group a]\nmember = ::2\n", 5, "first in line 3"},
         {"[in]\nany = ::1\n[group @a]\n", 3, "write [group NAME]"},
         {"[in]\nany = ::1\n[group a b]\n", 3, "one word"},
         {"[in]\nany = ::1\n[group a,b]\n", 3, "one word"},
@@ -248,12 +242,10 @@ Test(acl_rule, groups__are_refused__in_each_row)
 
 Test(acl_rule, finish__warns__of_what_is_the_same)
 {
-    static const char text[] =
-        "[in]\ntcp 22 = 10.0.0.1, 10.0.0.2\nany = ::1\nSSH = 10.0.0.2,10.0.0.1 ; again\n"
-        "tcp 22 = 10.0.0.1\nudp 22 = 10.0.0.1, 10.0.0.2\ngre = ::1\nesp = ::1\ngre = ::1\n"
-        "any = @g\n[group g]\n[out]\ndeny = *.A.example:443\ndeny = .a.example:443\n"
-        "deny = *.a.example.:{443}\nallow = *.a.example:443\ndeny = 10.0.0.0/8\ndeny = "
-        "10.0.0.0-10.255.255.255\n";
+    static const char text[] = "[in]\ntcp 22 = 10.0.0.1, 10.0.0.2\nany = ::1\nSSH = 10.0.0.2,10.0.0.1 ; again\n"
+                               "tcp 22 = 10.0.0.1\nudp 22 = 10.0.0.1, 10.0.0.2\ngre = ::1\nesp = ::1\ngre = ::1\n"
+                               "any = @g\n[group g]\n[out]\ndeny = *.A.example:443\ndeny = .a.example:443\n"
+                               "deny = *.a.example.:{443}\nallow = *.a.example:443\ndeny = 10.0.0.0/8\ndeny = 10.0.0.0-10.255.255.255\n";
     struct findings f = {0};
     char said[2048];
     int r;

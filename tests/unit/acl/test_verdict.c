@@ -1,5 +1,4 @@
-/* Verdicts: tables for the meaning of [out], and compiled against naive for both sides (A08-A18,
- * A20-A22, A26, A30). */
+/* Verdicts: tables for the meaning of [out], and compiled against naive for both sides (A08-A18, A20-A22, A26, A30). */
 #include "acl/verdict.h"
 
 #include "lines.h"
@@ -7,8 +6,7 @@
 #define IN "[in]\nany = 10.0.0.1\n[out]\n"
 
 /* "allow", "allow 4" (line), "deny", "deny 4", "special 10.0.0.0/8", "undecided" */
-static const char *verdict_text(enum verdict v, const struct verdict_detail *d, char *buf,
-                                size_t size)
+static const char *verdict_text(enum verdict v, const struct verdict_detail *d, char *buf, size_t size)
 {
     if (v == VERDICT_SPECIAL)
         snprintf(buf, size, "special %s", d->special);
@@ -35,8 +33,7 @@ static void expect_name(const struct row *row)
     struct acl *acl = acl_good(text);
     enum verdict v = verdict_name(acl, row->target, row->port, &d);
     verdict_text(v, &d, got, sizeof(got));
-    cr_expect_str_eq(got, row->verdict, "%s port %u under `%s` is %s", row->target, row->port,
-                     row->out, got);
+    cr_expect_str_eq(got, row->verdict, "%s port %u under `%s` is %s", row->target, row->port, row->out, got);
     acl_free(acl);
 }
 
@@ -92,8 +89,8 @@ static void expect_addr(const struct row *row, enum verdict by_name)
     struct acl *acl = acl_good(text);
     enum verdict v = verdict_addr(acl, &own, by_name, &a, row->port, &d);
     verdict_text(v, &d, got, sizeof(got));
-    cr_expect_str_eq(got, row->verdict, "%s port %u (name: %s) under `%s` is %s", row->target,
-                     row->port, verdict_word(by_name), row->out, got);
+    cr_expect_str_eq(got, row->verdict, "%s port %u (name: %s) under `%s` is %s", row->target, row->port,
+                     verdict_word(by_name), row->out, got);
     acl_free(acl);
 }
 
@@ -136,8 +133,7 @@ Test(acl_verdict, addr__has_the_meaning_of_the_contract__for_literals)
         {"allow = 10.1.2.0/24\n", "2002:a01:203::1", 443, "allow 4"},
         {"allow = 10.1.2.0/24\n", "2001:db8::5efe:10.1.2.3", 443, "deny"},
         {"allow = 192.0.2.0/24\n", "2001:db8::5efe:192.0.2.1", 443, "deny"},
-        {"allow = *\nallow = 10.1.2.0/24\n", "2001:0:a00:1::f5fe:fdfc", 443,
-         "special 10.0.0.0/8"}, /* server 10.0.0.1 */
+        {"allow = *\nallow = 10.1.2.0/24\n", "2001:0:a00:1::f5fe:fdfc", 443, "special 10.0.0.0/8"}, /* server 10.0.0.1 */
         {"allow = fe80::/10\n", "fe80::5efe:10.0.0.1", 443, "allow 4"},
         {"allow = 10.0.0.0/8\n", "fe80::5efe:10.0.0.1", 443, "special fe80::/10"},
         {"allow = www.example.com\n", "192.0.2.1", 443, "deny"},
@@ -190,31 +186,36 @@ Test(acl_verdict, query__is_judged_without_a_port__in_each_row)
         struct acl *acl = acl_good(text);
         enum verdict v = verdict_query(acl, rows[i].target, &d);
         verdict_text(v, &d, got, sizeof(got));
-        cr_expect_str_eq(got, rows[i].verdict, "%s under `%s` is %s", rows[i].target, rows[i].out,
-                         got);
+        cr_expect_str_eq(got, rows[i].verdict, "%s under `%s` is %s", rows[i].target, rows[i].out, got);
         acl_free(acl);
     }
 }
 
 Test(acl_verdict, in_table__has_the_routers_meaning__in_each_row)
 {
-    static const char text[] =
-        "[in]\ntcp 8080 = 192.168.1.10\nudp 53 = 192.168.1.10\ntcp 8000-8100 = 192.168.1.0/24\n"
-        "any = 2001:db8:1::/64\ngre = 192.168.9.9\ntcp 8080 = @agents\n[group agents]\n"
-        "member = 10.9.9.9\n";
+    static const char text[] = "[in]\ntcp 8080 = 192.168.1.10\nudp 53 = 192.168.1.10\ntcp 8000-8100 = 192.168.1.0/24\n"
+                               "any = 2001:db8:1::/64\ngre = 192.168.9.9\ntcp 8080 = @agents\n[group agents]\n"
+                               "member = 10.9.9.9\n";
     static const struct {
         enum in_proto proto;
         uint16_t port;
         const char *source;
         unsigned line;
     } rows[] = {
-        {IN_PROTO_TCP, 8080, "192.168.1.10", 2},        {IN_PROTO_TCP, 8080, "192.168.1.11", 4},
-        {IN_PROTO_TCP, 8080, "192.168.2.0", 0},         {IN_PROTO_TCP, 8080, "192.168.0.255", 0},
-        {IN_PROTO_TCP, 8081, "192.168.1.10", 4},        {IN_PROTO_TCP, 8101, "192.168.1.10", 0},
-        {IN_PROTO_TCP, 53, "192.168.1.10", 0},          {IN_PROTO_UDP, 53, "192.168.1.10", 3},
-        {IN_PROTO_UDP, 53, "2001:db8:1::1", 5},         {IN_PROTO_TCP, 8080, "2001:db8:1:1::1", 0},
-        {IN_PROTO_TCP, 8080, "::ffff:192.168.1.10", 2}, {IN_PROTO_TCP, 8080, "::192.168.1.10", 0},
-        {IN_PROTO_TCP, 8080, "192.168.9.9", 0},         {IN_PROTO_TCP, 8080, "10.9.9.9", 7},
+        {IN_PROTO_TCP, 8080, "192.168.1.10", 2},
+        {IN_PROTO_TCP, 8080, "192.168.1.11", 4},
+        {IN_PROTO_TCP, 8080, "192.168.2.0", 0},
+        {IN_PROTO_TCP, 8080, "192.168.0.255", 0},
+        {IN_PROTO_TCP, 8081, "192.168.1.10", 4},
+        {IN_PROTO_TCP, 8101, "192.168.1.10", 0},
+        {IN_PROTO_TCP, 53, "192.168.1.10", 0},
+        {IN_PROTO_UDP, 53, "192.168.1.10", 3},
+        {IN_PROTO_UDP, 53, "2001:db8:1::1", 5},
+        {IN_PROTO_TCP, 8080, "2001:db8:1:1::1", 0},
+        {IN_PROTO_TCP, 8080, "::ffff:192.168.1.10", 2},
+        {IN_PROTO_TCP, 8080, "::192.168.1.10", 0},
+        {IN_PROTO_TCP, 8080, "192.168.9.9", 0},
+        {IN_PROTO_TCP, 8080, "10.9.9.9", 7},
     };
     struct acl *acl = acl_good(text);
 
@@ -233,16 +234,14 @@ Test(acl_verdict, in_table__has_the_routers_meaning__in_each_row)
 
 static void add_random_in(struct acl *acl, uint64_t *seed, struct findings *f)
 {
-    static const char *const services[] = {"tcp 8080", "udp 53",       "tcp 8000-8100",
-                                           "any",      "tcp 1-65535",  "tcp 53",
-                                           "gre",      "tcp 8081-9000"};
+    static const char *const services[] = {"tcp 8080", "udp 53", "tcp 8000-8100", "any", "tcp 1-65535", "tcp 53", "gre",
+                                           "tcp 8081-9000"};
     struct addr_range range = random_range_in(seed, 21);
     char text[2 * ADDR_TEXT_MAX];
 
     addr_range_text(&range, text, sizeof(text));
-    cr_assert_eq(acl_add_in(acl, services[random_below(seed, N_ROWS(services))], text, "",
-                            (unsigned)acl->n_in + 1, f),
-                 0, "%s", text);
+    cr_assert_eq(acl_add_in(acl, services[random_below(seed, N_ROWS(services))], text, "", (unsigned)acl->n_in + 1, f), 0,
+                 "%s", text);
 }
 
 Test(acl_verdict, in_table__equals_a_walk__for_10000_random_rules, .timeout = 120)
@@ -271,12 +270,12 @@ Test(acl_verdict, in_table__equals_a_walk__for_10000_random_rules, .timeout = 12
         const struct in_rule *fast = in_table_ask(tables[i], &a);
         const struct in_rule *slow = in_ask_naive(acl, asks[i].proto, asks[i].port, &a);
         char text[ADDR_TEXT_MAX];
-        cr_assert_eq(fast, slow, "%s: line %u, not %u", addr_text(&a, text),
-                     fast ? fast->place.line : 0, slow ? slow->place.line : 0);
+        cr_assert_eq(fast, slow, "%s: line %u, not %u", addr_text(&a, text), fast ? fast->place.line : 0,
+                     slow ? slow->place.line : 0);
         n_admitted += fast != NULL;
     }
-    cr_expect(n_admitted > N_ADDRS / 10 && n_admitted < N_ADDRS - N_ADDRS / 10,
-              "%zu admitted: nothing was proved", n_admitted);
+    cr_expect(n_admitted > N_ADDRS / 10 && n_admitted < N_ADDRS - N_ADDRS / 10, "%zu admitted: nothing was proved",
+              n_admitted);
     for (size_t i = 0; i < N_ROWS(asks); i++)
         in_table_free(tables[i]);
     acl_free(acl);
@@ -300,25 +299,19 @@ static bool names(const struct out_rule *rule, const char *name)
         return false;
     size_t len = strlen(name), rule_len = strlen(rule->name);
     bool is_self = strcmp(name, rule->name) == 0;
-    bool is_below = len > rule_len && name[len - rule_len - 1] == '.' &&
-                    strcmp(name + len - rule_len, rule->name) == 0;
-    return rule->kind == OUT_KIND_NAME    ? is_self
-           : rule->kind == OUT_KIND_BELOW ? is_below
-                                          : is_self || is_below;
+    bool is_below = len > rule_len && name[len - rule_len - 1] == '.' && strcmp(name + len - rule_len, rule->name) == 0;
+    return rule->kind == OUT_KIND_NAME ? is_self : rule->kind == OUT_KIND_BELOW ? is_below : is_self || is_below;
 }
 
-static const struct out_rule *first_named(const struct acl *acl, bool is_allow, const char *name,
-                                          uint16_t port)
+static const struct out_rule *first_named(const struct acl *acl, bool is_allow, const char *name, uint16_t port)
 {
     for (size_t i = 0; i < acl->n_out; i++)
-        if (acl->out[i].is_allow == is_allow && names(&acl->out[i], name) &&
-            has_port(&acl->out[i], port))
+        if (acl->out[i].is_allow == is_allow && names(&acl->out[i], name) && has_port(&acl->out[i], port))
             return &acl->out[i];
     return NULL;
 }
 
-static enum verdict name_naive(const struct acl *acl, const char *name, uint16_t port,
-                               const struct out_rule **ret_rule)
+static enum verdict name_naive(const struct acl *acl, const char *name, uint16_t port, const struct out_rule **ret_rule)
 {
     bool has_allow = false, may_by_addr = false;
 
@@ -326,8 +319,7 @@ static enum verdict name_naive(const struct acl *acl, const char *name, uint16_t
         return VERDICT_DENY;
     for (size_t i = 0; i < acl->n_out; i++) {
         has_allow |= acl->out[i].is_allow;
-        may_by_addr |= acl->out[i].is_allow && acl->out[i].kind == OUT_KIND_RANGE &&
-                       has_port(&acl->out[i], port);
+        may_by_addr |= acl->out[i].is_allow && acl->out[i].kind == OUT_KIND_RANGE && has_port(&acl->out[i], port);
     }
     if (!has_allow || (*ret_rule = first_named(acl, true, name, port)))
         return VERDICT_ALLOW;
@@ -367,8 +359,7 @@ static void random_name(uint64_t *seed, char *buf, size_t size)
     size_t len = 0;
 
     for (unsigned i = 1 + random_below(seed, 4); i > 0; i--)
-        len += (size_t)snprintf(buf + len, size - len, "%s.",
-                                labels[random_below(seed, N_ROWS(labels))]);
+        len += (size_t)snprintf(buf + len, size - len, "%s.", labels[random_below(seed, N_ROWS(labels))]);
     buf[len - 1] = '\0';
 }
 
@@ -376,8 +367,7 @@ static const uint16_t some_ports[] = {443, 80, 8080, 1, 65535, 442};
 
 static void random_pattern(uint64_t *seed, char *buf, size_t size)
 {
-    static const char *const ports[] = {"",         "",          ":443",       ":80",
-                                        ":1-65535", ":{80,443}", ":8000-9000", ":443-65535"};
+    static const char *const ports[] = {"", "", ":443", ":80", ":1-65535", ":{80,443}", ":8000-9000", ":443-65535"};
     static const char *const kinds[] = {"", "*.", "."};
     char text[2 * ADDR_TEXT_MAX + 2];
 
@@ -393,8 +383,7 @@ static void random_pattern(uint64_t *seed, char *buf, size_t size)
         snprintf(buf, size, "%s%s", kinds[random_below(seed, N_ROWS(kinds))], text);
     }
     if (buf[0] != '*' || buf[1] != ':')
-        snprintf(buf + strlen(buf), size - strlen(buf), "%s",
-                 ports[random_below(seed, N_ROWS(ports))]);
+        snprintf(buf + strlen(buf), size - strlen(buf), "%s", ports[random_below(seed, N_ROWS(ports))]);
 }
 
 static struct acl *random_out(uint64_t *seed, size_t n, struct findings *f)
@@ -407,8 +396,7 @@ static struct acl *random_out(uint64_t *seed, size_t n, struct findings *f)
         char pattern[256];
         random_pattern(seed, pattern, sizeof(pattern));
         const char *key = has_allow && random_below(seed, 2) ? "allow" : "deny";
-        cr_assert_eq(acl_add_out(acl, key, pattern, "", (unsigned)acl->n_out + 1, f), 0, "%s",
-                     pattern);
+        cr_assert_eq(acl_add_out(acl, key, pattern, "", (unsigned)acl->n_out + 1, f), 0, "%s", pattern);
     }
     cr_assert_eq(acl_finish(acl, f), 0);
     return acl;
@@ -424,8 +412,8 @@ static void compare_round(struct acl *acl, uint64_t *seed, unsigned n_asks)
         random_name(seed, name, sizeof(name));
         enum verdict fast = verdict_name(acl, name, port, &d);
         enum verdict slow = name_naive(acl, name, port, &rule);
-        cr_assert(fast == slow && d.rule == rule, "%s port %u: %s, not %s", name, port,
-                  verdict_word(fast), verdict_word(slow));
+        cr_assert(fast == slow && d.rule == rule, "%s port %u: %s, not %s", name, port, verdict_word(fast),
+                  verdict_word(slow));
 
         const struct out_rule *some = &acl->out[random_below(seed, (uint32_t)acl->n_out)];
         struct addr_range anywhere = random_range(seed);
@@ -435,8 +423,8 @@ static void compare_round(struct acl *acl, uint64_t *seed, unsigned n_asks)
             continue;
         fast = verdict_addr(acl, NULL, VERDICT_UNDECIDED, &a, port, &d);
         slow = literal_naive(acl, &a, port, &rule);
-        cr_assert(fast == slow && d.rule == rule, "%s port %u: %s, not %s", addr_text(&a, text),
-                  port, verdict_word(fast), verdict_word(slow));
+        cr_assert(fast == slow && d.rule == rule, "%s port %u: %s, not %s", addr_text(&a, text), port,
+                  verdict_word(fast), verdict_word(slow));
     }
 }
 
