@@ -1,8 +1,10 @@
 /*
- * One chain hooked at input before the usual filter chains, with policy accept. For each port that
- * a listener has: accept what the rules admit (which ends this table only; the host's own firewall
- * is asked as before), then drop the rest of that port. Sources that overlap are joined, since an
- * nft interval set takes none. IPv4 and IPv6 are apart, as everywhere.
+ * One chain hooked at input before the usual filter chains, with policy accept. Loopback and what
+ * conntrack knows already pass: a reply to a connection of the host's own may come to a port that a
+ * listener has, and only the opening of a flow is the rules' matter. For each port that a listener
+ * has: accept what the rules admit (which ends this table only; the host's own firewall is asked as
+ * before), then drop the rest of that port. Sources that overlap are joined, since an nft interval
+ * set takes none. IPv4 and IPv6 are apart, as everywhere.
  */
 #include "acl/firewall_nft.h"
 
@@ -77,7 +79,8 @@ int firewall_nft_write(FILE *out, const struct firewall *fw, const struct lint_p
 
     fputs("# Written by `ukai export --format nftables`; load it with `nft -f`.\n"
           "table inet ukai\ndelete table inet ukai\ntable inet ukai {\n    chain input {\n"
-          "        type filter hook input priority -10; policy accept;\n",
+          "        type filter hook input priority -10; policy accept;\n"
+          "        iif lo accept\n        ct state established,related accept\n",
           out);
     for (size_t i = 0; i < n_ports && r == 0; i++) {
         if (is_seen(ports, i))

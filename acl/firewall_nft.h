@@ -8,8 +8,8 @@
 #include "acl/lint.h"
 
 /**
- * firewall_nft_write - `table inet ukai`: admits the listed sources of each listener's port, drops
- * the rest of these ports, touches nothing else. Returns: 0 · -ENOMEM.
+ * firewall_nft_write - `table inet ukai`: admits new flows of the listed sources to each listener's
+ * port, drops other new ones to these ports, touches nothing else. Returns: 0 · -ENOMEM.
  */
 int firewall_nft_write(FILE *out, const struct firewall *fw, const struct lint_port *ports,
                        size_t n_ports) __attribute__((warn_unused_result));

@@ -1,9 +1,9 @@
 /*
  * The list of what is wrong in an admin's files. A reader of files adds and goes on, so that one
  * run tells everything; the counts stay exact when memory or the bound of 1,000 items runs out,
- * since they decide whether a file is taken. Texts may quote pieces of the file: they are escaped
- * here once, so every printer may show them as they are. Not a log: nothing is printed before
- * somebody asks. Owned by the one who loads; one thread at a time.
+ * since they decide whether a file is taken, and errors have a second 1,000. Texts may quote pieces
+ * of the file: they are escaped here once, so every printer may show them as they are. Not a log:
+ * nothing is printed before somebody asks. Owned by the one who loads; one thread at a time.
  */
 #include "proxy/base/findings.h"
 
@@ -13,7 +13,7 @@
 
 #include "proxy/base/escape.h"
 
-enum { FINDINGS_MAX = 1000, TEXT_MAX = 1024, GROWTH = 16 };
+enum { FINDINGS_MAX = 1000, WITH_ERRORS_MAX = 2000, TEXT_MAX = 1024, GROWTH = 16 };
 
 static char *copy_escaped(const char *text)
 {
@@ -23,9 +23,9 @@ static char *copy_escaped(const char *text)
     return strdup(buf);
 }
 
-static struct finding *take_slot(struct findings *f)
+static struct finding *take_slot(struct findings *f, enum finding_level level)
 {
-    if (f->n_items >= FINDINGS_MAX)
+    if (f->n_items >= (level == FINDING_ERROR ? WITH_ERRORS_MAX : FINDINGS_MAX))
         return NULL;
     if (f->n_items % GROWTH == 0) {
         struct finding *items = reallocarray(f->items, f->n_items + GROWTH, sizeof(*items));
@@ -61,12 +61,13 @@ void findings_add(struct findings *f, enum finding_level level, const char *file
     va_end(args);
     count(f, level);
 
-    struct finding *item = take_slot(f);
+    struct finding *item = take_slot(f, level);
     char *text = item ? copy_escaped(raw) : NULL;
     char *name = text && file ? copy_escaped(file) : NULL;
     if (!text || (file && !name)) {
         free(text);
         f->n_dropped++;
+        f->n_dropped_errors += level == FINDING_ERROR;
         return;
     }
     *item = (struct finding){.level = level, .file = name, .line = line, .text = text};
@@ -105,7 +106,8 @@ void findings_print(const struct findings *f, FILE *out)
         fprintf(out, "%s%s: %s\n", place, level_name(f->items[i].level), f->items[i].text);
     }
     if (f->n_dropped > 0)
-        fprintf(out, "note: %zu more findings are not shown\n", f->n_dropped);
+        fprintf(out, "note: %zu more findings are not shown, %zu of them errors\n", f->n_dropped,
+                f->n_dropped_errors);
 }
 
 const char *findings_first_error(const struct findings *f, char *buf, size_t size)

@@ -15,13 +15,15 @@ struct finding {
     char *text;    /* owned; one line, already escaped, no newline */
 };
 
-/* Bounded: after 1,000 findings only a count goes on. Zero-initialised is empty and valid. */
+/* Bounded: after 1,000 findings only a count goes on, but for errors, which have room of their own:
+ * 1,000 warnings never hide why a file is refused. Zero-initialised is empty and valid. */
 struct findings {
     struct finding *items;
     size_t n_items;
     size_t n_errors;
     size_t n_warnings;
-    size_t n_dropped;
+    size_t n_dropped;        /* not in @items, of every level */
+    size_t n_dropped_errors; /* among them */
 };
 
 void findings_add(struct findings *f, enum finding_level level, const char *file, unsigned line,

@@ -79,7 +79,12 @@ static enum exit_code exit_of(const char *command, int r)
 {
     if (r == 0)
         return EXIT_DONE;
-    if (r != -EINVAL)
+    if (r == -E2BIG)
+        fprintf(stderr, "ukai %s: more rules than are taken (%d)\n", command, FIREWALL_RULES_MAX);
+    else if (r == -EOVERFLOW)
+        fprintf(stderr, "ukai %s: they disagree in more places than can be compared or listed\n",
+                command);
+    else if (r != -EINVAL)
         fprintf(stderr, "ukai %s: %s\n", command, strerror(-r));
     return r == -EINVAL || r == -E2BIG ? EXIT_CONFIG : EXIT_FAILED;
 }
@@ -232,21 +237,17 @@ enum exit_code firewall_export_run(int argc, char **argv, const char *default_fi
 
 /* ---- diff ---- */
 
-static bool is_served(const struct firewall_drift *drift, const struct conf *conf)
+static struct firewall_served *new_served(const struct conf *conf)
 {
-    bool is_tcp = strcmp(drift->proto_word, "tcp") == 0;
+    struct firewall_served *served = calloc(1, sizeof(*served));
 
-    for (size_t i = 0; is_tcp && i < conf->n_web_proxies; i++) {
-        uint16_t port = conf->web_proxies[i].base.port;
-        if (drift->port_first <= port && port <= drift->port_last)
-            return true;
+    for (size_t i = 0; served && i < conf->n_web_proxies; i++)
+        ports_add(&served->tcp, conf->web_proxies[i].base.port, conf->web_proxies[i].base.port);
+    for (size_t i = 0; served && i < conf->n_dns; i++) {
+        ports_add(&served->tcp, conf->dns[i].base.port, conf->dns[i].base.port);
+        ports_add(&served->udp, conf->dns[i].base.port, conf->dns[i].base.port);
     }
-    for (size_t i = 0; i < conf->n_dns; i++) {
-        uint16_t port = conf->dns[i].base.port;
-        if (drift->port_first <= port && port <= drift->port_last)
-            return true;
-    }
-    return false;
+    return served;
 }
 
 static void print_drift(const struct firewall_drift *drift, const char *table, const char *acl)
@@ -270,19 +271,18 @@ static void print_drift(const struct firewall_drift *drift, const char *table, c
 static int print_drifts(const struct table_options *o, const struct firewall *table,
                         const struct firewall *acl, const struct snapshot *s, size_t *ret_n)
 {
+    const char *acl_file = s->conf.acl_file ? s->conf.acl_file : SNAPSHOT_BUILTIN;
+    struct firewall_served *served = o->is_served_only ? new_served(&s->conf) : NULL;
     struct firewall_drift *drifts = NULL;
-    size_t n, n_printed = 0;
+    size_t n = 0;
 
-    int r = firewall_diff(table, acl, &drifts, &n);
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        if (o->is_served_only && !is_served(&drifts[i], &s->conf))
-            continue;
-        print_drift(&drifts[i], o->file, s->conf.acl_file ? s->conf.acl_file : SNAPSHOT_BUILTIN);
-        n_printed++;
-    }
+    int r = o->is_served_only && !served ? -ENOMEM : firewall_diff(table, acl, served, &drifts, &n);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        print_drift(&drifts[i], o->file, acl_file);
     free(drifts);
+    free(served);
     if (r == 0)
-        *ret_n = n_printed;
+        *ret_n = n;
     return r;
 }
 

@@ -46,14 +46,14 @@ Test(base_findings, add__escapes_but_keeps_quotes_and_memos)
 Test(base_findings, add__is_bounded_and_counts_on)
 {
     struct findings f = {0};
-    for (int i = 0; i < 1005; i++)
-        findings_add(&f, i < 1002 ? FINDING_ERROR : FINDING_WARNING, "f", (unsigned)i, "e%d", i);
-    cr_expect_eq(f.n_items, 1000);
-    cr_expect_eq(f.n_errors, 1002);
+    for (int i = 0; i < 2005; i++)
+        findings_add(&f, i < 2002 ? FINDING_ERROR : FINDING_WARNING, "f", (unsigned)i, "e%d", i);
+    cr_expect_eq(f.n_items, 2000);
+    cr_expect_eq(f.n_errors, 2002);
     cr_expect_eq(f.n_warnings, 3);
     cr_expect_eq(f.n_dropped, 5);
     char *text = print_all(&f);
-    cr_expect(strstr(text, "5 more findings"));
+    cr_expect(strstr(text, "5 more findings are not shown, 2 of them errors"));
     free(text);
     findings_fini(&f);
 }
@@ -95,4 +95,17 @@ Test(base_findings, fini__leaves_an_empty_list)
     cr_expect_eq(f.n_items, 1);
     findings_fini(&f);
     findings_fini(NULL);
+}
+
+Test(base_findings, add__keeps_an_error__behind_a_thousand_warnings)
+{
+    struct findings f = {0};
+    for (int i = 0; i < 1500; i++)
+        findings_add(&f, FINDING_WARNING, "f", (unsigned)i, "w");
+    findings_add(&f, FINDING_ERROR, "f", 7, "why it is refused");
+    char *text = print_all(&f);
+    cr_expect(strstr(text, "f:7: error: why it is refused\n"));
+    cr_expect(strstr(text, "500 more findings are not shown, 0 of them errors"));
+    free(text);
+    findings_fini(&f);
 }
