@@ -1,10 +1,11 @@
 /*
  * Datagrams of the LAN. A batch is received at once, each query judged by [in] and answered in the
  * buffer it came in, and all answers leave at once; what has to wait keeps the little that an
- * answer needs. The control data that came with a query (IP_PKTINFO) is sent back with its answer,
- * so it leaves from the address and interface that was asked. Denied and unreadable datagrams cost
- * a look-up and nothing else. What waits is bounded in all and for each source; a source with very
- * much of it gets no late answers (DNSBomb, CVE-2024-33655). Belongs to one worker.
+ * answer needs, and leaves with the others of its round from the same buffers. The control data
+ * that came with a query (IP_PKTINFO) is sent back with its answer, so it leaves from the address
+ * and interface that was asked. Denied and unreadable datagrams cost a look-up and nothing else.
+ * What waits is bounded in all and for each source; a source with very much of it gets no late
+ * answers (DNSBomb, CVE-2024-33655). Belongs to one worker.
  */
 #include "proxy/dns/server_udp.h"
 
@@ -47,8 +48,11 @@ struct udp_batch {
     _Alignas(struct cmsghdr) uint8_t control[BATCH][CONTROL_BYTES];
     uint8_t bytes[BATCH][DATAGRAM_BYTES];
     unsigned n_out;
+    struct server_udp_socket *late; /* whose late answers out[] holds; NULL: none */
     struct wire_query query;
 };
+
+static void on_flush(struct loop_task *t);
 
 int server_udp_init(struct server_udp *u, const struct serve_context *context,
                     struct sources *sources)
@@ -56,14 +60,46 @@ int server_udp_init(struct server_udp *u, const struct serve_context *context,
     *u = (struct server_udp){
         .context = context, .sources = sources, .batch = calloc(1, sizeof(*u->batch))};
     list_init(&u->waiters);
+    loop_task_init(&u->flush, on_flush);
     return u->batch ? 0 : -ENOMEM;
 }
 
 void server_udp_fini(struct server_udp *u)
 {
+    loop_task_remove(&u->flush);
     free(u->batch);
     free(u->spare);
     *u = (struct server_udp){.context = NULL};
+}
+
+/* ---- sending ---- */
+
+static void send_batch(struct server_udp_socket *s)
+{
+    struct udp_batch *b = s->udp->batch;
+    for (unsigned at = 0; at < b->n_out;) {
+        int n = sendmmsg(s->fd, b->out + at, b->n_out - at, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) { /* this one cannot be sent: a full queue or no way back */
+            s->udp->context->counters->n_dropped++;
+            n = 1;
+        }
+        at += (unsigned)n;
+    }
+    b->n_out = 0;
+}
+
+static void send_late(struct server_udp *u)
+{
+    if (u->batch->late)
+        send_batch(u->batch->late);
+    u->batch->late = NULL;
+}
+
+static void on_flush(struct loop_task *t)
+{
+    send_late(list_entry(t, struct server_udp, flush));
 }
 
 /* ---- waiting ---- */
@@ -84,29 +120,40 @@ static uint16_t limit_of(const struct wire_query *q)
     return q->udp_size < WIRE_UDP_BYTES ? q->udp_size : WIRE_UDP_BYTES;
 }
 
+/* The answer to @w leaves at the end of this round. */
+static void queue_late(struct udp_waiter *w, struct serve_reply *reply)
+{
+    struct server_udp *u = w->socket->udp;
+    struct udp_batch *b = u->batch;
+    if (b->late != w->socket || b->n_out == BATCH)
+        send_late(u);
+    b->late = w->socket;
+    unsigned i = b->n_out++;
+    memcpy(&b->from[i], &w->to, sizeof(w->to));
+    memcpy(b->control[i], w->control, w->n_control);
+    b->out_parts[i].iov_base = b->bytes[i];
+    b->out_parts[i].iov_len =
+        serve_reply_write(u->context, reply, &w->query, b->bytes[i], limit_of(&w->query));
+    b->out[i].msg_hdr = (struct msghdr){.msg_name = &b->from[i],
+                                        .msg_namelen = w->n_to,
+                                        .msg_iov = &b->out_parts[i],
+                                        .msg_iovlen = 1,
+                                        .msg_control = w->n_control ? b->control[i] : NULL,
+                                        .msg_controllen = w->n_control};
+    loop_task_add(u->context->loop, &u->flush);
+}
+
 static void on_waiter_done(struct resolver_ask *ask, const struct resolver_result *result)
 {
     struct udp_waiter *w = list_entry(ask, struct udp_waiter, ask);
     const struct serve_context *c = w->socket->udp->context;
     if (w->is_prompt_only && loop_now_ms(c->loop) - w->since_ms > LATE_MS) {
         c->counters->n_late++;
-        waiter_free(w);
-        return;
-    }
-    uint8_t bytes[WIRE_UDP_BYTES];
-    struct serve_reply reply = serve_reply_of(result);
-    struct iovec part = {.iov_base = bytes};
-    part.iov_len = serve_reply_write(c, &reply, &w->query, bytes, limit_of(&w->query));
-    struct msghdr msg = {.msg_name = &w->to,
-                         .msg_namelen = w->n_to,
-                         .msg_iov = &part,
-                         .msg_iovlen = 1,
-                         .msg_control = w->n_control ? w->control : NULL,
-                         .msg_controllen = w->n_control};
-    if (sendmsg(w->socket->fd, &msg, MSG_NOSIGNAL) < 0)
-        c->counters->n_dropped++;
-    else
+    } else {
+        struct serve_reply reply = serve_reply_of(result);
+        queue_late(w, &reply);
         c->counters->n_waited++;
+    }
     waiter_free(w);
 }
 
@@ -263,7 +310,6 @@ static void take_datagram(struct server_udp_socket *s, unsigned i)
 static int receive(struct server_udp_socket *s)
 {
     struct udp_batch *b = s->udp->batch;
-    b->n_out = 0;
     for (unsigned i = 0; i < BATCH; i++) {
         b->in_parts[i] = (struct iovec){.iov_base = b->bytes[i], .iov_len = DATAGRAM_BYTES};
         b->in[i].msg_hdr = (struct msghdr){.msg_name = &b->from[i],
@@ -276,25 +322,11 @@ static int receive(struct server_udp_socket *s)
     return recvmmsg(s->fd, b->in, BATCH, MSG_DONTWAIT, NULL);
 }
 
-static void send_batch(struct server_udp_socket *s)
-{
-    struct udp_batch *b = s->udp->batch;
-    for (unsigned at = 0; at < b->n_out;) {
-        int n = sendmmsg(s->fd, b->out + at, b->n_out - at, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) { /* this one cannot be sent: a full queue or no way back */
-            s->udp->context->counters->n_dropped++;
-            n = 1;
-        }
-        at += (unsigned)n;
-    }
-}
-
 static void on_socket_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct server_udp_socket *s = arg;
+    send_late(s->udp); /* the buffers are wanted */
     for (unsigned round = 0; round < BATCHES_A_CALL; round++) {
         int n = receive(s);
         for (int i = 0; i < n; i++)
@@ -334,6 +366,8 @@ void server_udp_close(struct server_udp_socket *s)
         return;
     while (!list_is_empty(&s->waiters))
         waiter_free(list_entry(s->waiters.next, struct udp_waiter, in_socket));
+    if (s->udp->batch->late == s)
+        send_late(s->udp);
     event_del(&s->event);
     close(s->fd);
     s->fd = -1;

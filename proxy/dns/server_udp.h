@@ -15,6 +15,7 @@ struct server_udp {
     const struct serve_context *context;
     struct sources *sources;
     struct udp_batch *batch;  /* owned: buffers for one round of recvmmsg(2) and sendmmsg(2) */
+    struct loop_task flush;   /* late answers leave together, at the end of the round */
     struct udp_waiter *spare; /* owned: the next query that waits takes it */
     struct list waiters;      /* of all sockets, oldest first */
     unsigned n_waiters;

@@ -20,15 +20,21 @@ enum { DATAGRAMS_A_CALL = 32, PREFIX_BYTES = 2 };
 struct upstream_env *upstream_env_new(struct loop *loop)
 {
     struct upstream_env *env = calloc(1, sizeof(*env));
-    if (env)
-        env->loop = loop;
-    return env;
+    if (!env)
+        return NULL;
+    env->loop = loop;
+    if (watch_set_init(&env->watches, loop) == 0)
+        return env;
+    free(env);
+    return NULL;
 }
 
 struct upstream_env *upstream_env_free(struct upstream_env *env)
 {
-    if (env)
-        explicit_bzero(env->random, sizeof(env->random));
+    if (!env)
+        return NULL;
+    watch_set_fini(&env->watches);
+    explicit_bzero(env->random, sizeof(env->random));
     free(env);
     return NULL;
 }
@@ -50,6 +56,7 @@ int upstream_random(struct upstream_env *env, void *ret_bytes, size_t n)
 
 static void drop_socket(struct upstream *x)
 {
+    watch_close(&x->env->watches, &x->udp);
     if (x->fd < 0)
         return;
     event_del(&x->event);
@@ -88,7 +95,7 @@ static void on_late(struct timer *t)
 
 /* ---- sockets ---- */
 
-static int watch(struct upstream *x, short what, event_callback_fn callback)
+static int watch_tcp(struct upstream *x, short what, event_callback_fn callback)
 {
     event_assign(&x->event, x->env->loop->base, x->fd, what | EV_PERSIST, callback, x);
     return event_add(&x->event, NULL) < 0 ? -ENOMEM : 0;
@@ -109,7 +116,7 @@ static int randomise_case(struct upstream *x)
     return rc;
 }
 
-/* A connected socket with a new id to go with it. EINPROGRESS is success. */
+/* A connected socket with a new id to go with it: fd · -errno. EINPROGRESS is success. */
 static int open_socket(struct upstream *x, int type)
 {
     int rc = upstream_random(x->env, &x->ask.id, sizeof(x->ask.id));
@@ -127,8 +134,7 @@ static int open_socket(struct upstream *x, int type)
         close(fd);
         return rc;
     }
-    x->fd = fd;
-    return 0;
+    return fd;
 }
 
 static void on_tcp_writable(evutil_socket_t fd, short what, void *arg);
@@ -138,9 +144,10 @@ static int start_tcp(struct upstream *x)
     drop_socket(x);
     x->is_tcp = true;
     x->n_sent = x->n_read = 0;
-    int rc = open_socket(x, SOCK_STREAM);
-    if (rc == 0)
-        rc = watch(x, EV_WRITE, on_tcp_writable);
+    x->fd = open_socket(x, SOCK_STREAM);
+    if (x->fd < 0)
+        return x->fd;
+    int rc = watch_tcp(x, EV_WRITE, on_tcp_writable);
     if (rc == 0)
         x->env->counters.n_tcp++;
     return rc;
@@ -184,12 +191,11 @@ static bool take_datagram(struct upstream *x, size_t n)
     return false;
 }
 
-static void on_udp_readable(evutil_socket_t fd, short what, void *arg)
+static void on_udp_readable(struct watch *w)
 {
-    (void)what;
-    struct upstream *x = arg;
+    struct upstream *x = list_entry(w, struct upstream, udp);
     for (unsigned i = 0; i < DATAGRAMS_A_CALL; i++) {
-        ssize_t n = recv(fd, x->env->datagram, sizeof(x->env->datagram), 0);
+        ssize_t n = recv(w->fd, x->env->datagram, sizeof(x->env->datagram), 0);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n < 0) {
@@ -203,18 +209,17 @@ static void on_udp_readable(evutil_socket_t fd, short what, void *arg)
 
 static int start_udp(struct upstream *x)
 {
-    int rc = open_socket(x, SOCK_DGRAM);
-    if (rc < 0)
-        return rc;
+    int fd = open_socket(x, SOCK_DGRAM);
+    if (fd < 0)
+        return fd;
     uint8_t query[WIRE_QUERY_MAX];
     size_t len = wire_ask_write(&x->ask, query);
-    ssize_t n = send(x->fd, query, len, MSG_NOSIGNAL);
-    rc = n < 0 && errno != EAGAIN ? -errno : 0; /* a full queue is a loss like any other */
+    ssize_t n = send(fd, query, len, MSG_NOSIGNAL);
+    int rc = n < 0 && errno != EAGAIN ? -errno : 0; /* a full queue is a loss like any other */
     if (rc == 0)
-        rc = watch(x, EV_READ, on_udp_readable);
+        rc = watch_open(&x->env->watches, &x->udp, fd, on_udp_readable);
     if (rc < 0) {
-        close(x->fd);
-        x->fd = -1;
+        close(fd);
         return rc;
     }
     x->env->counters.n_udp++;
@@ -306,7 +311,7 @@ static void on_tcp_writable(evutil_socket_t fd, short what, void *arg)
     if (x->n_sent < PREFIX_BYTES + len)
         return;
     event_del(&x->event);
-    if (watch(x, EV_READ, on_tcp_readable) < 0)
+    if (watch_tcp(x, EV_READ, on_tcp_readable) < 0)
         finish(x, UPSTREAM_BROKEN);
 }
 
@@ -325,6 +330,7 @@ int upstream_start(struct upstream *x, struct upstream_env *env,
                 .authentic_data = request->authentic_data,
                 .without_opt = request->without_opt},
         .random_case = request->random_case,
+        .udp = {.fd = -1},
         .fd = -1,
         .started_ms = loop_now_ms(env->loop),
         .done = done,

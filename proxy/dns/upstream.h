@@ -13,6 +13,7 @@
 #include "proxy/base/addr.h"
 #include "proxy/dns/wire.h"
 #include "proxy/loop/loop.h"
+#include "proxy/loop/watch.h"
 #include "proxy/net/egress.h"
 
 enum { UPSTREAM_WRONG_MAX = 20, UPSTREAM_RANDOM_BYTES = 512 };
@@ -28,6 +29,7 @@ struct upstream_counters {
 /* What the exchanges of a worker share. */
 struct upstream_env {
     struct loop *loop;
+    struct watch_set watches; /* of the UDP sockets */
     struct upstream_counters counters;
     uint8_t random[UPSTREAM_RANDOM_BYTES]; /* from getrandom(2), used once */
     size_t n_random;
@@ -74,7 +76,8 @@ struct upstream {
     struct wire_ask ask;
     bool random_case;
     bool is_tcp;
-    int fd; /* owned; -1: over */
+    struct watch udp;
+    int fd; /* owned: TCP; -1: none */
     struct event event;
     struct timer limit;
     uint64_t started_ms;
