@@ -21,6 +21,7 @@
 #include "acl/pattern.h"
 #include "acl/ports.h"
 #include "acl/rangetext.h"
+#include "acl/slots.h"
 #include "proxy/base/escape.h"
 
 struct word {
@@ -121,6 +122,7 @@ struct acl *acl_free(struct acl *acl)
     free(acl->out);
     free(acl->groups);
     out_index_free(acl->out_index);
+    slots_lease_free(acl->lease);
     free(acl->file);
     free(acl);
     return NULL;

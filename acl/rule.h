@@ -11,13 +11,15 @@
 
 struct names;
 struct out_index;
+struct slots_lease;
 
 /* Where a line stands and how it was written; part of every rule. */
 struct rule_place {
     const char *file; /* without its folder; borrowed from the acl that holds the rule */
     unsigned line;
-    char *text; /* owned: the line as written, without memo */
-    char *memo; /* owned: UTF-8, empty string when there is none */
+    char *text;    /* owned: the line as written, without memo */
+    char *memo;    /* owned: UTF-8, empty string when there is none */
+    uint32_t slot; /* what its counters go by; 0: none (acl/slots) */
 };
 
 enum in_proto {
@@ -82,6 +84,7 @@ struct acl {
     struct out_rule *out;      /* [out] without a group */
     size_t n_out;
     struct out_index *out_index; /* compiled by acl_finish(); owned; see acl/outindex.h */
+    struct slots_lease *lease;   /* owned; NULL: its rules are not counted */
 };
 
 enum {

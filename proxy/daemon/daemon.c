@@ -21,6 +21,7 @@
 #include "proxy/daemon/links.h"
 #include "proxy/daemon/notify.h"
 #include "proxy/daemon/privs.h"
+#include "proxy/daemon/rules.h"
 #include "proxy/daemon/sandbox.h"
 #include "proxy/daemon/sockets.h"
 #include "proxy/daemon/watchdog.h"
@@ -39,6 +40,7 @@ struct daemon {
     struct notify notify;
     struct watchdog watchdog;
     struct snapshot *snapshot;
+    struct rules rules;
     struct own_set *own;
     struct worker *workers;
     unsigned n_workers, n_drained;
@@ -187,6 +189,13 @@ static void refuse_reload(const struct daemon *d, const char *why)
               safe);
 }
 
+static void number_rules(struct daemon *d, const struct acl *old, struct acl *acl)
+{
+    int rc = rules_number(&d->rules, old, acl);
+    if (rc < 0)
+        log_warning("msg=\"the rules are not counted\" error=\"%s\"", strerror(-rc));
+}
+
 static void reload(struct daemon *d)
 {
     if (!d->options.file) {
@@ -207,6 +216,7 @@ static void reload(struct daemon *d)
         return;
     }
     findings_fini(&findings);
+    number_rules(d, d->snapshot->acl, s->acl);
     bool has_other_target = !same_target(&d->snapshot->conf.log, &s->conf.log);
     int log_fd = -1;
     if (has_other_target) {
@@ -446,6 +456,11 @@ static enum exit_code start(struct daemon *d)
         return EXIT_FAILED;
     }
     struct snapshot *s = d->snapshot;
+    if (rules_init(&d->rules, d->workers, d->n_workers) < 0) {
+        log_error("msg=\"cannot start\" error=\"out of memory\"");
+        return EXIT_FAILED;
+    }
+    number_rules(d, NULL, s->acl);
     d->snapshot = NULL; /* so that apply() sees a new one */
     rc = apply(d, s, text, sizeof(text));
     d->snapshot = s;
@@ -490,6 +505,7 @@ static void daemon_fini(struct daemon *d)
     for (unsigned i = 0; i < d->n_workers && d->workers; i++)
         worker_fini(&d->workers[i]);
     free(d->workers);
+    rules_fini(&d->rules);
     if (d->sockets.all.next)
         sockets_fini(&d->sockets);
     links_close(&d->links);

@@ -19,6 +19,22 @@ bool serve_admits(const struct serve_view *v, const struct addr *source, bool is
     return in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, source) != NULL;
 }
 
+bool serve_admit(const struct serve_context *c, const struct serve_view *v,
+                 const struct addr *source, bool is_tcp, size_t bytes)
+{
+    if (!v->snapshot)
+        return false;
+    const struct in_rule *rule =
+        in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, source);
+    if (!rule)
+        return false;
+    if (c->hits) {
+        hits_count(c->hits, rule->place.slot, loop_now_ms(c->loop));
+        hits_carried(c->hits, rule->place.slot, bytes);
+    }
+    return true;
+}
+
 void serve_denied(const struct serve_context *c, const struct serve_view *v,
                   const struct endpoint *source, bool is_tcp)
 {
@@ -49,14 +65,19 @@ static void rule_name(const struct wire_name *name, char buf[static WIRE_NAME_TE
 }
 
 /* apply-out: what may not be reached by name need not be known either. */
-static bool is_out_denied(const struct serve_view *v, const struct wire_name *name)
+static bool is_out_denied(const struct serve_context *c, const struct serve_view *v,
+                          const struct wire_name *name)
 {
     char text[WIRE_NAME_TEXT_MAX];
     struct verdict_detail detail;
     if (!v->conf->apply_out)
         return false;
     rule_name(name, text);
-    return verdict_query(v->snapshot->acl, text, &detail) == VERDICT_DENY;
+    if (verdict_query(v->snapshot->acl, text, &detail) != VERDICT_DENY)
+        return false;
+    if (c->hits && detail.rule)
+        hits_count(c->hits, detail.rule->place.slot, loop_now_ms(c->loop));
+    return true;
 }
 
 static enum serve_outcome say(struct serve_reply *ret, unsigned rcode, int ede)
@@ -184,7 +205,7 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
         return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_NOT_SUPPORTED);
     if (q->question.class == WIRE_CLASS_CH && say_self(c, v, q, ret_reply))
         return SERVE_REPLY;
-    if (is_out_denied(v, &q->question.name))
+    if (is_out_denied(c, v, &q->question.name))
         return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
     if (q->question.type == WIRE_TYPE_ANY && v->conf->any_minimal)
         return say_hinfo(c, q, ret_reply);

@@ -37,9 +37,14 @@ struct serve_context {
     struct dns_server_counters *counters;
     dns_server_denied_fn on_denied; /* NULL: nobody wants to know */
     void *owner;
+    struct hits *hits; /* of rules; NULL: not counted */
 };
 
 bool serve_admits(const struct serve_view *v, const struct addr *source, bool is_tcp);
+/* The same for one that comes, counted for the line that admits it. @bytes: of its query, 0: a
+ * connection. */
+bool serve_admit(const struct serve_context *c, const struct serve_view *v,
+                 const struct addr *source, bool is_tcp, size_t bytes);
 
 /* Counts and tells it. */
 void serve_denied(const struct serve_context *c, const struct serve_view *v,

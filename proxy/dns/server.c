@@ -73,6 +73,11 @@ void dns_server_on_denied(struct dns_server *s, dns_server_denied_fn on_denied, 
     s->context.owner = owner;
 }
 
+void dns_server_count_hits(struct dns_server *s, struct hits *hits)
+{
+    s->context.hits = hits;
+}
+
 struct dns_server *dns_server_free(struct dns_server *s)
 {
     if (!s)

@@ -7,6 +7,7 @@
 #include "conf/snapshot.h"
 #include "proxy/dns/resolver.h"
 #include "proxy/loop/loop.h"
+#include "proxy/report/hits.h"
 
 /* Plain counts, written by the worker. */
 struct dns_server_counters {
@@ -30,6 +31,9 @@ struct dns_server *dns_server_new(struct loop *loop, struct resolver *resolver);
 typedef void (*dns_server_denied_fn)(void *owner, const struct conf_dns *conf,
                                      const struct endpoint *source, bool is_tcp);
 void dns_server_on_denied(struct dns_server *s, dns_server_denied_fn on_denied, void *owner);
+/* By the number of its rule: each connection and each UDP query that was admitted, each query that
+ * a line of [out] refused. @hits is borrowed and outlives the server. */
+void dns_server_count_hits(struct dns_server *s, struct hits *hits);
 /* Closes every socket and connection, gives its views back. NULL is fine. */
 struct dns_server *dns_server_free(struct dns_server *s);
 

@@ -299,7 +299,7 @@ static void on_accepted(struct listener *l, int fd, const struct endpoint *peer)
     struct server_tcp_socket *s = l->owner;
     struct server_tcp *t = s->tcp;
     struct dns_server_counters *counters = t->context->counters;
-    if (!serve_admits(s->view, &peer->addr, true)) {
+    if (!serve_admit(t->context, s->view, &peer->addr, true, 0)) {
         serve_denied(t->context, s->view, peer, true);
         close(fd);
         return;

@@ -299,7 +299,7 @@ static void take_datagram(struct server_udp_socket *s, unsigned i)
         s->udp->context->counters->n_dropped++;
         return;
     }
-    if (serve_admits(s->view, &peer.addr, false))
+    if (serve_admit(s->udp->context, s->view, &peer.addr, false, m->msg_len))
         take_query(s, i, &peer);
     else
         take_denied(s, i, &peer);

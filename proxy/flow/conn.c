@@ -155,6 +155,17 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
     worker_record(w, &r);
 }
 
+/* The transaction is over: what it carried belongs to the lines that let it. */
+static void count_carried(struct conn *c)
+{
+    uint64_t bytes = client_side(c)->bytes_in + c->relay.sides[RELAY_ORIGIN].bytes_in;
+    if (c->forward)
+        bytes = forward_bytes(c->forward);
+    if (c->rule)
+        hits_carried(c->worker->hits, c->rule->place.slot, bytes);
+    hits_carried(c->worker->hits, c->out_slot, bytes);
+}
+
 static void finish(struct conn *c, enum reason reason, const struct rule_place *place,
                    const char *words)
 {
@@ -164,6 +175,7 @@ static void finish(struct conn *c, enum reason reason, const struct rule_place *
         counter_add(&n->n_closed, 1);
         counter_add(&n->bytes_up, client_side(c)->bytes_in);
         counter_add(&n->bytes_down, c->relay.sides[RELAY_ORIGIN].bytes_in);
+        count_carried(c);
         record(c, ACCESS_CLOSE, reason, place, words);
         break;
     case CONN_STATE_HEAD:
@@ -175,6 +187,7 @@ static void finish(struct conn *c, enum reason reason, const struct rule_place *
         record(c, ACCESS_REFUSED, reason, place, words);
         break;
     case CONN_STATE_EXCHANGE:
+        count_carried(c);
         record(c, ACCESS_REFUSED, reason, place, words);
         io_reset(&client_side(c)->io); /* a FIN could pass for the end of the answer */
         break;
@@ -243,6 +256,7 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
 
 void conn_abort(struct conn *c, enum reason reason)
 {
+    count_carried(c);
     record(c, ACCESS_REQUEST, reason, NULL, NULL);
     io_reset(&client_side(c)->io);
     close_now(c);
@@ -270,6 +284,7 @@ static void next_head(struct conn *c)
     c->serial = ++c->worker->n_serial;
     c->status = 0;
     c->has_origin = false;
+    c->out_slot = SLOTS_NONE;
     free(c->user_agent);
     c->user_agent = NULL;
     c->times.dns_ms = c->times.connect_ms = UINT32_MAX;
@@ -283,6 +298,7 @@ static void next_head(struct conn *c)
 
 void conn_request_over(struct conn *c, bool keeps_client)
 {
+    count_carried(c);
     record(c, ACCESS_REQUEST, REASON_NONE, NULL, NULL);
     if (!keeps_client || c->worker->is_draining || !review_between(c)) {
         begin_linger(c);
@@ -333,7 +349,7 @@ static void linger_read(struct conn *c)
         }
         if (n < 0 && errno == EINTR)
             continue;
-        c->discarded_bytes += n > 0 ? (uint64_t)n : 0;
+        c->discarded_bytes += n > 0 ? (uint32_t)n : 0;
         if (n <= 0 || c->discarded_bytes > LINGER_MAX_BYTES) {
             close_now(c);
             return;
@@ -649,13 +665,15 @@ void conn_open_tunnel(struct conn *c)
     review_running(c);
 }
 
-void conn_adopt(struct conn *c, const struct conf_web_proxy *proxy, const struct in_rule *rule)
+void conn_adopt(struct conn *c, const struct conf_web_proxy *proxy, const struct in_rule *rule,
+                uint32_t out_slot)
 {
     struct view *old = c->view;
     if (!proxy)
         return;
     c->proxy = proxy;
     c->rule = rule;
+    c->out_slot = out_slot;
     c->view = view_ref(c->worker->view);
     view_unref(old);
     if (c->state != CONN_STATE_RELAY)

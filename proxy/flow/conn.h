@@ -41,6 +41,7 @@ struct conn_setup {
     struct dial dial;
     uint64_t step_ms;                   /* when the look-up or the dial under way began */
     struct endpoint to[DIAL_ADDRS_MAX]; /* permitted */
+    uint32_t slots[DIAL_ADDRS_MAX];     /* by which lines of [out] */
     unsigned n_to;
     reach_permitted_fn on_permitted;
     reach_connected_fn on_connected;
@@ -74,7 +75,8 @@ struct conn {
     struct endpoint origin;
     uint64_t serial;
     struct conn_times times;
-    uint64_t discarded_bytes;
+    uint32_t discarded_bytes;
+    uint32_t out_slot; /* number of the [out] line that permits the origin, for its counters */
     uint16_t port;
     uint16_t status;
     uint8_t state;  /* enum conn_state; only conn_set_state() writes it */
@@ -122,8 +124,10 @@ void conn_keep_host(struct conn *c, const char *text, size_t len);
 /* The set-up is over and both sockets are connected: writes the 200 and relays. */
 void conn_open_tunnel(struct conn *c);
 /* Moves to the worker's view: @proxy and @rule (NULL: runs on unnamed) are of it. Without a @proxy
- * it stays where it is: its listener is gone. */
-void conn_adopt(struct conn *c, const struct conf_web_proxy *proxy, const struct in_rule *rule);
+ * it stays where it is: its listener is gone. @out_slot: number of the line that permits its
+ * origin. */
+void conn_adopt(struct conn *c, const struct conf_web_proxy *proxy, const struct in_rule *rule,
+                uint32_t out_slot);
 /* What a client sent while it waits; called when it is readable before the relay. False: it left,
  * the conn is finished. */
 bool conn_read_early(struct conn *c);

@@ -228,6 +228,11 @@ void forward_describe(const struct forward *f, struct access_record *ret)
     ret->duration_ms = (int64_t)(loop_now_ms(&f->c->worker->loop) - f->start_ms);
 }
 
+uint64_t forward_bytes(const struct forward *f)
+{
+    return f->bytes_up + f->bytes_down;
+}
+
 bool forward_is_head(const struct forward *f)
 {
     return strcmp(f->method, "HEAD") == 0;
@@ -985,8 +990,7 @@ static void on_permitted(struct conn *c)
     struct egress egress = egress_from_conf(&c->proxy->base.egress);
     f->origin = origin_take(&c->worker->origins, c->setup->to, c->setup->n_to, &egress);
     if (f->origin) {
-        c->origin = f->origin->to;
-        c->has_origin = true;
+        reach_took(c, &f->origin->to);
         begin(f);
         return;
     }

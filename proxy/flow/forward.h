@@ -18,6 +18,7 @@ struct forward *forward_free(struct forward *f);
 /* What the access record says of the request under way. */
 struct access_record;
 void forward_describe(const struct forward *f, struct access_record *ret);
+uint64_t forward_bytes(const struct forward *f); /* both ways, as the record has them */
 /* The request under way is a HEAD: no answer to it has a body. */
 bool forward_is_head(const struct forward *f);
 

@@ -47,6 +47,8 @@ void reach_refuse(struct conn *c, enum verdict verdict, const struct verdict_det
                                .body = "the rules of this proxy do not permit this destination",
                                .rule = detail->rule};
     const struct out_rule *rule = detail->rule;
+    if (rule)
+        hits_count(c->worker->hits, rule->place.slot, loop_now_ms(&c->worker->loop));
     switch (verdict) {
     case VERDICT_PORT:
         why.reason = REASON_PORT_DENIED;
@@ -77,8 +79,9 @@ void reach_refuse(struct conn *c, enum verdict verdict, const struct verdict_det
 
 /* Keeps the addresses that may be dialled. With none left: the verdict that refused the first one.
  */
-static enum verdict permit(struct conn *c, enum verdict by_name, const struct addr *addrs,
-                           unsigned n_addrs, unsigned *ret_n, struct verdict_detail *ret_detail)
+static enum verdict permit(struct conn *c, enum verdict by_name, const struct out_rule *name_rule,
+                           const struct addr *addrs, unsigned n_addrs, unsigned *ret_n,
+                           struct verdict_detail *ret_detail)
 {
     const struct snapshot *s = c->view->snapshot;
     enum verdict first = VERDICT_ALLOW;
@@ -88,6 +91,8 @@ static enum verdict permit(struct conn *c, enum verdict by_name, const struct ad
         enum verdict v =
             verdict_addr(s->acl, &c->worker->own->own, by_name, &addrs[i], c->port, &detail);
         if (v == VERDICT_ALLOW) {
+            const struct out_rule *rule = by_name == VERDICT_ALLOW ? name_rule : detail.rule;
+            c->setup->slots[n] = rule ? rule->place.slot : SLOTS_NONE;
             c->setup->to[n++] = (struct endpoint){.addr = addrs[i], .port = c->port};
         } else if (first == VERDICT_ALLOW) {
             first = v;
@@ -98,13 +103,13 @@ static enum verdict permit(struct conn *c, enum verdict by_name, const struct ad
     return n > 0 ? VERDICT_ALLOW : first;
 }
 
-static void permit_addresses(struct conn *c, enum verdict by_name, const struct addr *addrs,
-                             unsigned n_addrs)
+static void permit_addresses(struct conn *c, enum verdict by_name, const struct out_rule *name_rule,
+                             const struct addr *addrs, unsigned n_addrs)
 {
     struct conn_setup *s = c->setup;
     struct verdict_detail detail = {0};
     unsigned n = 0;
-    enum verdict v = permit(c, by_name, addrs, n_addrs, &n, &detail);
+    enum verdict v = permit(c, by_name, name_rule, addrs, n_addrs, &n, &detail);
     if (v != VERDICT_ALLOW) {
         reach_refuse(c, v, &detail);
         return;
@@ -135,7 +140,7 @@ static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome,
         struct verdict_detail detail = {0};
         enum verdict by_name =
             verdict_name(c->view->snapshot->acl, c->setup->target.name, c->port, &detail);
-        permit_addresses(c, by_name, addrs, n_addrs);
+        permit_addresses(c, by_name, detail.rule, addrs, n_addrs);
         return;
     }
     case LOOKUP_NO_NAME:
@@ -145,6 +150,24 @@ static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome,
     case LOOKUP_TIMEOUT:
         refuse(c, REASON_DNS_TIMEOUT);
         return;
+    }
+}
+
+static void note_permission(struct conn *c, unsigned index)
+{
+    c->out_slot = c->setup->slots[index];
+    hits_count(c->worker->hits, c->out_slot, loop_now_ms(&c->worker->loop));
+}
+
+void reach_took(struct conn *c, const struct endpoint *to)
+{
+    c->origin = *to;
+    c->has_origin = true;
+    for (unsigned i = 0; i < c->setup->n_to; i++) {
+        if (endpoint_equal(&c->setup->to[i], to)) {
+            note_permission(c, i);
+            return;
+        }
     }
 }
 
@@ -175,6 +198,7 @@ static void on_origin_connected(struct dial *d, enum dial_outcome outcome, unsig
         refuse(c, reason_of_dial(outcome));
         return;
     }
+    note_permission(c, winner);
     c->setup->on_connected(c);
 }
 
@@ -204,7 +228,7 @@ void reach_start(struct conn *c, const struct ports *ports, reach_permitted_fn o
         return;
     }
     if (s->target.kind == AUTHORITY_LITERAL) {
-        permit_addresses(c, VERDICT_UNDECIDED, &s->target.addr, 1);
+        permit_addresses(c, VERDICT_UNDECIDED, NULL, &s->target.addr, 1);
         return;
     }
     if (verdict_name(c->view->snapshot->acl, s->target.name, c->port, &detail) == VERDICT_DENY) {

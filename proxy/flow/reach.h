@@ -15,6 +15,8 @@ void reach_start(struct conn *c, const struct ports *ports, reach_permitted_fn o
 /* Dials c->setup->to into @io (closed storage). A failure is answered here; else c->origin is set
  * and @on_connected called. */
 void reach_dial(struct conn *c, struct io *io, reach_connected_fn on_connected);
+/* A kept connection to @to, one of c->setup->to, is used instead of a dial. */
+void reach_took(struct conn *c, const struct endpoint *to);
 /* Answers 403 with what @verdict and @detail say, the rule named in the phrase. The caller returns
  * at once. */
 void reach_refuse(struct conn *c, enum verdict verdict, const struct verdict_detail *detail);

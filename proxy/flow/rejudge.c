@@ -40,19 +40,26 @@ static const struct conf_web_proxy *find_listener(const struct conf *conf,
 }
 
 static enum verdict judge_origin(const struct conn *c, const struct snapshot *s,
-                                 const struct guard_own *own, const struct conf_web_proxy *proxy,
-                                 struct verdict_detail *ret)
+                                 const struct guard_own *own, struct rejudge *ret)
 {
-    const struct ports *ports = c->is_connect ? &proxy->connect_ports : &proxy->http_ports;
+    const struct ports *ports =
+        c->is_connect ? &ret->proxy->connect_ports : &ret->proxy->http_ports;
+    const struct out_rule *by = NULL;
     enum verdict by_name = VERDICT_UNDECIDED;
     struct addr literal;
     if (!ports_has(ports, c->port))
         return VERDICT_PORT;
     if (c->host && addr_parse(c->host, strlen(c->host), &literal) < 0)
-        by_name = verdict_name(s->acl, c->host, c->port, ret);
+        by_name = verdict_name(s->acl, c->host, c->port, &ret->detail);
     if (by_name == VERDICT_DENY)
         return by_name;
-    return verdict_addr(s->acl, own, by_name, &c->origin.addr, c->port, ret);
+    if (by_name == VERDICT_ALLOW)
+        by = ret->detail.rule;
+    enum verdict v = verdict_addr(s->acl, own, by_name, &c->origin.addr, c->port, &ret->detail);
+    by = by ? by : ret->detail.rule;
+    if (v == VERDICT_ALLOW && by)
+        ret->out_slot = by->place.slot;
+    return v;
 }
 
 bool rejudge_conn(const struct conn *c, const struct snapshot *s, const struct guard_own *own,
@@ -66,7 +73,7 @@ bool rejudge_conn(const struct conn *c, const struct snapshot *s, const struct g
     if (!ret->source_rule)
         return false;
     if (c->has_origin)
-        ret->verdict = judge_origin(c, s, own, ret->proxy, &ret->detail);
+        ret->verdict = judge_origin(c, s, own, ret);
     return ret->verdict == VERDICT_ALLOW;
 }
 

@@ -15,6 +15,7 @@ struct rejudge {
     const struct in_rule *source_rule;  /* admits the source; NULL: no line does */
     enum verdict verdict;               /* of the destination; ALLOW while it has none */
     struct verdict_detail detail;
+    uint32_t out_slot; /* number of the line that permits the origin */
 };
 
 /**

@@ -98,7 +98,7 @@ void review_running(struct conn *c)
     else if (!punish(c, &why))
         return;
     if (c->state == CONN_STATE_RELAY)
-        conn_adopt(c, why.proxy, why.source_rule);
+        conn_adopt(c, why.proxy, why.source_rule, why.out_slot);
 }
 
 bool review_setup_over(struct conn *c)
@@ -123,7 +123,7 @@ static void review_silent(struct conn *c)
     if (c->setup && c->setup->n_buf > 0)
         return;
     if (judge(c, &why))
-        conn_adopt(c, why.proxy, why.source_rule);
+        conn_adopt(c, why.proxy, why.source_rule, why.out_slot);
     else
         conn_finish(c, REASON_ACL_REVOKED);
 }
@@ -136,7 +136,7 @@ bool review_between(struct conn *c)
         return true;
     if (!judge(c, &why))
         return false;
-    conn_adopt(c, why.proxy, why.source_rule);
+    conn_adopt(c, why.proxy, why.source_rule, why.out_slot);
     return true;
 }
 

@@ -191,6 +191,7 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
         refuse_source(w, proxy, fd, peer);
         return;
     }
+    hits_count(w->hits, rule->place.slot, loop_now_ms(&w->loop));
     unsigned n = atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed);
     unsigned max = atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed);
     if (n >= max + HARD_CLIENT_MARGIN) {
@@ -462,9 +463,10 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     *w = (struct worker){.index = index, .shared = shared, .mailbox = {.fd = -1}};
     list_init(&w->sockets);
     list_init(&w->conns);
+    w->hits = calloc(1, sizeof(*w->hits));
     review_init(&w->review);
     w->scratch = malloc(RELAY_CHUNK_BYTES);
-    if (!w->scratch)
+    if (!w->scratch || !w->hits)
         return -ENOMEM;
     int rc = loop_init(&w->loop);
     if (rc == 0)
@@ -479,6 +481,7 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     if (!w->dns)
         return -ENOMEM;
     dns_server_on_denied(w->dns, on_dns_denied, w);
+    dns_server_count_hits(w->dns, w->hits);
     return 0;
 }
 
@@ -513,5 +516,7 @@ void worker_fini(struct worker *w)
         resolver_fini(&w->resolver);
     own_set_unref(w->own);
     loop_fini(&w->loop);
+    hits_fini(w->hits);
+    free(w->hits);
     free(w->scratch);
 }

@@ -17,6 +17,7 @@
 #include "proxy/loop/mailbox.h"
 #include "proxy/net/listener.h"
 #include "proxy/report/access.h"
+#include "proxy/report/hits.h"
 #include "proxy/report/sink.h"
 
 struct worker;
@@ -85,6 +86,7 @@ struct worker {
     struct review review;
     struct pipes pipes;
     struct counters counters;
+    struct hits *hits;       /* owned; of the rules */
     struct timer log_sample; /* runs while refusals were logged in this second */
     unsigned n_logged, n_unlogged;
     bool is_draining;
