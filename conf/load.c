@@ -486,24 +486,9 @@ static void check_singles(struct load *l, const struct section *s)
 
     if (s->kind == SCHEMA_ACL && conf->acl_observe)
         LOAD_ERROR(l, line_of(s, "mode"), "mode = observe is not available yet; remove the line");
-    if (s->kind == SCHEMA_LOG && conf->log.access == CONF_ACCESS_JOURNALD)
-        LOAD_WARNING(l, line_of(s, "access"),
-                     "access = journald is not available yet; stderr is used");
-    if (s->kind == SCHEMA_LOG && conf->log.format == CONF_FORMAT_CUSTOM)
-        LOAD_WARNING(l, line_of(s, "access-format"),
-                     "format strings are not available yet; squid is used");
     if (s->kind == SCHEMA_LIMITS && conf->limits.request_line_bytes > conf->limits.head_bytes)
         LOAD_ERROR(l, s->line,
                    "request-line-size is larger than head-size, which contains it; swap them");
-}
-
-/* What is not available yet behaves like what is. */
-static void settle(struct conf *conf)
-{
-    if (conf->log.access == CONF_ACCESS_JOURNALD)
-        conf->log.access = CONF_ACCESS_STDERR;
-    if (conf->log.format == CONF_FORMAT_CUSTOM)
-        conf->log.format = CONF_FORMAT_SQUID;
 }
 
 /* acl.conf beside ukai.conf, unless its path is absolute. */
@@ -540,7 +525,6 @@ static int finish(struct load *l)
             check_dns(l, s);
         check_singles(l, s);
     }
-    settle(l->conf);
     int r = place_acl_file(l);
     return r < 0 ? r : share_name_servers(l);
 }

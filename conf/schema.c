@@ -482,16 +482,19 @@ static const struct schema_key keys[] = {
      .preset = "stderr",
      WORDS("off", "stderr", "syslog", "journald"),
      CONF(log),
-     .doc = "Where one line for each transaction goes: off, stderr, syslog, or the path of a file. "
-            "journald is not available yet and means stderr."},
+     .doc =
+         "Where one record for each transaction goes: off, stderr, syslog, journald, or the path "
+         "of a file. In the journal each field of the record stands by itself too, as UKAI_SRC "
+         "and so on; the line is its message."},
     {.section = SCHEMA_LOG,
      .name = "access-format",
      .type = SCHEMA_TYPE_FORMAT,
      .preset = "squid",
      WORDS("squid", "json", "logfmt"),
      CONF(log),
-     .doc = "Form of the line: squid, json or logfmt. Format strings are not available yet and "
-            "mean squid."},
+     .doc = "Form of the line: squid, json, logfmt, or a format string: text in which %{name} is a "
+            "field of the record by its name in JSON (also %{time}, RFC 3339, and %{path}), %% a "
+            "percent sign, and a field that a record does not have is a dash."},
     {.section = SCHEMA_LOG,
      .name = "periodic",
      .type = SCHEMA_TYPE_DURATION,

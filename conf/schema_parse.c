@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/logfield.h"
 #include "conf/snapshot.h"
 #include "proxy/base/escape.h"
 
@@ -512,6 +513,22 @@ static int parse_access(const struct schema_key *key, const char *text, void *fi
     return 0;
 }
 
+static int check_format(const char *text, char *why)
+{
+    struct log_piece piece;
+    const char *cursor = text;
+    enum logfield_outcome outcome;
+    while ((outcome = logfield_next(&cursor, &piece)) == LOGFIELD_PIECE)
+        ;
+    if (outcome == LOGFIELD_END)
+        return 0;
+    char quoted[VALUE_QUOTE_MAX];
+    return refuse(why,
+                  "%s is no field; write %%{name} with a name of the JSON record, for example "
+                  "%%{src}, or %%%% for a percent sign",
+                  value_quote(piece.text, piece.len, quoted));
+}
+
 static int parse_format(const struct schema_key *key, const char *text, void *field, char *why)
 {
     struct conf_log *log = field;
@@ -519,6 +536,8 @@ static int parse_format(const struct schema_key *key, const char *text, void *fi
 
     if (i < 0 && !strchr(text, '%'))
         return refuse_word(key, text, ", or a format string with `%` in it", why);
+    if (i < 0 && check_format(text, why) < 0)
+        return -EINVAL;
     if (!log)
         return 0;
     if (i < 0) {

@@ -11,10 +11,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "conf/logfield.h"
 #include "proxy/base/escape.h"
 
-enum { TEXT_MAX = 1024 };
+/* Escaped, a byte takes six at most. */
+enum { TEXT_MAX = 1024, FIELD_MAX = 6 * TEXT_MAX + 64 };
 
 struct line {
     char *buf;
@@ -42,6 +45,8 @@ static const char *event_name(enum access_event event)
     switch (event) {
     case ACCESS_OPEN:
         return "open";
+    case ACCESS_PERIODIC:
+        return "periodic";
     case ACCESS_CLOSE:
         return "close";
     case ACCESS_REQUEST:
@@ -52,98 +57,210 @@ static const char *event_name(enum access_event event)
     return "";
 }
 
-/* One key with a value in either of the two keyed formats. */
-struct keyed {
-    struct line line;
-    bool is_json;
-    bool has_any;
+/* A field's value as text; @text NULL: the record has none. */
+struct value {
+    const char *text;
+    size_t len;
+    bool is_bare;     /* a number: no quotes in the keyed formats */
+    bool is_identity; /* quoted in JSON only */
+    char own[256];
 };
 
-static void put_key(struct keyed *k, const char *key)
+static void take_text(struct value *v, const char *text)
 {
-    if (k->is_json)
-        put(&k->line, "%s\"%s\":", k->has_any ? "," : "", key);
-    else
-        put(&k->line, "%s%s=", k->has_any ? " " : "", key);
-    k->has_any = true;
+    v->text = text;
+    v->len = text ? strlen(text) : 0;
 }
 
-static void put_string(struct keyed *k, const char *key, const char *text, size_t len)
+static void take_number(struct value *v, int64_t number)
 {
-    if (!text)
+    if (number < 0)
         return;
-    put_key(k, key);
-    put(&k->line, "\"");
-    put_text(&k->line, k->is_json ? ESCAPE_JSON : ESCAPE_LOG, text, len);
-    put(&k->line, "\"");
+    int n = snprintf(v->own, sizeof(v->own), "%lld", (long long)number);
+    v->text = v->own;
+    v->len = (size_t)n;
+    v->is_bare = true;
 }
 
-static void put_number(struct keyed *k, const char *key, int64_t value)
+static void take_endpoint(struct value *v, const struct endpoint *ep)
 {
-    if (value < 0)
-        return;
-    put_key(k, key);
-    put(&k->line, "%lld", (long long)value);
-}
-
-static void put_endpoint(struct keyed *k, const char *key, const struct endpoint *ep)
-{
-    char text[ENDPOINT_TEXT_MAX];
+    _Static_assert(sizeof(v->own) >= ENDPOINT_TEXT_MAX, "an endpoint fits");
     if (ep)
-        put_string(k, key, text, strlen(endpoint_text(ep, text)));
+        take_text(v, endpoint_text(ep, v->own));
 }
 
-static void put_rule(struct keyed *k, const struct access_record *r)
+static void take_rule(struct value *v, const struct access_record *r)
 {
     if (!r->rule_line) {
-        put_string(k, "rule", r->rule_words, r->rule_words ? strlen(r->rule_words) : 0);
+        take_text(v, r->rule_words);
         return;
     }
-    char text[256];
-    int n =
-        snprintf(text, sizeof(text), "%s:%u", r->rule_file ? r->rule_file : "acl", r->rule_line);
-    put_string(k, "rule", text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
-    if (r->memo && r->memo[0])
-        put_string(k, "memo", r->memo, strlen(r->memo));
+    snprintf(v->own, sizeof(v->own), "%s:%u", r->rule_file ? r->rule_file : "acl", r->rule_line);
+    take_text(v, v->own);
+}
+
+static void take_ts(struct value *v, const struct access_record *r)
+{
+    snprintf(v->own, sizeof(v->own), "%llu.%03u", (unsigned long long)(r->wall_ms / 1000),
+             (unsigned)(r->wall_ms % 1000));
+    take_text(v, v->own);
+    v->is_bare = true;
+}
+
+/* RFC 3339, UTC. */
+static void take_time(struct value *v, const struct access_record *r)
+{
+    time_t seconds = (time_t)(r->wall_ms / 1000);
+    struct tm tm;
+    if (!gmtime_r(&seconds, &tm))
+        return;
+    size_t n = strftime(v->own, sizeof(v->own), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(v->own + n, sizeof(v->own) - n, ".%03uZ", (unsigned)(r->wall_ms % 1000));
+    take_text(v, v->own);
+}
+
+static void take_id(struct value *v, const struct access_record *r)
+{
+    snprintf(v->own, sizeof(v->own), "%u.%llu", r->worker, (unsigned long long)r->serial);
+    take_text(v, v->own);
+    v->is_identity = true;
+}
+
+/* Open tunnels have not ended for a reason. */
+static bool has_ended(const struct access_record *r)
+{
+    return r->reason != REASON_NONE && r->event != ACCESS_OPEN && r->event != ACCESS_PERIODIC;
+}
+
+static void take_field(struct value *v, const struct access_record *r, enum log_field field)
+{
+    v->text = NULL;
+    v->is_bare = v->is_identity = false;
+    switch (field) {
+    case LOG_FIELD_TS:
+        take_ts(v, r);
+        break;
+    case LOG_FIELD_TIME:
+        take_time(v, r);
+        break;
+    case LOG_FIELD_EVENT:
+        take_text(v, event_name(r->event));
+        break;
+    case LOG_FIELD_ID:
+        take_id(v, r);
+        break;
+    case LOG_FIELD_SRC:
+        take_text(v, addr_text(&r->source.addr, v->own));
+        break;
+    case LOG_FIELD_SRC_PORT:
+        take_number(v, r->source.port);
+        break;
+    case LOG_FIELD_LISTENER:
+        take_text(v, r->listener);
+        break;
+    case LOG_FIELD_METHOD:
+        take_text(v, r->method);
+        break;
+    case LOG_FIELD_HOST:
+        v->text = r->host;
+        v->len = r->host_len;
+        break;
+    case LOG_FIELD_PORT:
+        take_number(v, r->port ? r->port : -1);
+        break;
+    case LOG_FIELD_ADDR:
+        take_endpoint(v, r->addr);
+        break;
+    case LOG_FIELD_LOCAL_ADDR:
+        take_endpoint(v, r->local_addr);
+        break;
+    case LOG_FIELD_RULE:
+        take_rule(v, r);
+        break;
+    case LOG_FIELD_MEMO:
+        take_text(v, r->rule_line && r->memo && r->memo[0] ? r->memo : NULL);
+        break;
+    case LOG_FIELD_USER_AGENT:
+        v->text = r->user_agent;
+        v->len = r->user_agent_len;
+        break;
+    case LOG_FIELD_STATUS:
+        take_number(v, r->status ? (int64_t)r->status : -1);
+        break;
+    case LOG_FIELD_ERROR:
+        take_text(v, has_ended(r) ? reason_info(r->reason)->name : NULL);
+        break;
+    case LOG_FIELD_BYTES_UP:
+        take_number(v, (int64_t)r->bytes_up);
+        break;
+    case LOG_FIELD_BYTES_DOWN:
+        take_number(v, (int64_t)r->bytes_down);
+        break;
+    case LOG_FIELD_DNS_MS:
+        take_number(v, r->dns_ms);
+        break;
+    case LOG_FIELD_CONNECT_MS:
+        take_number(v, r->connect_ms);
+        break;
+    case LOG_FIELD_FIRST_BYTE_MS:
+        take_number(v, r->first_byte_ms);
+        break;
+    case LOG_FIELD_DURATION_MS:
+        take_number(v, r->duration_ms);
+        break;
+    case LOG_FIELD_CLOSED_BY:
+        take_text(v, has_ended(r) ? reason_info(r->reason)->closed_by : NULL);
+        break;
+    case LOG_FIELD_PATH:
+        take_text(v, r->path);
+        break;
+    case LOG_FIELD_N:
+        break;
+    }
+}
+
+static void put_keyed(struct line *l, bool is_json, enum log_field field, const struct value *v)
+{
+    const char *quote = v->is_bare || (v->is_identity && !is_json) ? "" : "\"";
+    const char *between = field == LOG_FIELD_TS ? "" : is_json ? "," : " ";
+    put(l, is_json ? "%s\"%s\":%s" : "%s%s=%s", between, logfield_name(field), quote);
+    put_text(l, is_json ? ESCAPE_JSON : ESCAPE_LOG, v->text, v->len);
+    put(l, "%s", quote);
 }
 
 static size_t format_keyed(bool is_json, const struct access_record *r, char *buf, size_t size)
 {
-    struct keyed k = {.line = {.buf = buf, .size = size - 2}, .is_json = is_json};
-    const struct reason_info *why = reason_info(r->reason);
-    char source[ADDR_TEXT_MAX];
-    addr_text(&r->source.addr, source);
+    struct line l = {.buf = buf, .size = size - 2};
+    struct value v;
     if (is_json)
-        put(&k.line, "{");
-    put_key(&k, "ts");
-    put(&k.line, "%llu.%03u", (unsigned long long)(r->wall_ms / 1000),
-        (unsigned)(r->wall_ms % 1000));
-    put_string(&k, "event", event_name(r->event), strlen(event_name(r->event)));
-    put_key(&k, "id");
-    put(&k.line, is_json ? "\"%u.%llu\"" : "%u.%llu", r->worker, (unsigned long long)r->serial);
-    put_string(&k, "src", source, strlen(source));
-    put_number(&k, "src_port", r->source.port);
-    put_string(&k, "listener", r->listener, r->listener ? strlen(r->listener) : 0);
-    put_string(&k, "method", r->method, r->method ? strlen(r->method) : 0);
-    put_string(&k, "host", r->host, r->host_len);
-    put_number(&k, "port", r->port ? r->port : -1);
-    put_endpoint(&k, "addr", r->addr);
-    put_endpoint(&k, "local_addr", r->local_addr);
-    put_rule(&k, r);
-    put_string(&k, "user_agent", r->user_agent, r->user_agent_len);
-    put_number(&k, "status", r->status ? (int64_t)r->status : -1);
-    if (r->reason != REASON_NONE && r->event != ACCESS_OPEN)
-        put_string(&k, "error", why->name, strlen(why->name));
-    put_number(&k, "bytes_up", (int64_t)r->bytes_up);
-    put_number(&k, "bytes_down", (int64_t)r->bytes_down);
-    put_number(&k, "dns_ms", r->dns_ms);
-    put_number(&k, "connect_ms", r->connect_ms);
-    put_number(&k, "first_byte_ms", r->first_byte_ms);
-    put_number(&k, "duration_ms", r->duration_ms);
-    if (r->event != ACCESS_OPEN && r->reason != REASON_NONE)
-        put_string(&k, "closed_by", why->closed_by, strlen(why->closed_by));
-    memcpy(buf + k.line.len, is_json ? "}\n" : "\n", is_json ? 2 : 1);
-    return k.line.len + (is_json ? 2 : 1);
+        put(&l, "{");
+    for (enum log_field f = 0; f < LOG_FIELD_N_KEYED; f++) {
+        take_field(&v, r, f);
+        if (v.text)
+            put_keyed(&l, is_json, f, &v);
+    }
+    memcpy(buf + l.len, is_json ? "}\n" : "\n", is_json ? 2 : 1);
+    return l.len + (is_json ? 2 : 1);
+}
+
+/* The format string was checked when it was read; a piece that is bad all the same ends the line.
+ */
+static size_t format_custom(const char *format, const struct access_record *r, char *buf,
+                            size_t size)
+{
+    struct line l = {.buf = buf, .size = size - 1};
+    struct log_piece piece;
+    struct value v;
+    while (logfield_next(&format, &piece) == LOGFIELD_PIECE) {
+        if (piece.text) {
+            put_text(&l, ESCAPE_TEXT, piece.text, piece.len);
+            continue;
+        }
+        take_field(&v, r, piece.field);
+        put_text(&l, ESCAPE_LOG, v.text ? v.text : "-", v.text ? v.len : 1);
+    }
+    buf[l.len] = '\n';
+    return l.len + 1;
 }
 
 static const char *squid_code(const struct access_record *r)
@@ -199,17 +316,48 @@ static size_t format_squid(const struct access_record *r, char *buf, size_t size
     return l.len + 1;
 }
 
-size_t access_format(enum conf_access_format format, const struct access_record *r, char *buf,
+/*
+ * journald's own protocol: a field a line, the message first, an empty line behind. No value holds
+ * a newline, so the simple form is enough (systemd's "Native Journal Protocol").
+ */
+static size_t format_journal(const struct access_log *log, const struct access_record *r, char *buf,
+                             size_t size)
+{
+    static const char head[] = "MESSAGE=";
+    struct line l = {.buf = buf, .size = size - 1, .len = sizeof(head) - 1};
+    struct access_log plain = {.format = log->format, .format_text = log->format_text};
+    struct value v;
+    memcpy(buf, head, sizeof(head) - 1);
+    l.len += access_format(&plain, r, buf + l.len, ACCESS_LINE_MAX); /* with its newline */
+    put(&l, "PRIORITY=6\nSYSLOG_IDENTIFIER=ukai\n");
+    for (enum log_field f = LOG_FIELD_EVENT; f < LOG_FIELD_N_KEYED; f++) {
+        take_field(&v, r, f);
+        if (!v.text || l.size - l.len < FIELD_MAX)
+            continue;
+        put(&l, "UKAI_");
+        for (const char *c = logfield_name(f); *c; c++)
+            put(&l, "%c", *c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
+        put(&l, "=");
+        put_text(&l, ESCAPE_LOG, v.text, v.len);
+        put(&l, "\n");
+    }
+    buf[l.len] = '\n';
+    return l.len + 1;
+}
+
+size_t access_format(const struct access_log *log, const struct access_record *r, char *buf,
                      size_t size)
 {
-    switch (format) {
+    if (log->is_journal)
+        return format_journal(log, r, buf, size);
+    switch (log->format) {
     case CONF_FORMAT_SQUID:
         return format_squid(r, buf, size);
     case CONF_FORMAT_JSON:
     case CONF_FORMAT_LOGFMT:
-        return format_keyed(format == CONF_FORMAT_JSON, r, buf, size);
+        return format_keyed(log->format == CONF_FORMAT_JSON, r, buf, size);
     case CONF_FORMAT_CUSTOM:
-        break; /* refused by the configuration until it exists */
+        return format_custom(log->format_text, r, buf, size);
     }
     return format_squid(r, buf, size);
 }

@@ -2,6 +2,7 @@
 #ifndef PROXY_REPORT_ACCESS_H
 #define PROXY_REPORT_ACCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,13 +10,15 @@
 #include "proxy/base/addr.h"
 #include "proxy/report/reason.h"
 
-enum { ACCESS_LINE_MAX = 8192 };
+/* A line; with journald, the line and its fields once more. */
+enum { ACCESS_LINE_MAX = 8192, ACCESS_RECORD_MAX = 3 * ACCESS_LINE_MAX };
 
 enum access_event {
-    ACCESS_OPEN,    /* a tunnel was opened */
-    ACCESS_CLOSE,   /* a tunnel ended */
-    ACCESS_REQUEST, /* a plain HTTP request ended */
-    ACCESS_REFUSED, /* anything that was refused or failed before bytes could flow */
+    ACCESS_OPEN,     /* a tunnel was opened */
+    ACCESS_PERIODIC, /* a tunnel is open still */
+    ACCESS_CLOSE,    /* a tunnel ended */
+    ACCESS_REQUEST,  /* a plain HTTP request ended */
+    ACCESS_REFUSED,  /* anything that was refused or failed before bytes could flow */
 };
 
 /* Times in milliseconds; -1: did not happen. Strings are the peer's own bytes, borrowed, NULL when
@@ -46,12 +49,21 @@ struct access_record {
     int64_t dns_ms, connect_ms, first_byte_ms, duration_ms;
 };
 
+/* How records are written. */
+struct access_log {
+    enum conf_access_format format;
+    const char *format_text; /* of CONF_FORMAT_CUSTOM; checked (conf/logfield) */
+    bool is_journal;         /* the target takes fields, the line is its message */
+};
+
 /**
  * access_format - the record as one line with its newline
- * @format: squid (native), json, logfmt. Peer bytes are escaped for the format; a record never
- * exceeds ACCESS_LINE_MAX: long strings are cut. Returns: bytes written without a NUL.
+ * Peer bytes are escaped for the format; a line never exceeds ACCESS_LINE_MAX, a record for
+ * journald never ACCESS_RECORD_MAX, which is what @size must be: long strings are cut.
+ *
+ * Returns: bytes written without a NUL.
  */
-size_t access_format(enum conf_access_format format, const struct access_record *r, char *buf,
+size_t access_format(const struct access_log *log, const struct access_record *r, char *buf,
                      size_t size);
 
 #endif

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,9 +43,27 @@ struct sink {
     atomic_bool is_ending; /* the thread looks at it while it waits for its target too */
 };
 
+static int open_journal(int *ret_fd)
+{
+    static const struct sockaddr_un sa = {.sun_family = AF_UNIX,
+                                          .sun_path = "/run/systemd/journal/socket"};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0) {
+        int rc = -errno;
+        close(fd);
+        return rc;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
 int sink_open(const struct conf_log *conf, int *ret_fd)
 {
     *ret_fd = -1;
+    if (conf->access == CONF_ACCESS_JOURNALD)
+        return open_journal(ret_fd);
     if (conf->access == CONF_ACCESS_STDERR)
         *ret_fd = STDERR_FILENO;
     if (conf->access != CONF_ACCESS_FILE)
@@ -64,6 +84,46 @@ static void write_lines_to_syslog(const char *bytes, size_t len)
         syslog(LOG_INFO, "%.*s", (int)n, bytes + at);
         at += n + 1;
     }
+}
+
+/* One datagram; waits while the journal is busy. False: it is lost. */
+static bool send_to_journal(struct sink *s, const char *bytes, size_t len)
+{
+    for (unsigned n_waits = 0; n_waits < 5 && !s->is_ending;) {
+        if (send(s->fd, bytes, len, MSG_NOSIGNAL) >= 0)
+            return true;
+        if (errno == EAGAIN) {
+            struct pollfd p = {.fd = s->fd, .events = POLLOUT};
+            poll(&p, 1, 1000);
+            n_waits++;
+        } else if (errno != EINTR) {
+            return false;
+        }
+    }
+    return false;
+}
+
+/* Records are apart by an empty line, which is not sent. One that cannot be sent is tried once more
+ * on a new socket: the journal may have been started anew. */
+static uint64_t write_records_to_journal(struct sink *s, const char *bytes, size_t len)
+{
+    uint64_t n_lost = 0;
+    bool may_reopen = true;
+    for (size_t at = 0; at < len;) {
+        const char *end = memmem(bytes + at, len - at, "\n\n", 2);
+        size_t n = end ? (size_t)(end - bytes) - at + 1 : len - at;
+        bool is_sent = send_to_journal(s, bytes + at, n);
+        int fd;
+        if (!is_sent && may_reopen && open_journal(&fd) == 0) {
+            close(s->fd);
+            s->fd = fd;
+            is_sent = send_to_journal(s, bytes + at, n);
+        }
+        may_reopen = is_sent;
+        n_lost += !is_sent;
+        at += n + 1;
+    }
+    return n_lost;
 }
 
 /* A pipe nobody reads and a full disk end the batch; the thread alone waits, at most a second a
@@ -100,12 +160,14 @@ static uint64_t count_lines(const char *bytes, size_t len)
 
 static void write_batch(struct sink *s)
 {
-    bool is_written = true;
+    uint64_t n_lost = 0;
     if (s->target == CONF_ACCESS_SYSLOG)
         write_lines_to_syslog(s->out.bytes, s->out.len);
-    else if (s->fd >= 0)
-        is_written = write_all(s, s->fd, s->out.bytes, s->out.len);
-    uint64_t n_lost = is_written ? 0 : count_lines(s->out.bytes, s->out.len);
+    else if (s->target == CONF_ACCESS_JOURNALD)
+        n_lost = write_records_to_journal(s, s->out.bytes, s->out.len);
+    else if (s->fd >= 0 && !write_all(s, s->fd, s->out.bytes, s->out.len))
+        n_lost = count_lines(s->out.bytes, s->out.len);
+    bool is_written = n_lost == 0;
     pthread_mutex_lock(&s->lock);
     s->n_dropped += n_lost;
     uint64_t n_untold = s->n_dropped - s->n_dropped_told;

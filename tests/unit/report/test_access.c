@@ -37,7 +37,8 @@ static struct access_record example(void)
 static const char *formatted(enum conf_access_format format, const struct access_record *r)
 {
     static char buf[ACCESS_LINE_MAX + 1];
-    size_t len = access_format(format, r, buf, ACCESS_LINE_MAX);
+    struct access_log log = {.format = format, .format_text = "%{src} %{host}"};
+    size_t len = access_format(&log, r, buf, ACCESS_LINE_MAX);
     cr_assert_leq(len, ACCESS_LINE_MAX);
     cr_assert_eq(buf[len - 1], '\n');
     buf[len - 1] = '\0';
@@ -97,12 +98,12 @@ Test(report_access, format__escapes__hostile_fields)
 {
     static const char nasty[] = "a\r\nb\x1b[31m\"'\\%n\xc2\x9b\xe2\x80\xae\xff\xfe\x7f end";
     static const enum conf_access_format formats[] = {CONF_FORMAT_SQUID, CONF_FORMAT_JSON,
-                                                      CONF_FORMAT_LOGFMT};
+                                                      CONF_FORMAT_LOGFMT, CONF_FORMAT_CUSTOM};
     struct access_record r = example();
     r.host = r.user_agent = nasty;
     r.host_len = r.user_agent_len = sizeof(nasty) - 1;
     r.method = r.path = nasty;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         const char *line = formatted(formats[i], &r);
         for (const char *c = line; *c; c++)
             cr_expect((unsigned char)*c >= 0x20 && *c != 0x7f, "byte %02x", (unsigned char)*c);
@@ -120,9 +121,63 @@ Test(report_access, format__fits__when_every_field_is_endless)
     r.host = r.user_agent = endless;
     r.host_len = r.user_agent_len = sizeof(endless) - 1;
     r.method = r.path = r.memo = r.listener = endless;
-    for (int format = CONF_FORMAT_SQUID; format <= CONF_FORMAT_LOGFMT; format++) {
-        size_t len = access_format((enum conf_access_format)format, &r, buf, sizeof(buf));
+    for (int format = CONF_FORMAT_SQUID; format <= CONF_FORMAT_CUSTOM; format++) {
+        struct access_log log = {.format = (enum conf_access_format)format,
+                                 .format_text = "%{host}%{path}%{memo}%{host}%{path}%{memo}%{host}"
+                                                "%{path}%{memo}%{host}%{path}%{memo}%{host}"};
+        size_t len = access_format(&log, &r, buf, sizeof(buf));
         cr_expect_leq(len, sizeof(buf));
         cr_expect_eq(buf[len - 1], '\n');
     }
+}
+
+Test(report_access, format__follows_a_format_string)
+{
+    static char buf[ACCESS_LINE_MAX + 1];
+    struct access_record r = example();
+    r.path = NULL;
+    struct access_log log = {
+        .format = CONF_FORMAT_CUSTOM,
+        .format_text = "%{time} \"%{memo}\" 100%% %{host}:%{port} [%{path}] %{closed_by}%{error}"};
+    size_t len = access_format(&log, &r, buf, ACCESS_LINE_MAX);
+    buf[len] = '\0';
+    cr_expect_str_eq(buf,
+                     "2026-11-23T05:44:06.852Z \"Webプロキシ\" 100% agents.example:443 [-] "
+                     "serverorigin_closed\n",
+                     "%s", buf);
+}
+
+/* A field a line, an empty line at the end and none before it. */
+Test(report_access, format__gives_journald_its_fields)
+{
+    static char buf[ACCESS_RECORD_MAX + 1];
+    struct access_record r = example();
+    r.user_agent = "a\n\nUKAI_SRC=forged";
+    r.user_agent_len = strlen(r.user_agent);
+    struct access_log log = {.format = CONF_FORMAT_SQUID, .is_journal = true};
+    size_t len = access_format(&log, &r, buf, ACCESS_RECORD_MAX);
+    buf[len] = '\0';
+    cr_expect_eq(strncmp(buf, "MESSAGE=1795412646.852   1234 192.168.1.10 TCP_TUNNEL/200", 57), 0,
+                 "%s", buf);
+    cr_expect_not_null(strstr(buf, "\nUKAI_SRC=192.168.1.10\n"));
+    cr_expect_not_null(strstr(buf, "\nUKAI_MEMO=Webプロキシ\n"));
+    cr_expect_not_null(strstr(buf, "\nUKAI_BYTES_DOWN=9000000000\n"));
+    cr_expect_null(strstr(buf, "\nUKAI_SRC=forged"));
+    cr_expect_eq(strstr(buf, "\n\n") - buf, (long)len - 2);
+    for (char *at = buf; *at != '\n'; at = strchr(at, '\n') + 1)
+        cr_expect_not_null(strchr(at, '='), "a line without a field: %s", at);
+}
+
+Test(report_access, format__gives_journald_what_fits__when_every_field_is_endless)
+{
+    static char endless[20000], buf[ACCESS_RECORD_MAX];
+    memset(endless, '\x01', sizeof(endless) - 1);
+    struct access_record r = example();
+    r.host = r.user_agent = endless;
+    r.host_len = r.user_agent_len = sizeof(endless) - 1;
+    r.method = r.path = r.memo = r.listener = endless;
+    struct access_log log = {.format = CONF_FORMAT_JSON, .is_journal = true};
+    size_t len = access_format(&log, &r, buf, sizeof(buf));
+    cr_expect_leq(len, sizeof(buf));
+    cr_expect_eq(memcmp(buf + len - 2, "\n\n", 2), 0);
 }
