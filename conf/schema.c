@@ -501,7 +501,6 @@ static const struct schema_key keys[] = {
      .preset = "off",
      RANGE(SECOND, DAY),
      .zero_word = "off",
-     LATER,
      CONF(log.periodic_ms),
      .doc = "A record for every open tunnel each so often."},
     {.section = SCHEMA_LOG,

@@ -86,7 +86,8 @@ static void on_reap(struct loop_task *t)
 {
     struct conn *c = list_entry(t, struct conn, reap);
     struct worker *w = c->worker;
-    review_forget(w, c);
+    walk_forget(&w->review.walk, c);
+    walk_forget(&w->periodic.walk, c);
     list_remove(&c->node);
     loop_task_remove(&c->resume);
     view_unref(c->view);
@@ -164,6 +165,11 @@ static void count_carried(struct conn *c)
     if (c->rule)
         hits_carried(c->worker->hits, c->rule->place.slot, bytes);
     hits_carried(c->worker->hits, c->out_slot, bytes);
+}
+
+void conn_record_open(struct conn *c)
+{
+    record(c, ACCESS_PERIODIC, REASON_NONE, NULL, NULL);
 }
 
 static void finish(struct conn *c, enum reason reason, const struct rule_place *place,

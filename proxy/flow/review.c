@@ -20,20 +20,6 @@
 /* Judging costs a few microseconds, cutting tens of them: a slice stays around a millisecond. */
 enum { SLICE_CONNS = 32 };
 
-static void on_slice(struct loop_task *t);
-
-void review_init(struct review *r)
-{
-    *r = (struct review){0};
-    loop_task_init(&r->task, on_slice);
-}
-
-void review_fini(struct review *r)
-{
-    if (r->task.run)
-        loop_task_remove(&r->task);
-}
-
 static const struct conf *conf_of(const struct worker *w)
 {
     return &w->view->snapshot->conf;
@@ -159,7 +145,7 @@ static void review_conn(struct conn *c)
     }
 }
 
-static void tell(const struct worker *w)
+static void tell(struct worker *w)
 {
     const struct review *r = &w->review;
     if (r->n_cut + r->n_grace + r->n_kept > 0)
@@ -168,34 +154,21 @@ static void tell(const struct worker *w)
                    w->index, r->n_judged, r->n_cut, r->n_grace, r->n_kept);
 }
 
-static void on_slice(struct loop_task *t)
+void review_init(struct review *r, struct worker *w)
 {
-    struct worker *w = list_entry(t, struct worker, review.task);
-    struct review *r = &w->review;
-    for (unsigned i = 0; i < SLICE_CONNS && r->next != &w->conns; i++) {
-        struct conn *c = list_entry(r->next, struct conn, node);
-        r->next = r->next->next;
-        review_conn(c);
-    }
-    if (r->next != &w->conns) {
-        loop_task_add(&w->loop, &r->task);
-        return;
-    }
-    r->next = NULL;
-    tell(w);
+    *r = (struct review){0};
+    walk_init(&r->walk, w, SLICE_CONNS, review_conn, tell);
+}
+
+void review_fini(struct review *r)
+{
+    walk_fini(&r->walk);
 }
 
 void review_start(struct worker *w)
 {
     struct review *r = &w->review;
-    r->next = w->conns.next;
     r->since_ms = loop_now_ms(&w->loop);
     r->n_judged = r->n_cut = r->n_grace = r->n_kept = 0;
-    loop_task_add(&w->loop, &r->task);
-}
-
-void review_forget(struct worker *w, const struct conn *c)
-{
-    if (w->review.next == &c->node)
-        w->review.next = c->node.next;
+    walk_start(&r->walk);
 }

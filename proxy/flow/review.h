@@ -5,25 +5,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "proxy/loop/loop.h"
+#include "proxy/flow/walk.h"
 
 struct conn;
 struct worker;
 
 /* Of one worker. */
 struct review {
-    struct loop_task task;
-    struct list *next; /* in the worker's conns: not judged yet from here on; NULL: none */
+    struct walk walk;
     uint64_t since_ms; /* when the rules in force were taken over: grace counts from there */
     unsigned n_judged, n_cut, n_grace, n_kept; /* of the pass under way */
 };
 
-void review_init(struct review *r);
+void review_init(struct review *r, struct worker *w);
 void review_fini(struct review *r);
 /* The worker's view is new: a pass over all its connections begins, a few of them a round. */
 void review_start(struct worker *w);
-/* @c leaves the worker's list. */
-void review_forget(struct worker *w, const struct conn *c);
 /**
  * review_setup_over - a set-up that began under older rules has come to its end
  * Returns: whether it may go on by the rules in force (or is let live by on-reload); false: refused

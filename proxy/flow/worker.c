@@ -334,6 +334,7 @@ static void use_snapshot(struct worker *w, struct view *view)
     w->view = view;
     if (old)
         review_start(w);
+    periodic_update(&w->periodic);
     view_unref(old);
     origin_pool_close_all(&w->origins); /* nothing outlives its permission */
 }
@@ -468,7 +469,8 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     list_init(&w->sockets);
     list_init(&w->conns);
     w->hits = calloc(1, sizeof(*w->hits));
-    review_init(&w->review);
+    review_init(&w->review, w);
+    periodic_init(&w->periodic, w);
     w->scratch = malloc(RELAY_CHUNK_BYTES);
     if (!w->scratch || !w->hits)
         return -ENOMEM;
@@ -507,6 +509,7 @@ void worker_fini(struct worker *w)
     list_for_each_safe (pos, tmp, &w->sockets)
         socket_close(list_entry(pos, struct worker_socket, node));
     review_fini(&w->review);
+    periodic_fini(&w->periodic);
     finish_all(w);
     if (w->loop.base)
         loop_round(&w->loop, false);

@@ -13,6 +13,7 @@
 #include "proxy/dns/server.h"
 #include "proxy/flow/conn.h"
 #include "proxy/flow/origin.h"
+#include "proxy/flow/periodic.h"
 #include "proxy/flow/review.h"
 #include "proxy/loop/mailbox.h"
 #include "proxy/net/listener.h"
@@ -84,6 +85,7 @@ struct worker {
     char *scratch;
     struct origin_pool origins;
     struct review review;
+    struct periodic periodic;
     struct pipes pipes;
     struct counters counters;
     struct hits *hits;       /* owned; of the rules */
