@@ -252,6 +252,18 @@ enum verdict verdict_addr(const struct acl *acl, const struct guard_own *own, en
     return decide_by(VERDICT_ALLOW, acl, index, ret);
 }
 
+enum verdict verdict_guard(const struct acl *acl, const struct guard_own *own, const struct addr *a,
+                           uint16_t port, struct verdict_detail *ret)
+{
+    struct target t = {.acl = acl, .outer = *a, .port = port};
+
+    t.n_inner = guard_embedded_ipv4(a, t.inner);
+    if (guard_is_own(own, a, port))
+        return decide(VERDICT_OWN, NULL, ret);
+    *ret = (struct verdict_detail){.special = find_closed(&t)};
+    return ret->special ? VERDICT_SPECIAL : VERDICT_ALLOW;
+}
+
 const char *verdict_word(enum verdict verdict)
 {
     switch (verdict) {

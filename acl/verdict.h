@@ -70,6 +70,11 @@ enum verdict verdict_query(const struct acl *acl, const char *name, struct verdi
 enum verdict verdict_addr(const struct acl *acl, const struct guard_own *own, enum verdict by_name,
                           const struct addr *a, uint16_t port, struct verdict_detail *ret);
 
+/* Only what no line and no mode sets aside: own listener, special use. Returns ALLOW, SPECIAL or
+ * OWN; what lines deny is not asked. */
+enum verdict verdict_guard(const struct acl *acl, const struct guard_own *own, const struct addr *a,
+                           uint16_t port, struct verdict_detail *ret);
+
 /* "allow", "deny", ...: static, for people and logs. */
 const char *verdict_word(enum verdict verdict);
 

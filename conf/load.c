@@ -485,7 +485,9 @@ static void check_singles(struct load *l, const struct section *s)
     const struct conf *conf = l->conf;
 
     if (s->kind == SCHEMA_ACL && conf->acl_observe)
-        LOAD_ERROR(l, line_of(s, "mode"), "mode = observe is not available yet; remove the line");
+        LOAD_WARNING(l, line_of(s, "mode"),
+                     "mode = observe lets pass what the rules refuse; write enforce when they are "
+                     "complete");
     if (s->kind == SCHEMA_LIMITS && conf->limits.request_line_bytes > conf->limits.head_bytes)
         LOAD_ERROR(l, s->line,
                    "request-line-size is larger than head-size, which contains it; swap them");

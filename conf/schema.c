@@ -334,7 +334,9 @@ static const struct schema_key keys[] = {
      .preset = "enforce",
      WORDS("enforce", "observe"),
      CONF(acl_observe),
-     .doc = "Whether the rules refuse. Only enforce is available yet."},
+     .doc = "With observe, what [in] and [out] would refuse is recorded (event observed) and let "
+            "pass. Special-use addresses, our own listeners, port lists and credentials refuse as "
+            "ever."},
     {.section = SCHEMA_ACL,
      .name = "on-reload",
      .type = SCHEMA_TYPE_ON_RELOAD,

@@ -326,6 +326,9 @@ enum exit_code explain_run(const struct explain_options *options)
     if (q.own) {
         printf("%s from %s\n", options->target, options->from);
         code = judge_all(&q);
+        if (code == EXIT_NO && q.snapshot->conf.acl_observe)
+            say("mode", "observe: what [in] and [out] refuse is recorded and passes; this is what "
+                        "enforce would do");
     }
     own_set_unref(q.own);
     snapshot_unref(q.snapshot);

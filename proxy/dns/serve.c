@@ -16,18 +16,29 @@ bool serve_admits(const struct serve_view *v, const struct addr *source, bool is
 {
     if (!v->snapshot)
         return false;
-    return in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, source) != NULL;
+    return v->snapshot->conf.acl_observe ||
+           in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, source) != NULL;
+}
+
+static void tell(const struct serve_context *c, const struct dns_server_denial *denial)
+{
+    if (c->on_denied)
+        c->on_denied(c->owner, denial);
 }
 
 bool serve_admit(const struct serve_context *c, const struct serve_view *v,
-                 const struct addr *source, bool is_tcp, size_t bytes)
+                 const struct endpoint *source, bool is_tcp, size_t bytes)
 {
     if (!v->snapshot)
         return false;
     const struct in_rule *rule =
-        in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, source);
-    if (!rule)
-        return false;
+        in_table_ask(is_tcp ? v->conf->tcp_table : v->conf->udp_table, &source->addr);
+    if (!rule) {
+        if (v->snapshot->conf.acl_observe)
+            tell(c, &(struct dns_server_denial){
+                        .conf = v->conf, .source = source, .is_tcp = is_tcp, .is_observed = true});
+        return v->snapshot->conf.acl_observe;
+    }
     if (c->hits) {
         hits_count(c->hits, rule->place.slot, loop_now_ms(c->loop));
         hits_carried(c->hits, rule->place.slot, bytes);
@@ -39,8 +50,8 @@ void serve_denied(const struct serve_context *c, const struct serve_view *v,
                   const struct endpoint *source, bool is_tcp)
 {
     c->counters->n_denied++;
-    if (c->on_denied && v->snapshot)
-        c->on_denied(c->owner, v->conf, source, is_tcp);
+    if (v->snapshot)
+        tell(c, &(struct dns_server_denial){.conf = v->conf, .source = source, .is_tcp = is_tcp});
 }
 
 /*
@@ -66,7 +77,7 @@ static void rule_name(const struct wire_name *name, char buf[static WIRE_NAME_TE
 
 /* apply-out: what may not be reached by name need not be known either. */
 static bool is_out_denied(const struct serve_context *c, const struct serve_view *v,
-                          const struct wire_name *name)
+                          const struct endpoint *source, bool is_tcp, const struct wire_name *name)
 {
     char text[WIRE_NAME_TEXT_MAX];
     struct verdict_detail detail;
@@ -77,7 +88,15 @@ static bool is_out_denied(const struct serve_context *c, const struct serve_view
         return false;
     if (c->hits && detail.rule)
         hits_count(c->hits, detail.rule->place.slot, loop_now_ms(c->loop));
-    return true;
+    if (!v->snapshot->conf.acl_observe)
+        return true;
+    tell(c, &(struct dns_server_denial){.conf = v->conf,
+                                        .source = source,
+                                        .is_tcp = is_tcp,
+                                        .is_observed = true,
+                                        .name = text,
+                                        .rule = detail.rule});
+    return false;
 }
 
 static enum serve_outcome say(struct serve_reply *ret, unsigned rcode, int ede)
@@ -190,8 +209,8 @@ static enum serve_outcome ask_resolver(const struct serve_context *c, const stru
 }
 
 enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v,
-                               const uint8_t *msg, size_t len, bool is_tcp,
-                               struct wire_query *ret_query, struct resolver_ask *ask,
+                               const struct endpoint *source, const uint8_t *msg, size_t len,
+                               bool is_tcp, struct wire_query *ret_query, struct resolver_ask *ask,
                                resolver_done_fn done, struct serve_reply *ret_reply)
 {
     struct wire_query *q = ret_query;
@@ -205,7 +224,7 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
         return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_NOT_SUPPORTED);
     if (q->question.class == WIRE_CLASS_CH && say_self(c, v, q, ret_reply))
         return SERVE_REPLY;
-    if (is_out_denied(c, v, &q->question.name))
+    if (is_out_denied(c, v, source, is_tcp, &q->question.name))
         return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
     if (q->question.type == WIRE_TYPE_ANY && v->conf->any_minimal)
         return say_hinfo(c, q, ret_reply);

@@ -40,11 +40,13 @@ struct serve_context {
     struct hits *hits; /* of rules; NULL: not counted */
 };
 
+/* With `mode = observe` everybody is. */
 bool serve_admits(const struct serve_view *v, const struct addr *source, bool is_tcp);
-/* The same for one that comes, counted for the line that admits it. @bytes: of its query, 0: a
- * connection. */
+/* The same for one that comes, counted for the line that admits it, or told if that is only
+ * observed.
+ * @bytes: of its query, 0: a connection. */
 bool serve_admit(const struct serve_context *c, const struct serve_view *v,
-                 const struct addr *source, bool is_tcp, size_t bytes);
+                 const struct endpoint *source, bool is_tcp, size_t bytes);
 
 /* Counts and tells it. */
 void serve_denied(const struct serve_context *c, const struct serve_view *v,
@@ -52,12 +54,12 @@ void serve_denied(const struct serve_context *c, const struct serve_view *v,
 
 /**
  * serve_query - parse @msg and answer it, or ask
- * @ret_query: what was asked, for serve_reply_write(). @ask, @done: used with SERVE_WAIT only;
- * result to serve_reply_of().
+ * @source: who asked. @ret_query: what was asked, for serve_reply_write(). @ask, @done: used with
+ * SERVE_WAIT only; result to serve_reply_of().
  */
 enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v,
-                               const uint8_t *msg, size_t len, bool is_tcp,
-                               struct wire_query *ret_query, struct resolver_ask *ask,
+                               const struct endpoint *source, const uint8_t *msg, size_t len,
+                               bool is_tcp, struct wire_query *ret_query, struct resolver_ask *ask,
                                resolver_done_fn done, struct serve_reply *ret_reply);
 /* For a source that [in] does not admit: REFUSED, when @msg is a query at all. */
 enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_query *ret_query,

@@ -26,10 +26,17 @@ struct dns_server;
 
 /* NULL: out of memory. @resolver is borrowed and outlives it. */
 struct dns_server *dns_server_new(struct loop *loop, struct resolver *resolver);
-/* A source that [in] does not admit asked, or connected; for the record. Called from the server's
- * events. */
-typedef void (*dns_server_denied_fn)(void *owner, const struct conf_dns *conf,
-                                     const struct endpoint *source, bool is_tcp);
+/* What the rules refuse, or would: borrowed for the call. */
+struct dns_server_denial {
+    const struct conf_dns *conf;
+    const struct endpoint *source;
+    bool is_tcp;
+    bool is_observed;            /* `mode = observe`: it was let pass */
+    const char *name;            /* that [out] refuses; NULL: [in] does not admit the source */
+    const struct out_rule *rule; /* the line that refuses @name, or NULL */
+};
+/* For the record; called from the server's events. */
+typedef void (*dns_server_denied_fn)(void *owner, const struct dns_server_denial *denial);
 void dns_server_on_denied(struct dns_server *s, dns_server_denied_fn on_denied, void *owner);
 /* By the number of its rule: each connection and each UDP query that was admitted, each query that
  * a line of [out] refused. @hits is borrowed and outlives the server. */

@@ -202,7 +202,7 @@ static void take_message(struct tcp_conn *c, const uint8_t *msg, size_t len)
     }
     restart_idle(c);
     context->counters->n_tcp++;
-    switch (serve_query(context, c->socket->view, msg, len, true, &w->query, &w->ask,
+    switch (serve_query(context, c->socket->view, &c->peer, msg, len, true, &w->query, &w->ask,
                         on_waiter_done, &reply)) {
     case SERVE_REPLY:
         put_reply(c, &reply, &w->query);
@@ -299,7 +299,7 @@ static void on_accepted(struct listener *l, int fd, const struct endpoint *peer)
     struct server_tcp_socket *s = l->owner;
     struct server_tcp *t = s->tcp;
     struct dns_server_counters *counters = t->context->counters;
-    if (!serve_admit(t->context, s->view, &peer->addr, true, 0)) {
+    if (!serve_admit(t->context, s->view, peer, true, 0)) {
         serve_denied(t->context, s->view, peer, true);
         close(fd);
         return;

@@ -265,7 +265,7 @@ static void take_query(struct server_udp_socket *s, unsigned i, const struct end
         return;
     }
     u->context->counters->n_udp++;
-    switch (serve_query(u->context, s->view, b->bytes[i], b->in[i].msg_len, false, &b->query,
+    switch (serve_query(u->context, s->view, peer, b->bytes[i], b->in[i].msg_len, false, &b->query,
                         &u->spare->ask, on_waiter_done, &reply)) {
     case SERVE_REPLY:
         queue_reply(u, i, &reply);
@@ -299,7 +299,7 @@ static void take_datagram(struct server_udp_socket *s, unsigned i)
         s->udp->context->counters->n_dropped++;
         return;
     }
-    if (serve_admit(s->udp->context, s->view, &peer.addr, false, m->msg_len))
+    if (serve_admit(s->udp->context, s->view, &peer, false, m->msg_len))
         take_query(s, i, &peer);
     else
         take_denied(s, i, &peer);

@@ -120,10 +120,12 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
     struct worker *w = c->worker;
     if (w->view->snapshot->conf.log.access == CONF_ACCESS_OFF)
         return;
-    if (reason == REASON_SOURCE_DENIED && !worker_may_log_refusal(w))
+    if ((reason == REASON_SOURCE_DENIED || event == ACCESS_OBSERVED) && !worker_may_log_refusal(w))
         return;
     if (!place && !words && c->rule)
         place = &c->rule->place;
+    if (!place && !words && c->view->snapshot->conf.acl_observe)
+        words = "no rule"; /* nobody admits the source */
     uint64_t now = loop_now_ms(&w->loop);
     struct access_record r = {
         .event = event,
@@ -136,10 +138,6 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
         .host_len = c->host ? strlen(c->host) : 0,
         .port = c->port,
         .addr = c->has_origin ? &c->origin : NULL,
-        .rule_file = place ? place->file : NULL,
-        .rule_line = place ? place->line : 0,
-        .rule_words = place ? NULL : words,
-        .memo = place ? place->memo : NULL,
         .user_agent = c->user_agent,
         .user_agent_len = c->user_agent ? strlen(c->user_agent) : 0,
         .status = c->status,
@@ -151,6 +149,7 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
         .first_byte_ms = -1,
         .duration_ms = (int64_t)(now - c->times.start_ms),
     };
+    access_set_rule(&r, place, words);
     if (c->forward)
         forward_describe(c->forward, &r);
     worker_record(w, &r);
@@ -219,6 +218,12 @@ void conn_revoke(struct conn *c, const struct rule_place *place, const char *wor
     finish(c, REASON_ACL_REVOKED, place, words);
 }
 
+void conn_observe(struct conn *c, const struct conn_refusal *why)
+{
+    record(c, ACCESS_OBSERVED, why->reason, why->rule ? &why->rule->place : NULL,
+           why->rule ? NULL : "no rule");
+}
+
 static size_t build_answer(struct conn *c, const struct conn_refusal *why, char *buf, size_t size)
 {
     const struct reason_info *info = reason_info(why->reason);
@@ -237,12 +242,31 @@ static size_t build_answer(struct conn *c, const struct conn_refusal *why, char 
     return reply_build(&reply, buf, size);
 }
 
+/* What refused where no line did. */
+static const char *refusal_words(enum reason reason)
+{
+    switch ((int)reason) {
+    case REASON_SOURCE_DENIED:
+    case REASON_OUT_DENIED:
+        return "no rule";
+    case REASON_PORT_DENIED:
+        return "port list";
+    case REASON_SPECIAL_USE:
+        return "special use";
+    case REASON_OWN_LISTENER:
+        return "own listener";
+    default:
+        return NULL;
+    }
+}
+
 void conn_refuse(struct conn *c, const struct conn_refusal *why)
 {
     struct io *io = &client_side(c)->io;
     c->status = (uint16_t)(why->status ? why->status : reason_info(why->reason)->status);
     counter_add(&c->worker->counters.n_refused, 1);
-    record(c, ACCESS_REFUSED, why->reason, why->rule ? &why->rule->place : NULL, NULL);
+    record(c, ACCESS_REFUSED, why->reason, why->rule ? &why->rule->place : NULL,
+           refusal_words(why->reason));
     char buf[REPLY_MAX];
     size_t len = build_answer(c, why, buf, sizeof(buf));
     setup_free(c);

@@ -109,6 +109,9 @@ void conn_finish(struct conn *c, enum reason reason);
 /* New rules forbid what runs: recorded with the line that does (@place, or NULL and @words), both
  * sides reset. The caller returns at once. */
 void conn_revoke(struct conn *c, const struct rule_place *place, const char *words);
+/* `mode = observe`: @why would refuse the request, which goes on; recorded, or counted when there
+ * are very many. */
+void conn_observe(struct conn *c, const struct conn_refusal *why);
 /* An answer that has begun cannot be finished: recorded, and the client's connection reset. The
  * caller returns at once. */
 void conn_abort(struct conn *c, enum reason reason);

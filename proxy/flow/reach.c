@@ -77,6 +77,39 @@ void reach_refuse(struct conn *c, enum verdict verdict, const struct verdict_det
     conn_refuse(c, &why);
 }
 
+/* `mode = observe`: what [out] refuses is told and goes on. Returns whether that is so. */
+static bool observe(struct conn *c, const struct verdict_detail *detail)
+{
+    if (!conf_of(c)->acl_observe)
+        return false;
+    if (detail->rule)
+        hits_count(c->worker->hits, detail->rule->place.slot, loop_now_ms(&c->worker->loop));
+    conn_observe(c, &(struct conn_refusal){.reason = REASON_OUT_DENIED, .rule = detail->rule});
+    return true;
+}
+
+/* All are refused by lines, but observed only: those that nothing else refuses. As permit(). */
+static enum verdict permit_observed(struct conn *c, const struct addr *addrs, unsigned n_addrs,
+                                    unsigned *ret_n, struct verdict_detail *ret_detail)
+{
+    enum verdict last = VERDICT_DENY;
+    unsigned n = 0;
+    for (unsigned i = 0; i < n_addrs && n < DIAL_ADDRS_MAX; i++) {
+        struct verdict_detail detail;
+        enum verdict v = verdict_guard(c->view->snapshot->acl, &c->worker->own->own, &addrs[i],
+                                       c->port, &detail);
+        if (v != VERDICT_ALLOW) {
+            last = v;
+            *ret_detail = detail;
+            continue;
+        }
+        c->setup->slots[n] = SLOTS_NONE;
+        c->setup->to[n++] = (struct endpoint){.addr = addrs[i], .port = c->port};
+    }
+    *ret_n = n;
+    return n > 0 ? VERDICT_ALLOW : last;
+}
+
 /* Keeps the addresses that may be dialled. With none left: the verdict that refused the first one.
  */
 static enum verdict permit(struct conn *c, enum verdict by_name, const struct out_rule *name_rule,
@@ -110,6 +143,12 @@ static void permit_addresses(struct conn *c, enum verdict by_name, const struct 
     struct verdict_detail detail = {0};
     unsigned n = 0;
     enum verdict v = permit(c, by_name, name_rule, addrs, n_addrs, &n, &detail);
+    if (v == VERDICT_DENY && conf_of(c)->acl_observe) {
+        struct verdict_detail denied = detail;
+        v = permit_observed(c, addrs, n_addrs, &n, &detail);
+        if (v == VERDICT_ALLOW && by_name != VERDICT_DENY) /* else it was told of the name */
+            observe(c, &denied);
+    }
     if (v != VERDICT_ALLOW) {
         reach_refuse(c, v, &detail);
         return;
@@ -231,7 +270,8 @@ void reach_start(struct conn *c, const struct ports *ports, reach_permitted_fn o
         permit_addresses(c, VERDICT_UNDECIDED, NULL, &s->target.addr, 1);
         return;
     }
-    if (verdict_name(c->view->snapshot->acl, s->target.name, c->port, &detail) == VERDICT_DENY) {
+    if (verdict_name(c->view->snapshot->acl, s->target.name, c->port, &detail) == VERDICT_DENY &&
+        !observe(c, &detail)) {
         reach_refuse(c, VERDICT_DENY, &detail);
         return;
     }

@@ -51,11 +51,13 @@ static enum verdict judge_origin(const struct conn *c, const struct snapshot *s,
         return VERDICT_PORT;
     if (c->host && addr_parse(c->host, strlen(c->host), &literal) < 0)
         by_name = verdict_name(s->acl, c->host, c->port, &ret->detail);
-    if (by_name == VERDICT_DENY)
+    if (by_name == VERDICT_DENY && !s->conf.acl_observe)
         return by_name;
     if (by_name == VERDICT_ALLOW)
         by = ret->detail.rule;
     enum verdict v = verdict_addr(s->acl, own, by_name, &c->origin.addr, c->port, &ret->detail);
+    if (v == VERDICT_DENY && s->conf.acl_observe)
+        return verdict_guard(s->acl, own, &c->origin.addr, c->port, &ret->detail);
     by = by ? by : ret->detail.rule;
     if (v == VERDICT_ALLOW && by)
         ret->out_slot = by->place.slot;
@@ -70,7 +72,7 @@ bool rejudge_conn(const struct conn *c, const struct snapshot *s, const struct g
     if (!ret->proxy)
         return false;
     ret->source_rule = in_table_ask(ret->proxy->table, &c->client.addr);
-    if (!ret->source_rule)
+    if (!ret->source_rule && !s->conf.acl_observe)
         return false;
     if (c->has_origin)
         ret->verdict = judge_origin(c, s, own, ret);

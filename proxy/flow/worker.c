@@ -136,26 +136,30 @@ bool worker_may_log_refusal(struct worker *w)
 
 /* ---- accepting ---- */
 
-/* One record, unless it is one of very many. */
-static void record_denied_source(struct worker *w, const char *listener, const char *method,
-                                 const struct endpoint *source)
+/* A refusal by [in] or of a query, or what would be one; unless it is one of very many. */
+static struct access_record denied_record(enum access_event event, const char *listener,
+                                          const char *method, const struct endpoint *source)
 {
-    if (!worker_may_log_refusal(w))
-        return;
-    struct access_record r = {
-        .event = ACCESS_REFUSED,
-        .worker = w->index,
-        .serial = ++w->n_serial,
+    return (struct access_record){
+        .event = event,
         .source = *source,
         .listener = listener,
         .method = method,
+        .rule_words = "no rule",
         .reason = REASON_SOURCE_DENIED,
         .dns_ms = -1,
         .connect_ms = -1,
         .first_byte_ms = -1,
-        .duration_ms = 0,
     };
-    worker_record(w, &r);
+}
+
+static void record_denied(struct worker *w, struct access_record *r)
+{
+    if (!worker_may_log_refusal(w))
+        return;
+    r->worker = w->index;
+    r->serial = r->serial ? r->serial : ++w->n_serial;
+    worker_record(w, r);
 }
 
 static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, int fd,
@@ -173,15 +177,33 @@ static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, 
         return;
     }
     close(fd);
-    record_denied_source(w, proxy->base.name, NULL, peer);
+    struct access_record r = denied_record(ACCESS_REFUSED, proxy->base.name, NULL, peer);
+    record_denied(w, &r);
 }
 
-static void on_dns_denied(void *owner, const struct conf_dns *conf, const struct endpoint *source,
-                          bool is_tcp)
+static void on_dns_denied(void *owner, const struct dns_server_denial *d)
 {
     struct worker *w = owner;
-    counter_add(&w->counters.n_source_denied, 1);
-    record_denied_source(w, conf->base.name, is_tcp ? "DNS/tcp" : "DNS", source);
+    struct access_record r =
+        denied_record(d->is_observed ? ACCESS_OBSERVED : ACCESS_REFUSED, d->conf->base.name,
+                      d->is_tcp ? "DNS/tcp" : "DNS", d->source);
+    if (!d->is_observed)
+        counter_add(&w->counters.n_source_denied, 1);
+    if (d->name) {
+        r.reason = REASON_OUT_DENIED;
+        r.host = d->name;
+        r.host_len = strlen(d->name);
+    }
+    access_set_rule(&r, d->rule ? &d->rule->place : NULL, "no rule");
+    record_denied(w, &r);
+}
+
+/* `mode = observe`: [in] does not admit it, and it is served all the same. */
+static void observe_source(struct worker *w, const struct conn *c)
+{
+    struct access_record r = denied_record(ACCESS_OBSERVED, c->proxy->base.name, NULL, &c->client);
+    r.serial = c->serial;
+    record_denied(w, &r);
 }
 
 static void on_client_accepted(struct listener *l, int fd, const struct endpoint *peer)
@@ -191,11 +213,12 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
     const struct conf_web_proxy *proxy = &w->view->snapshot->conf.web_proxies[socket->conf_index];
     counter_add(&w->counters.n_accepted, 1);
     const struct in_rule *rule = in_table_ask(proxy->table, &peer->addr);
-    if (!rule) {
+    if (!rule && !w->view->snapshot->conf.acl_observe) {
         refuse_source(w, proxy, fd, peer);
         return;
     }
-    hits_count(w->hits, rule->place.slot, loop_now_ms(&w->loop));
+    if (rule)
+        hits_count(w->hits, rule->place.slot, loop_now_ms(&w->loop));
     unsigned n = atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed);
     unsigned max = atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed);
     if (n >= max + HARD_CLIENT_MARGIN) {
@@ -203,6 +226,8 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
         return;
     }
     struct conn *c = conn_accept(w, w->view, proxy, rule, fd, peer);
+    if (c && !rule)
+        observe_source(w, c);
     if (c && n >= max)
         conn_refuse(c, &(struct conn_refusal){.reason = REASON_LIMIT});
 }

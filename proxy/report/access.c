@@ -40,6 +40,16 @@ static void put_text(struct line *l, enum escape_style style, const char *text, 
                            l->size - l->len);
 }
 
+void access_set_rule(struct access_record *r, const struct rule_place *place, const char *words)
+{
+    r->rule_words = place ? NULL : words;
+    if (!place)
+        return;
+    r->rule_file = place->file;
+    r->rule_line = place->line;
+    r->memo = place->memo;
+}
+
 static const char *event_name(enum access_event event)
 {
     switch (event) {
@@ -53,6 +63,8 @@ static const char *event_name(enum access_event event)
         return "request";
     case ACCESS_REFUSED:
         return "refused";
+    case ACCESS_OBSERVED:
+        return "observed";
     }
     return "";
 }
@@ -209,7 +221,8 @@ static void take_field(struct value *v, const struct access_record *r, enum log_
         take_number(v, r->duration_ms);
         break;
     case LOG_FIELD_CLOSED_BY:
-        take_text(v, has_ended(r) ? reason_info(r->reason)->closed_by : NULL);
+        take_text(v, has_ended(r) && r->event != ACCESS_OBSERVED ? reason_info(r->reason)->closed_by
+                                                                 : NULL);
         break;
     case LOG_FIELD_PATH:
         take_text(v, r->path);
@@ -265,6 +278,8 @@ static size_t format_custom(const char *format, const struct access_record *r, c
 
 static const char *squid_code(const struct access_record *r)
 {
+    if (r->event == ACCESS_OBSERVED)
+        return "TCP_DENIED_OBSERVED";
     if (r->event != ACCESS_REFUSED)
         return r->event == ACCESS_REQUEST ? "TCP_MISS" : "TCP_TUNNEL";
     switch ((int)r->reason) {

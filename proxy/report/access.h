@@ -19,6 +19,7 @@ enum access_event {
     ACCESS_CLOSE,    /* a tunnel ended */
     ACCESS_REQUEST,  /* a plain HTTP request ended */
     ACCESS_REFUSED,  /* anything that was refused or failed before bytes could flow */
+    ACCESS_OBSERVED, /* would have been refused, and was let pass; its own record follows */
 };
 
 /* Times in milliseconds; -1: did not happen. Strings are the peer's own bytes, borrowed, NULL when
@@ -55,6 +56,9 @@ struct access_log {
     const char *format_text; /* of CONF_FORMAT_CUSTOM; checked (conf/logfield) */
     bool is_journal;         /* the target takes fields, the line is its message */
 };
+
+/* The line that decided, or in @words what decided instead (static, or NULL). */
+void access_set_rule(struct access_record *r, const struct rule_place *place, const char *words);
 
 /**
  * access_format - the record as one line with its newline

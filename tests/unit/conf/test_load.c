@@ -64,7 +64,7 @@ static const struct row rows[] = {
      "longer than max-ttl"},
     {"head order", WEB "[limits]\nrequest-line-size = 32K\nhead-size = 16K\n", FINDING_ERROR, 4,
      "swap"},
-    {"observe", WEB "[acl]\nmode = observe\n", FINDING_ERROR, 5, "not available yet"},
+    {"observe", WEB "[acl]\nmode = observe\n", FINDING_WARNING, 5, "lets pass"},
     {"format", WEB "[log]\naccess-format = %h\n", FINDING_ERROR, 5, "is no field"},
     {"later", WEB "auth-file = /etc/ukai/users\n", FINDING_WARNING, 4, "not available yet"},
     {"later but wrong", WEB "parent-proxy = proxy\n", FINDING_ERROR, 4, "http://host:port"},
