@@ -42,23 +42,32 @@ bool egress_permits(const struct egress *e, bool is_ipv4)
     return !has_any || (is_ipv4 ? e->conf.has_ipv4_source : e->conf.has_ipv6_source);
 }
 
-int egress_stream_options(int fd)
+static int set_option(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+int egress_keep_alive(int fd)
 {
     static const struct {
         int level, name, value;
     } options[] = {
-        {IPPROTO_TCP, TCP_NODELAY, 1},
         {SOL_SOCKET, SO_KEEPALIVE, 1},
         {IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S},
         {IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL_S},
         {IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT},
         {IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS},
     };
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) < 0)
-            return -errno;
-    }
-    return 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof(options) / sizeof(options[0]); i++)
+        rc = set_option(fd, options[i].level, options[i].name, options[i].value);
+    return rc;
+}
+
+int egress_stream_options(int fd)
+{
+    int rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    return rc < 0 ? rc : egress_keep_alive(fd);
 }
 
 static int bind_source(const struct egress *e, int fd, bool is_ipv4, int type)
@@ -86,7 +95,7 @@ static int apply(const struct egress *e, int fd, bool is_ipv4, int type)
         setsockopt(fd, SOL_SOCKET, SO_MARK, &e->conf.mark, sizeof(e->conf.mark)) < 0)
         return -errno;
     if (type == SOCK_STREAM) {
-        int rc = egress_stream_options(fd);
+        int rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
         if (rc < 0)
             return rc;
     }

@@ -25,13 +25,16 @@ bool egress_permits(const struct egress *e, bool is_ipv4);
  * connected
  * @type: SOCK_STREAM or SOCK_DGRAM. Device by SO_BINDTODEVICE, source by bind() with
  * IP_BIND_ADDRESS_NO_PORT for streams (a datagram socket gets its port from the kernel at connect
- * time), SO_MARK, IPV6_V6ONLY; TCP_NODELAY, keepalive and TCP_USER_TIMEOUT for streams. Returns: fd
+ * time), SO_MARK, IPV6_V6ONLY; TCP_NODELAY for streams; egress_keep_alive() is for those that live
+ * long. Returns: fd
  * (>= 0) · -errno (-ENODEV no such interface, -EAFNOSUPPORT family not permitted, -EMFILE ...).
  */
 int egress_socket(const struct egress *e, const struct endpoint *to, int type)
     __attribute__((warn_unused_result));
 
-/* TCP_NODELAY, keepalive, TCP_USER_TIMEOUT: for both legs; accepted sockets inherit them. 0 ·
+/* Probing of a silent peer and TCP_USER_TIMEOUT, for a connected stream. 0 · -errno. */
+int egress_keep_alive(int fd) __attribute__((warn_unused_result));
+/* TCP_NODELAY and egress_keep_alive() for a listener; accepted sockets inherit them. 0 ·
  * -errno. */
 int egress_stream_options(int fd) __attribute__((warn_unused_result));
 

@@ -15,7 +15,7 @@
 
 #include "proxy/net/egress.h"
 
-enum { BACKLOG = 4096 };
+enum { BACKLOG = 4096, FULL_BATCHES = 8 };
 
 static void on_pause_over(struct timer *t)
 {
@@ -39,11 +39,15 @@ static bool is_of_one_connection(int error)
            error == EOPNOTSUPP || error == ENETUNREACH || error == EPERM;
 }
 
+/* As many as came the last time: one more would be asked for in vain, a system call for each quiet
+ * connection. When all came several times in a row, twice as many from then on; the level brings us
+ * back for the rest. */
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct listener *l = arg;
-    for (int i = 0; i < LISTENER_BATCH && l->fd == fd; i++) {
+    unsigned n = 0;
+    for (; n < l->batch && l->fd == fd; n++) {
         struct sockaddr_storage ss;
         socklen_t len = sizeof(ss);
         int peer_fd = accept4(fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -52,6 +56,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
                 continue;
             if (errno != EAGAIN)
                 pause_accepting(l);
+            l->batch = n > 0 ? n : 1;
+            l->n_full = 0;
             return;
         }
         struct endpoint peer;
@@ -61,12 +67,18 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         }
         l->on_accept(l, peer_fd, &peer);
     }
+    if (l->fd != fd || ++l->n_full < FULL_BATCHES)
+        return;
+    l->n_full = 0;
+    if (l->batch < LISTENER_BATCH)
+        l->batch *= 2;
 }
 
 int listener_open(struct listener *l, struct loop *loop, int fd, listener_accept_fn on_accept,
                   void *owner)
 {
-    *l = (struct listener){.loop = loop, .fd = fd, .on_accept = on_accept, .owner = owner};
+    *l = (struct listener){
+        .loop = loop, .fd = fd, .batch = 1, .on_accept = on_accept, .owner = owner};
     event_assign(&l->event, loop->base, fd, EV_READ | EV_PERSIST, on_acceptable, l);
     if (event_add(&l->event, NULL) == 0)
         return 0;

@@ -17,7 +17,9 @@ typedef void (*listener_accept_fn)(struct listener *l, int fd, const struct endp
 
 struct listener {
     struct loop *loop;
-    int fd; /* owned */
+    int fd;          /* owned */
+    unsigned batch;  /* how many are accepted in one go now, up to LISTENER_BATCH */
+    unsigned n_full; /* goes in a row that found as many */
     struct event event;
     struct timer pause; /* runs while accept waits for free fds */
     listener_accept_fn on_accept;

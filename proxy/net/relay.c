@@ -22,6 +22,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proxy/net/egress.h"
+
 enum { SETTLE_MS = 800 };
 
 static void on_side_ready(struct io *io);
@@ -167,9 +169,13 @@ static bool conclude(struct relay *r, bool had_eof)
         finish_reset(r, c->is_broken && c->is_eof ? RELAY_CLIENT : RELAY_ORIGIN);
         return true;
     }
-    pass_fin(r, RELAY_CLIENT);
-    pass_fin(r, RELAY_ORIGIN);
-    if (c->is_shut && o->is_shut) {
+    bool is_over = c->is_eof && o->is_eof && stream_waiting(&c->out) == 0 &&
+                   stream_waiting(&o->out) == 0 && !c->is_broken && !o->is_broken;
+    if (!is_over) { /* else closing sends what FIN is missing */
+        pass_fin(r, RELAY_CLIENT);
+        pass_fin(r, RELAY_ORIGIN);
+    }
+    if (is_over || (c->is_shut && o->is_shut)) {
         finish(r, r->first_eof == RELAY_CLIENT ? REASON_CLIENT_CLOSED : REASON_ORIGIN_CLOSED);
         return true;
     }
@@ -260,6 +266,14 @@ static void on_bulk_turn(struct loop_task *t)
     }
 }
 
+/* Five system calls that a short tunnel is spared: the origin's socket learns to probe its peer
+ * only once the tunnel has lived a while. The client's has it from its listener. */
+static void watch_for_death(struct relay *r)
+{
+    if (!r->has_keep_alive)
+        r->has_keep_alive = egress_keep_alive(r->sides[RELAY_ORIGIN].io.fd) == 0;
+}
+
 static void on_timer(struct timer *t)
 {
     struct relay *r = list_entry(t, struct relay, timer);
@@ -277,6 +291,7 @@ static void on_timer(struct timer *t)
     arm_idle(r);
     if (!was_settling)
         return;
+    watch_for_death(r);
     r->sides[RELAY_CLIENT].io.is_readable = r->sides[RELAY_ORIGIN].io.is_readable = true;
     if (r->is_bulk) { /* or was until it went quiet */
         loop_bulk_add(r->loop, &r->bulk);
@@ -317,6 +332,7 @@ int relay_start(struct relay *r, struct loop *loop, char *scratch,
     io_own(&r->sides[RELAY_ORIGIN].io, on_side_ready, r);
     r->is_running = true;
     arm_idle(r);
+    arm_settle(r);
     /* What is ready already raised its edge before we owned it: the first turn comes from the loop.
      */
     loop_bulk_add(loop, &r->bulk);
