@@ -192,8 +192,18 @@ static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome,
     }
 }
 
+/* Destinations are only kept while the rules are being found: then each costs a look-up more. */
+static void learn(struct conn *c)
+{
+    struct worker *w = c->worker;
+    struct seen *seen = atomic_load_explicit(&w->seen, memory_order_relaxed);
+    if (conf_of(c)->acl_observe && seen && c->host)
+        seen_note(seen, &c->client.addr, c->host, c->port, loop_now_ms(&w->loop));
+}
+
 static void note_permission(struct conn *c, unsigned index)
 {
+    learn(c);
     c->out_slot = c->setup->slots[index];
     hits_count(c->worker->hits, c->out_slot, loop_now_ms(&c->worker->loop));
 }

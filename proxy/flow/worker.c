@@ -357,6 +357,8 @@ static void use_snapshot(struct worker *w, struct view *view)
 {
     struct view *old = w->view;
     w->view = view;
+    if (view->snapshot->conf.acl_observe && !atomic_load_explicit(&w->seen, memory_order_relaxed))
+        atomic_store_explicit(&w->seen, seen_new(), memory_order_release);
     if (old)
         review_start(w);
     periodic_update(&w->periodic);
@@ -548,6 +550,7 @@ void worker_fini(struct worker *w)
         resolver_fini(&w->resolver);
     own_set_unref(w->own);
     loop_fini(&w->loop);
+    seen_free(w->seen);
     hits_fini(w->hits);
     free(w->hits);
     free(w->scratch);

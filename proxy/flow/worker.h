@@ -19,6 +19,7 @@
 #include "proxy/net/listener.h"
 #include "proxy/report/access.h"
 #include "proxy/report/hits.h"
+#include "proxy/report/seen.h"
 #include "proxy/report/sink.h"
 
 struct worker;
@@ -88,8 +89,9 @@ struct worker {
     struct periodic periodic;
     struct pipes pipes;
     struct counters counters;
-    struct hits *hits;       /* owned; of the rules */
-    struct timer log_sample; /* runs while refusals were logged in this second */
+    struct hits *hits;           /* owned; of the rules */
+    _Atomic(struct seen *) seen; /* owned; NULL until a snapshot has `mode = observe` */
+    struct timer log_sample;     /* runs while refusals were logged in this second */
     unsigned n_logged, n_unlogged;
     bool is_draining;
     struct timer drain_limit;

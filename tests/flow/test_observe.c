@@ -1,4 +1,5 @@
 /* mode = observe: what the rules refuse passes and is told; what no rule sets aside is refused. */
+#include "proxy/daemon/learn.h"
 #include "proxy_bench.h"
 
 #define OBSERVE "[acl]\nmode = observe\n"
@@ -115,5 +116,45 @@ Test(flow_observe, plain_request__passes_and_is_told)
     }
     expect_record(b, 4, "event=\"observed\"", "rule=\"acl.conf:4\"");
     close(fd);
+    bench_free(b);
+}
+
+static void expect_learnt(struct bench *b, bool is_json, const char *part, bool is_there)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+    cr_assert_eq(learn_write(&b->worker, 1, b->snapshot, bench_now_ms(), is_json, out), 0);
+    fclose(out);
+    cr_expect_eq(strstr(text, part) != NULL, is_there, "%s in:\n%s", part, text);
+    free(text);
+}
+
+Test(flow_observe, destinations__are_learnt__and_can_be_pasted)
+{
+    struct bench *b = bench_new(OBSERVE, IN "[group us]\nmember = 127.0.0.0/8\n[out]\n" OPEN);
+    char want[128], acl[256];
+    expect_tunnel(b, "127.0.0.1");
+    expect_tunnel(b, "127.0.0.1");
+    expect_refused(b, "10.1.2.3", 443, "special-use");
+    snprintf(want, sizeof(want), "\n[out @us]\nallow = 127.0.0.1:%u   ; 2 times by 127.0.0.1\n",
+             b->origin_port);
+    expect_learnt(b, false, want, true);
+    expect_learnt(b, false, "10.1.2.3", false);
+    expect_learnt(b, true, "\"group\":\"us\",\"host\":\"127.0.0.1\"", true);
+    snprintf(acl, sizeof(acl), IN "[out]\nallow = 127.0.0.1:%u   ; 2 times by 127.0.0.1\n",
+             b->origin_port);
+    bench_use(b, bench_load(b, "", acl), -1);
+    expect_tunnel(b, "127.0.0.1");
+    expect_learnt(b, false, "2 times by", true);
+    expect_learnt(b, false, "the mode is enforce now", true);
+    bench_free(b);
+}
+
+Test(flow_observe, nothing__is_learnt__in_enforce)
+{
+    struct bench *b = bench_new("", NULL);
+    expect_tunnel(b, "127.0.0.1");
+    expect_learnt(b, false, "allow =", false);
     bench_free(b);
 }
