@@ -13,6 +13,7 @@
 
 #include "acl/firewall.h"
 #include "acl/firewall_diff.h"
+#include "acl/firewall_iptables.h"
 #include "acl/firewall_nft.h"
 #include "acl/firewall_nifcloud_json.h"
 #include "acl/firewall_nifcloud_xml.h"
@@ -46,6 +47,7 @@ static read_fn find_reader(const char *format)
         const char *name;
         read_fn read;
     } readers[] = {
+        {"iptables", firewall_iptables_read},
         {"nifcloud-json", firewall_nifcloud_json_read},
         {"nifcloud-xml", firewall_nifcloud_xml_read},
     };
@@ -152,12 +154,13 @@ static bool wants_help(int argc, char **argv)
 enum exit_code firewall_import_run(int argc, char **argv)
 {
     if (wants_help(argc, argv)) {
-        puts("usage: ukai import --format FORMAT [--group NAME=CIDR,...] FILE\n\n"
-             "Prints a firewall's IN rules as acl.conf text. What is left out or changed is named "
-             "on standard\nerror; a table that cannot be understood is refused whole.\n\n"
-             "      --format FORMAT        nifcloud-json or nifcloud-xml\n"
-             "      --group NAME=CIDR,...  what a firewall group stands for; repeatable\n\n"
-             "Exit code 0: printed; 78: refused.");
+        puts(
+            "usage: ukai import --format FORMAT [--group NAME=CIDR,...] FILE\n\n"
+            "Prints a firewall's IN rules as acl.conf text. What is left out or changed is named "
+            "on standard\nerror; a table that cannot be understood is refused whole.\n\n"
+            "      --format FORMAT        nifcloud-json, nifcloud-xml or iptables (iptables-save)\n"
+            "      --group NAME=CIDR,...  what a firewall group stands for; repeatable\n\n"
+            "Exit code 0: printed; 78: refused.");
         return EXIT_DONE;
     }
     struct table_options o = {.command = "import"};

@@ -8,49 +8,10 @@
 
 #include "acl/firewall_nifcloud_json.h"
 #include "acl/firewall_nifcloud_xml.h"
+#include "tables.h"
 
-#define N_ROWS(rows) (sizeof(rows) / sizeof((rows)[0]))
 #define ITEM(fields) "{\"SecurityGroupInfo\":[{\"IpPermissions\":[{" fields "}]}]}"
 #define FROM ",\"IpRanges\":[{\"CidrIp\":\"10.0.0.1\"}]"
-
-struct row {
-    const char *table;
-    const char *acl;   /* NULL: refused */
-    size_t n_warnings;
-};
-
-static char *acl_text(const struct firewall *fw)
-{
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-
-    cr_assert(out);
-    firewall_write_acl(out, fw);
-    fclose(out);
-    return text;
-}
-
-static void expect_row(const struct row *row, int (*read)(struct firewall *, const char *, size_t))
-{
-    struct findings findings = {0};
-    struct firewall_group group;
-    cr_assert_eq(firewall_group_parse("web=10.1.0.0/16,10.2.0.9", &group), 0);
-    struct firewall fw = {.file = "t", .findings = &findings, .groups = &group, .n_groups = 1};
-    int r = read(&fw, row->table, strlen(row->table));
-
-    cr_expect_eq(r, row->acl ? 0 : -EINVAL, "%s gives %d", row->table, r);
-    cr_expect_eq(findings.n_errors > 0, !row->acl, "%s", row->table);
-    if (row->acl) {
-        char *text = acl_text(&fw);
-        cr_expect_str_eq(text, row->acl, "%s gives %s", row->table, text);
-        cr_expect_eq(findings.n_warnings, row->n_warnings, "%s has %zu", row->table, findings.n_warnings);
-        free(text);
-    }
-    firewall_fini(&fw);
-    firewall_group_fini(&group);
-    findings_fini(&findings);
-}
 
 Test(acl_firewall, json_read__takes_or_refuses__row_by_row)
 {

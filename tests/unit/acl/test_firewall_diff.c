@@ -1,11 +1,7 @@
 /* Two tables compared: every point of the drift list is one that one side admits and the other does not, and no other. */
 #include "acl/firewall_diff.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "lines.h"
+#include "tables.h"
 
 static const char *const point_protos[] = {"tcp", "udp", "icmp", "esp", "other"};
 
@@ -44,20 +40,6 @@ static void add(struct firewall *fw, const char *word, uint16_t first, uint16_t 
     cr_assert_eq(firewall_add(fw, &rule, "w", 0, ""), 0);
 }
 
-static bool admits(const struct firewall *fw, const char *proto, uint16_t port, const struct addr *source)
-{
-    for (size_t i = 0; i < fw->n_rules; i++) {
-        const struct firewall_rule *rule = &fw->rules[i];
-        bool is_proto = rule->proto == IN_PROTO_ANY || (rule->proto == IN_PROTO_TCP && strcmp(proto, "tcp") == 0) ||
-                        (rule->proto == IN_PROTO_UDP && strcmp(proto, "udp") == 0) ||
-                        (rule->proto == IN_PROTO_OTHER && strcmp(proto, rule->proto_word) == 0);
-        bool is_port = port == 0 || (rule->port_first <= port && port <= rule->port_last);
-        if (is_proto && is_port && addr_range_has(&rule->source, source))
-            return true;
-    }
-    return false;
-}
-
 /* How many drifts hold the point, those of the left and those of the right. */
 static void count(const struct pair *p, const char *proto, uint16_t port, const struct addr *source, unsigned n[2])
 {
@@ -74,7 +56,7 @@ static void expect_point(const struct pair *p, const char *proto, uint16_t port,
                          const struct firewall_served *served)
 {
     char text[ADDR_TEXT_MAX];
-    bool left = admits(&p->left, proto, port, source), right = admits(&p->right, proto, port, source);
+    bool left = firewall_admits(&p->left, proto, port, source), right = firewall_admits(&p->right, proto, port, source);
     unsigned n[2];
 
     count(p, proto, port, source, n);

@@ -1,0 +1,572 @@
+/*
+ * Ordered rules made into an allow list, or refused. Only packets that open a flow from another
+ * host count. The chain is laid flat first: a jump becomes the rules of the chain behind it, each
+ * cut down to what the jump itself matches, with a stack of bounded depth instead of recursion.
+ * Then each ACCEPT is held against every DROP that stands before it. If they do not meet, the order
+ * does not matter and the rule is an allow line; if the DROP holds all of it, the rule admits
+ * nothing; all else needs a DROP, which no allow list has, and is refused with both lines. A match
+ * with a condition that an ACL cannot say (an interface, a rate) counts as large as it can be where
+ * it drops, and is refused where it accepts. So what passes is equal by construction, never a
+ * guess.
+ */
+#include "acl/firewall_chain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH_MAX = 32, STEPS_MAX = 1000000, COMPARED_MAX = 300000000 };
+
+static const char *const proto_words[] = {"tcp", "udp", "icmp", "icmpv6-all",
+                                          "gre", "esp", "ah",   "vrrp"};
+
+enum { N_PROTO_WORDS = sizeof(proto_words) / sizeof(proto_words[0]) };
+
+/* One rule of the flat chain. */
+struct step {
+    const struct chain_match *match;
+    const struct chain *chain;
+    const struct chain_rule *rule; /* NULL: the policy */
+    const char *memo;              /* or NULL */
+    enum chain_verdict verdict;    /* ACCEPT, DROP, RETURN */
+    size_t until;                  /* RETURN: it is skipped before this step */
+};
+
+struct frame {
+    const struct chain *chain;
+    size_t at;
+    const struct chain_match *match; /* of all the jumps that led here; NULL: everything */
+    const char *memo;
+    size_t first_step;
+};
+
+struct judge {
+    struct firewall *fw;
+    const struct chain_table *table;
+    struct chain_match all;
+    struct frame frames[DEPTH_MAX];
+    size_t n_frames;
+    struct step *steps;
+    size_t n_steps;
+    struct chain_match **made; /* cut matches, owned */
+    size_t n_made;
+    size_t n_ignored; /* rules that no opening packet meets, or that only log */
+    unsigned ignored_line;
+    bool *is_reached; /* by chain */
+    uint64_t n_compared;
+};
+
+unsigned firewall_chain_proto(const char *word)
+{
+    for (unsigned i = 0; i < N_PROTO_WORDS; i++)
+        if (strcmp(proto_words[i], word) == 0)
+            return 1U << i;
+    return CHAIN_PROTOS_OTHERS;
+}
+
+void firewall_chain_match_fini(struct chain_match *match)
+{
+    free(match->ports);
+    free(match->sources);
+    *match = (struct chain_match){0};
+}
+
+void firewall_chain_table_fini(struct chain_table *table)
+{
+    for (size_t i = 0; i < table->n_chains; i++) {
+        struct chain *chain = &table->chains[i];
+        for (size_t k = 0; k < chain->n_rules; k++) {
+            firewall_chain_match_fini(&chain->rules[k].match);
+            free(chain->rules[k].memo);
+        }
+        free(chain->rules);
+        free(chain->name);
+    }
+    free(table->chains);
+    *table = (struct chain_table){0};
+}
+
+/* ---- matches ---- */
+
+static bool is_everything(const struct chain_match *m)
+{
+    return m->protos == CHAIN_PROTOS_ALL && !m->ports && !m->sources && !m->is_never &&
+           m->condition[0] == '\0';
+}
+
+static struct addr later(const struct addr *a, const struct addr *b)
+{
+    return addr_compare(a, b) > 0 ? *a : *b;
+}
+
+static struct addr earlier(const struct addr *a, const struct addr *b)
+{
+    return addr_compare(a, b) < 0 ? *a : *b;
+}
+
+static int cut_ports(struct chain_match *ret, const struct chain_match *a,
+                     const struct chain_match *b)
+{
+    const struct chain_match *whole = !a->ports ? b : a;
+    size_t max = a->ports && b->ports ? a->n_ports + b->n_ports : whole->n_ports;
+
+    if (!whole->ports)
+        return 0;
+    ret->ports = calloc(max + 1, sizeof(*ret->ports));
+    if (!ret->ports)
+        return -ENOMEM;
+    if (!a->ports || !b->ports) {
+        memcpy(ret->ports, whole->ports, whole->n_ports * sizeof(*ret->ports));
+        ret->n_ports = whole->n_ports;
+        return 0;
+    }
+    for (size_t i = 0; i < a->n_ports; i++) {
+        for (size_t k = 0; k < b->n_ports; k++) {
+            const struct chain_ports *x = &a->ports[i], *y = &b->ports[k];
+            uint16_t first = x->first > y->first ? x->first : y->first;
+            uint16_t last = x->last < y->last ? x->last : y->last;
+            if (first <= last && ret->n_ports < max) /* disjoint lists never give more */
+                ret->ports[ret->n_ports++] = (struct chain_ports){first, last};
+        }
+    }
+    return 0;
+}
+
+static int cut_sources(struct chain_match *ret, const struct chain_match *a,
+                       const struct chain_match *b)
+{
+    const struct chain_match *whole = !a->sources ? b : a;
+    size_t max = a->sources && b->sources ? a->n_sources * b->n_sources : whole->n_sources;
+
+    if (!whole->sources)
+        return 0;
+    if (max > CHAIN_ITEMS_MAX)
+        return -E2BIG;
+    ret->sources = calloc(max + 1, sizeof(*ret->sources));
+    if (!ret->sources)
+        return -ENOMEM;
+    if (!a->sources || !b->sources) {
+        memcpy(ret->sources, whole->sources, whole->n_sources * sizeof(*ret->sources));
+        ret->n_sources = whole->n_sources;
+        return 0;
+    }
+    for (size_t i = 0; i < a->n_sources; i++) {
+        for (size_t k = 0; k < b->n_sources; k++) {
+            const struct addr_range *x = &a->sources[i], *y = &b->sources[k];
+            const struct addr_range cut = {later(&x->first, &y->first),
+                                           earlier(&x->last, &y->last)};
+            if (addr_compare(&cut.first, &cut.last) <= 0)
+                ret->sources[ret->n_sources++] = cut;
+        }
+    }
+    return 0;
+}
+
+/* What both match; @j owns the result. */
+static int cut_match(struct judge *j, const struct chain_match *a, const struct chain_match *b,
+                     const struct chain_match **ret)
+{
+    if (!a || is_everything(b)) {
+        *ret = a ? a : b;
+        return 0;
+    }
+    if ((j->n_made & (j->n_made - 1)) == 0) {
+        struct chain_match **grown =
+            reallocarray(j->made, j->n_made ? 2 * j->n_made : 1, sizeof(struct chain_match *));
+        if (!grown)
+            return -ENOMEM;
+        j->made = grown;
+    }
+    struct chain_match *m = calloc(1, sizeof(*m));
+    if (!m)
+        return -ENOMEM;
+    j->made[j->n_made++] = m;
+    m->protos = a->protos & b->protos;
+    memcpy(m->condition, a->condition[0] ? a->condition : b->condition, sizeof(m->condition));
+    int r = cut_ports(m, a, b);
+    if (r == 0)
+        r = cut_sources(m, a, b);
+    m->is_never = a->is_never || b->is_never || m->protos == 0 || (m->ports && m->n_ports == 0) ||
+                  (m->sources && m->n_sources == 0);
+    *ret = m;
+    return r;
+}
+
+static bool ports_meet(const struct chain_match *a, const struct chain_match *b)
+{
+    if (!a->ports || !b->ports)
+        return true;
+    for (size_t i = 0; i < a->n_ports; i++)
+        for (size_t k = 0; k < b->n_ports; k++)
+            if (a->ports[i].first <= b->ports[k].last && b->ports[k].first <= a->ports[i].last)
+                return true;
+    return false;
+}
+
+static bool sources_meet(const struct chain_match *a, const struct chain_match *b)
+{
+    if (!a->sources || !b->sources)
+        return true;
+    for (size_t i = 0; i < a->n_sources; i++)
+        for (size_t k = 0; k < b->n_sources; k++)
+            if (addr_compare(&a->sources[i].first, &b->sources[k].last) <= 0 &&
+                addr_compare(&b->sources[k].first, &a->sources[i].last) <= 0)
+                return true;
+    return false;
+}
+
+static bool matches_meet(const struct chain_match *a, const struct chain_match *b)
+{
+    unsigned protos = a->protos & b->protos;
+
+    if (protos == 0 || !sources_meet(a, b))
+        return false;
+    return (protos & ~(unsigned)CHAIN_PROTOS_WITH_PORTS) || ports_meet(a, b);
+}
+
+/* Whether @a, without its condition, holds all of @b. May say no where it does. */
+static bool match_holds(const struct chain_match *a, const struct chain_match *b)
+{
+    bool holds =
+        (b->protos & ~a->protos) == 0 && (!a->ports || b->ports) && (!a->sources || b->sources);
+
+    for (size_t i = 0; holds && a->ports && i < b->n_ports; i++) {
+        holds = false;
+        for (size_t k = 0; k < a->n_ports && !holds; k++)
+            holds = a->ports[k].first <= b->ports[i].first && b->ports[i].last <= a->ports[k].last;
+    }
+    for (size_t i = 0; holds && a->sources && i < b->n_sources; i++) {
+        holds = false;
+        for (size_t k = 0; k < a->n_sources && !holds; k++)
+            holds = addr_range_has(&a->sources[k], &b->sources[i].first) &&
+                    addr_range_has(&a->sources[k], &b->sources[i].last);
+    }
+    return holds;
+}
+
+/* ---- laying flat ---- */
+
+static unsigned line_of(const struct step *step)
+{
+    return step->rule ? step->rule->line : step->chain->line;
+}
+
+static int add_step(struct judge *j, const struct frame *f, const struct chain_rule *rule,
+                    enum chain_verdict verdict)
+{
+    const struct chain_match *match = &j->all;
+
+    if (j->n_steps >= STEPS_MAX)
+        return -E2BIG;
+    int r = cut_match(j, f->match, rule ? &rule->match : &j->all, &match);
+    if (r < 0 || match->is_never)
+        return r;
+    if ((j->n_steps & (j->n_steps - 1)) == 0) {
+        struct step *grown =
+            reallocarray(j->steps, j->n_steps ? 2 * j->n_steps : 1, sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        j->steps = grown;
+    }
+    j->steps[j->n_steps++] = (struct step){.match = match,
+                                           .chain = f->chain,
+                                           .rule = rule,
+                                           .memo = rule && rule->memo ? rule->memo : f->memo,
+                                           .verdict = verdict};
+    return 0;
+}
+
+static int refuse(struct judge *j, unsigned line, const char *what)
+{
+    findings_add(j->fw->findings, FINDING_ERROR, j->fw->file, line, "%s", what);
+    return 0;
+}
+
+/* Opens the chain that @rule jumps to. */
+static int enter(struct judge *j, const struct frame *from, const struct chain_rule *rule)
+{
+    const struct chain_match *match = NULL;
+
+    if (j->n_frames >= DEPTH_MAX) {
+        j->n_frames = 0;
+        return refuse(j, rule->line, "jumps nest deeper than 32 chains, or in a circle");
+    }
+    int r = cut_match(j, from->match, &rule->match, &match);
+    if (r < 0 || match->is_never)
+        return r;
+    j->is_reached[rule->target] = true;
+    j->frames[j->n_frames++] = (struct frame){.chain = &j->table->chains[rule->target],
+                                              .match = is_everything(match) ? NULL : match,
+                                              .memo = rule->memo ? rule->memo : from->memo,
+                                              .first_step = j->n_steps};
+    return 0;
+}
+
+/* The end of the topmost chain: what it returned early holds no longer. */
+static int leave(struct judge *j)
+{
+    const struct frame f = j->frames[j->n_frames - 1];
+
+    for (size_t i = f.first_step; i < j->n_steps; i++)
+        if (j->steps[i].verdict == CHAIN_VERDICT_RETURN && j->steps[i].chain == f.chain &&
+            j->steps[i].until == 0)
+            j->steps[i].until = j->n_steps;
+    j->n_frames--;
+    return f.chain->policy == CHAIN_VERDICT_RETURN ? 0 : add_step(j, &f, NULL, f.chain->policy);
+}
+
+static int flatten_rule(struct judge *j, struct frame *f, const struct chain_rule *rule)
+{
+    bool is_policy =
+        rule->verdict == CHAIN_VERDICT_RETURN && f->chain->policy != CHAIN_VERDICT_RETURN;
+
+    if (rule->verdict == CHAIN_VERDICT_NOTHING || rule->match.is_never) {
+        if (j->n_ignored++ == 0)
+            j->ignored_line = rule->line;
+        return 0;
+    }
+    if (rule->verdict == CHAIN_VERDICT_JUMP)
+        return enter(j, f, rule);
+    if (rule->verdict == CHAIN_VERDICT_RETURN && is_everything(&rule->match)) {
+        f->at = f->chain->n_rules;
+        return 0;
+    }
+    return add_step(j, f, rule, is_policy ? f->chain->policy : rule->verdict);
+}
+
+static int flatten(struct judge *j, uint32_t input)
+{
+    int r = 0;
+    size_t n_visits = 0;
+
+    j->frames[j->n_frames++] = (struct frame){.chain = &j->table->chains[input]};
+    j->is_reached[input] = true;
+    while (j->n_frames > 0 && r == 0) {
+        struct frame *f = &j->frames[j->n_frames - 1];
+        if (++n_visits > 4 * (size_t)STEPS_MAX)
+            r = -E2BIG;
+        else if (f->at >= f->chain->n_rules)
+            r = leave(j);
+        else
+            r = flatten_rule(j, f, &f->chain->rules[f->at++]);
+    }
+    return r;
+}
+
+/* ---- judging ---- */
+
+static int emit_proto(struct judge *j, const struct step *step, unsigned bit, const char *where)
+{
+    static const struct addr_range every_ipv6 = {
+        .last = {{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}}};
+    const struct addr_range every_ipv4 = {addr_from_ipv4(0), addr_from_ipv4(UINT32_MAX)};
+    static const struct chain_ports every_port = {1, UINT16_MAX};
+    const struct chain_match *m = step->match;
+    struct firewall_rule rule;
+    bool has_ports = bit < N_PROTO_WORDS && ((1U << bit) & CHAIN_PROTOS_WITH_PORTS);
+    int r = firewall_word(bit < N_PROTO_WORDS ? proto_words[bit] : "any", &rule);
+
+    for (size_t i = 0; i < (has_ports && m->ports ? m->n_ports : 1) && r == 0; i++) {
+        if (has_ports) {
+            rule.port_first = m->ports ? m->ports[i].first : every_port.first;
+            rule.port_last = m->ports ? m->ports[i].last : every_port.last;
+        }
+        for (size_t k = 0; k < (m->sources ? m->n_sources : 1) && r == 0; k++) {
+            rule.source = m->sources ? m->sources[k] : j->table->is_ipv4 ? every_ipv4 : every_ipv6;
+            r = firewall_add(j->fw, &rule, where, line_of(step), step->memo);
+        }
+    }
+    return r;
+}
+
+static int emit(struct judge *j, const struct step *step)
+{
+    char where[128];
+    const struct chain_match *m = step->match;
+    int r = 0;
+
+    snprintf(where, sizeof(where), "%s %s%u", step->chain->name,
+             step->rule ? "line " : "policy, line ", line_of(step));
+    if (m->protos == CHAIN_PROTOS_ALL && !m->ports)
+        return emit_proto(j, step, N_PROTO_WORDS, where);
+    for (unsigned bit = 0; bit < N_PROTO_WORDS && r == 0; bit++)
+        if (m->protos & (1U << bit))
+            r = emit_proto(j, step, bit, where);
+    if (m->protos & CHAIN_PROTOS_OTHERS)
+        findings_add(j->fw->findings, FINDING_WARNING, j->fw->file, line_of(step),
+                     "%s: no ACL line names the protocol; left out", where);
+    return r;
+}
+
+/* A RETURN before @i that holds for it and may take a part of it away, or NULL. */
+static const struct step *find_hole(struct judge *j, const size_t *holes, size_t n, size_t i)
+{
+    for (size_t k = 0; k < n; k++, j->n_compared++)
+        if (j->steps[holes[k]].until > i &&
+            matches_meet(j->steps[holes[k]].match, j->steps[i].match))
+            return &j->steps[holes[k]];
+    return NULL;
+}
+
+/* Whether a rule before @drop accepts all of @step already. */
+static bool is_accepted(struct judge *j, size_t drop, const struct step *step)
+{
+    for (size_t i = 0; i < drop; i++, j->n_compared++) {
+        const struct step *before = &j->steps[i];
+        if (before->verdict == CHAIN_VERDICT_ACCEPT && before->match->condition[0] == '\0' &&
+            match_holds(before->match, step->match))
+            return true;
+    }
+    return false;
+}
+
+enum accept_fate { FATE_WHOLE, FATE_NOTHING, FATE_PART };
+
+/* What the rules before @i leave of it; @ret_by: the one that takes. */
+static enum accept_fate find_fate(struct judge *j, const size_t *drops, size_t n, size_t i,
+                                  const struct step **ret_by)
+{
+    const struct step *step = &j->steps[i];
+    enum accept_fate fate = FATE_WHOLE;
+
+    for (size_t k = 0; k < n; k++, j->n_compared++) {
+        const struct step *drop = &j->steps[drops[k]];
+        if (!matches_meet(drop->match, step->match))
+            continue;
+        bool takes_all = drop->verdict == CHAIN_VERDICT_DROP && drop->match->condition[0] == '\0' &&
+                         match_holds(drop->match, step->match);
+        if (fate == FATE_WHOLE || takes_all)
+            *ret_by = drop;
+        if (takes_all)
+            return FATE_NOTHING;
+        if (fate == FATE_WHOLE && !is_accepted(j, drops[k], step))
+            fate = FATE_PART;
+    }
+    return fate;
+}
+
+static int judge_accept(struct judge *j, const size_t *drops, size_t n_drops, const size_t *holes,
+                        size_t n_holes, size_t i)
+{
+    const struct step *step = &j->steps[i], *by = NULL;
+    const struct chain_match *m = step->match;
+    enum accept_fate fate = find_fate(j, drops, n_drops, i, &by);
+    const struct step *hole = find_hole(j, holes, n_holes, i);
+    unsigned line = line_of(step);
+    struct findings *findings = j->fw->findings;
+
+    if (fate == FATE_NOTHING) {
+        if (step->rule)
+            findings_add(findings, FINDING_WARNING, j->fw->file, line,
+                         "never reached, line %u drops all of it; left out", line_of(by));
+        return 0;
+    }
+    if (m->condition[0] && !(m->protos & CHAIN_PROTOS_WITH_PORTS)) {
+        findings_add(findings, FINDING_WARNING, j->fw->file, line,
+                     "no ACL line can say `%s`, and no listener uses the protocol; left out",
+                     m->condition);
+        return 0;
+    }
+    if (m->condition[0])
+        findings_add(findings, FINDING_ERROR, j->fw->file, line,
+                     "it accepts only where `%s` holds, and no ACL line can say that; write it by "
+                     "protocol, port and source",
+                     m->condition);
+    else if (hole)
+        findings_add(findings, FINDING_ERROR, j->fw->file, line,
+                     "line %u returns before a part of what this line accepts; an ACL has no order",
+                     line_of(hole));
+    else if (fate == FATE_PART)
+        findings_add(findings, FINDING_ERROR, j->fw->file, line_of(by),
+                     "it drops a part of what line %u accepts; an ACL has allow lines only, so say "
+                     "there what is left",
+                     line);
+    else
+        return emit(j, step);
+    return 0;
+}
+
+static int judge_steps(struct judge *j)
+{
+    size_t *drops = calloc(j->n_steps + 1, sizeof(*drops));
+    size_t *holes = calloc(j->n_steps + 1, sizeof(*holes));
+    size_t n_drops = 0, n_holes = 0;
+    int r = drops && holes ? 0 : -ENOMEM;
+
+    for (size_t i = 0; i < j->n_steps && r == 0; i++) {
+        switch (j->steps[i].verdict) {
+        case CHAIN_VERDICT_RETURN:
+            holes[n_holes++] = i;
+            break;
+        case CHAIN_VERDICT_DROP:
+            drops[n_drops++] = i;
+            /* Returned from before: it drops less than it says. */
+            if (find_hole(j, holes, n_holes, i))
+                j->steps[i].verdict = CHAIN_VERDICT_NOTHING;
+            break;
+        case CHAIN_VERDICT_ACCEPT:
+            r = judge_accept(j, drops, n_drops, holes, n_holes, i);
+            break;
+        case CHAIN_VERDICT_NOTHING:
+        case CHAIN_VERDICT_JUMP:
+            break;
+        }
+        if (j->n_compared > COMPARED_MAX)
+            r = -E2BIG;
+    }
+    free(drops);
+    free(holes);
+    return r;
+}
+
+/* What was not looked at, in one line each. */
+static void tell_rest(struct judge *j)
+{
+    size_t n = 0;
+    const struct chain *first = NULL;
+
+    for (size_t i = 0; i < j->table->n_chains; i++) {
+        if (j->is_reached[i] || j->table->chains[i].n_rules == 0)
+            continue;
+        first = first ? first : &j->table->chains[i];
+        n += j->table->chains[i].n_rules;
+    }
+    if (first)
+        findings_add(j->fw->findings, FINDING_NOTE, j->fw->file, first->rules[0].line,
+                     "%zu rules of %.64s and other chains that no packet to this host passes are "
+                     "left out",
+                     n, first->name);
+    if (j->n_ignored > 0)
+        findings_add(j->fw->findings, FINDING_NOTE, j->fw->file, j->ignored_line,
+                     "%zu rules from here on that only log or count, or are about replies, "
+                     "loopback or packets that open no flow, are left out",
+                     j->n_ignored);
+}
+
+int firewall_chain_judge(struct firewall *fw, const struct chain_table *table, uint32_t input)
+{
+    struct judge *j = calloc(1, sizeof(*j));
+    int r = j ? 0 : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    *j = (struct judge){.fw = fw,
+                        .table = table,
+                        .all = {.protos = CHAIN_PROTOS_ALL},
+                        .is_reached = calloc(table->n_chains + 1, sizeof(bool))};
+    r = j->is_reached ? flatten(j, input) : -ENOMEM;
+    if (r == 0)
+        r = judge_steps(j);
+    if (r == 0)
+        tell_rest(j);
+    for (size_t i = 0; i < j->n_made; i++) {
+        firewall_chain_match_fini(j->made[i]);
+        free(j->made[i]);
+    }
+    free(j->made);
+    free(j->steps);
+    free(j->is_reached);
+    free(j);
+    return r;
+}
