@@ -64,10 +64,9 @@ int egress_keep_alive(int fd)
     return rc;
 }
 
-int egress_stream_options(int fd)
+int egress_no_delay(int fd)
 {
-    int rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    return rc < 0 ? rc : egress_keep_alive(fd);
+    return set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 static int bind_source(const struct egress *e, int fd, bool is_ipv4, int type)
@@ -95,7 +94,7 @@ static int apply(const struct egress *e, int fd, bool is_ipv4, int type)
         setsockopt(fd, SOL_SOCKET, SO_MARK, &e->conf.mark, sizeof(e->conf.mark)) < 0)
         return -errno;
     if (type == SOCK_STREAM) {
-        int rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+        int rc = egress_no_delay(fd);
         if (rc < 0)
             return rc;
     }

@@ -32,10 +32,9 @@ bool egress_permits(const struct egress *e, bool is_ipv4);
 int egress_socket(const struct egress *e, const struct endpoint *to, int type)
     __attribute__((warn_unused_result));
 
+/* TCP_NODELAY: for both legs; accepted sockets inherit it from their listener. 0 · -errno. */
+int egress_no_delay(int fd) __attribute__((warn_unused_result));
 /* Probing of a silent peer and TCP_USER_TIMEOUT, for a connected stream. 0 · -errno. */
 int egress_keep_alive(int fd) __attribute__((warn_unused_result));
-/* TCP_NODELAY and egress_keep_alive() for a listener; accepted sockets inherit them. 0 ·
- * -errno. */
-int egress_stream_options(int fd) __attribute__((warn_unused_result));
 
 #endif

@@ -121,7 +121,7 @@ static int set_up(int fd, int type, const char *ifname, bool is_ipv6)
     if (ifname[0] &&
         setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, ifname, (socklen_t)strlen(ifname)) < 0)
         return -errno;
-    return type == SOCK_STREAM ? egress_stream_options(fd) : datagram_options(fd, is_ipv6);
+    return type == SOCK_STREAM ? egress_no_delay(fd) : datagram_options(fd, is_ipv6);
 }
 
 int listener_socket(int type, const char *ifname, bool is_ipv6, const struct addr *addr,

@@ -35,8 +35,8 @@ void listener_close(struct listener *l); /* safe when never opened and zeroed wi
 /**
  * listener_socket - a bound socket with SO_REUSEPORT: @type SOCK_STREAM (listening) or SOCK_DGRAM
  * @ifname: bound to that device and to the wildcard address of @is_ipv6's family when not empty,
- * else to @addr (IP_FREEBIND, so a missing address is no error). Options that accepted sockets
- * inherit (TCP_NODELAY, keepalive, TCP_USER_TIMEOUT) are set here. Datagram sockets get
+ * else to @addr (IP_FREEBIND, so a missing address is no error). TCP_NODELAY, which accepted
+ * sockets inherit, is set here. Datagram sockets get
  * IP_PKTINFO/IPV6_RECVPKTINFO and PMTUDISC_OMIT. Returns: fd · -ENODEV (no such interface yet) ·
  * -EADDRINUSE · -errno.
  */

@@ -266,12 +266,13 @@ static void on_bulk_turn(struct loop_task *t)
     }
 }
 
-/* Five system calls that a short tunnel is spared: the origin's socket learns to probe its peer
- * only once the tunnel has lived a while. The client's has it from its listener. */
+/* Ten system calls and two kernel timers that a short tunnel is spared: its sockets learn to probe
+ * their peers once it has lived a while. */
 static void watch_for_death(struct relay *r)
 {
     if (!r->has_keep_alive)
-        r->has_keep_alive = egress_keep_alive(r->sides[RELAY_ORIGIN].io.fd) == 0;
+        r->has_keep_alive = egress_keep_alive(r->sides[RELAY_CLIENT].io.fd) == 0 &&
+                            egress_keep_alive(r->sides[RELAY_ORIGIN].io.fd) == 0;
 }
 
 static void on_timer(struct timer *t)

@@ -57,7 +57,7 @@ struct relay {
     uint8_t first_eof; /* enum relay_side, valid once a side is_eof */
     bool is_running;
     bool is_bulk;
-    bool has_keep_alive; /* the origin's socket; set after the first quiet moment */
+    bool has_keep_alive; /* both sockets; set after the first quiet moment */
     bool is_settling; /* the timer is set for a last look at both sockets, not for the idle limit */
 };
 

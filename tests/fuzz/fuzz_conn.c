@@ -115,7 +115,7 @@ static int loopback_socket(int type, uint16_t *ret_port)
         return fd;
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-    expect(egress_stream_options(fd) == 0); /* accepted ones inherit it: no wait for an ACK */
+    expect(egress_no_delay(fd) == 0); /* accepted ones inherit it: no wait for an ACK */
     expect(listen(fd, 64) == 0);
     return fd;
 }
@@ -324,7 +324,7 @@ static void new_client(void)
     p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     expect(p->fd >= 0);
     setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    expect(egress_stream_options(p->fd) == 0);
+    expect(egress_no_delay(p->fd) == 0);
     bind_anew(p->fd);
     int rc;
     do {

@@ -273,6 +273,17 @@ def pour(conn, data, finish=True):
     return thread
 
 
+def test_both_peers_of_an_idle_tunnel_are_probed(scene, ukai):
+    """Else a peer that lost its power, or a NAT that forgot, would hold a tunnel until tunnel-idle."""
+    open_tunnel(scene.dial(), f"{AGENTS}:443")
+
+    def probed():
+        shown = scene.router.run(["ss", "-Htno", "state", "established"]).stdout.splitlines()
+        return sum("timer:(keepalive" in line and (":8080 " in line or ":443 " in line) for line in shown) == 2
+
+    wait_until(probed, what="keepalive timers on both legs")
+
+
 @pytest.mark.parametrize("first", ["client", "origin"])
 def test_half_close_lets_ten_megabytes_through_the_other_way(scene, ukai, first):
     sock, conn = tunnel(scene)
