@@ -88,6 +88,7 @@ static void on_reap(struct loop_task *t)
     struct worker *w = c->worker;
     walk_forget(&w->review.walk, c);
     walk_forget(&w->periodic.walk, c);
+    survey_forget(w->survey, c);
     list_remove(&c->node);
     loop_task_remove(&c->resume);
     view_unref(c->view);

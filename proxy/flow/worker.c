@@ -537,6 +537,7 @@ void worker_fini(struct worker *w)
         socket_close(list_entry(pos, struct worker_socket, node));
     review_fini(&w->review);
     periodic_fini(&w->periodic);
+    survey_part_end(w->survey);
     finish_all(w);
     if (w->loop.base)
         loop_round(&w->loop, false);
