@@ -261,17 +261,19 @@ static const struct schema_key keys[] = {
      .preset = "off",
      RANGE(1, 1000000),
      .zero_word = "off",
-     LATER,
-     NO_FIELD,
-     .doc = "Queries a second and client."},
+     DNS(per_client_rate),
+     .doc =
+         "Queries a second of one client, which is one IPv4 address or one IPv6 /64; as many may "
+         "come at once. Counted over all workers; UDP and TCP have an allowance each."},
     {.section = SCHEMA_DNS,
      .name = "over-limit",
      .type = SCHEMA_TYPE_WORD,
      .preset = "truncate",
      WORDS("truncate", "refuse"),
-     LATER,
-     NO_FIELD,
-     .doc = "What a client over its rate gets."},
+     DNS(refuses_over_limit),
+     .doc =
+         "What a query by UDP over the rate gets: an empty answer marked as truncated, so that a "
+         "real client comes back by TCP, or REFUSED. By TCP it is REFUSED."},
     {.section = SCHEMA_DNS,
      .name = "version-answer",
      .type = SCHEMA_TYPE_TEXT,
@@ -509,9 +511,9 @@ static const struct schema_key keys[] = {
      .name = "log-queries",
      .type = SCHEMA_TYPE_BOOL,
      .preset = "no",
-     LATER,
      CONF(log.log_queries),
-     .doc = "Write DNS queries down."},
+     .doc = "Write a record for each DNS query: who asked what, what the answer was and where it "
+            "came from."},
     {.section = SCHEMA_LOG,
      .name = "log-query-strings",
      .type = SCHEMA_TYPE_BOOL,

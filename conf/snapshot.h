@@ -73,7 +73,9 @@ struct conf_dns {
     bool any_minimal;
     bool special_forward; /* special-names = forward */
     bool randomise_case;
-    char *version_answer; /* NULL: refuse */
+    uint32_t per_client_rate; /* queries a second; 0: off */
+    bool refuses_over_limit;  /* over-limit = refuse */
+    char *version_answer;     /* NULL: refuse */
     const struct in_table *udp_table;
     const struct in_table *tcp_table;
 };

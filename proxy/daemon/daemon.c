@@ -25,6 +25,7 @@
 #include "proxy/daemon/sandbox.h"
 #include "proxy/daemon/sockets.h"
 #include "proxy/daemon/watchdog.h"
+#include "proxy/dns/rates.h"
 #include "proxy/flow/worker.h"
 
 enum { REBIND_RETRY_MS = 1000, RESERVED_FDS = 64, FDS_PER_WORKER = 64 };
@@ -444,6 +445,11 @@ static enum exit_code start(struct daemon *d)
         return EXIT_FAILED;
     }
     name_ourselves(d);
+    d->shared.rates = rates_new();
+    if (!d->shared.rates) {
+        log_error("msg=\"cannot start\" error=\"out of memory\"");
+        return EXIT_FAILED;
+    }
     d->shared.main_mailbox = &d->mailbox;
     d->shared.on_drained = on_drained;
     d->shared.on_updated = on_updated;
@@ -520,6 +526,7 @@ static void daemon_fini(struct daemon *d)
     loop_fini(&d->loop);
     own_set_unref(d->own);
     snapshot_unref(d->snapshot);
+    d->shared.rates = rates_free(d->shared.rates);
     d->shared.sink = sink_free(d->shared.sink);
 }
 

@@ -211,8 +211,9 @@ static void count_down(const struct answer *a, uint64_t now_ms, uint8_t *buf, si
 size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms, int ede,
                     uint8_t *buf, size_t max_bytes)
 {
-    size_t opt_bytes =
-        !q->has_opt ? 0 : WIRE_OPT_BYTES + (ede == WIRE_EDE_NONE ? 0 : WIRE_EDE_BYTES);
+    size_t opt_bytes = !q->has_opt ? 0
+                                   : WIRE_OPT_BYTES + (ede == WIRE_EDE_NONE ? 0 : WIRE_EDE_BYTES) +
+                                         (q->says_keepalive ? WIRE_KEEPALIVE_BYTES : 0);
     unsigned rcode = a->rcode > WIRE_RCODE_MASK && !q->has_opt ? WIRE_RCODE_SERVFAIL : a->rcode;
     unsigned flags = WIRE_FLAG_QR | WIRE_FLAG_RA | (q->flags & (WIRE_FLAG_RD | WIRE_FLAG_CD)) |
                      (a->is_local ? WIRE_FLAG_AA : 0) | (rcode & WIRE_RCODE_MASK);
@@ -237,8 +238,10 @@ size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t
     wire_put16(buf + 10, counts[2] + q->has_opt);
     memcpy(buf + WIRE_HEADER_BYTES, q->question.name.bytes, q->question.name.len);
     wire_put16(buf + a->question_end - 4, q->question.type);
-    if (q->has_opt)
-        len += wire_opt_write(buf + len, rcode, q->wants_dnssec, ede);
+    if (q->has_opt) {
+        size_t n_opt = wire_opt_write(buf + len, rcode, q->wants_dnssec, ede);
+        len += n_opt + wire_opt_add_keepalive(buf + len, n_opt, q);
+    }
     return len;
 }
 

@@ -99,6 +99,13 @@ static bool is_out_denied(const struct serve_context *c, const struct serve_view
     return false;
 }
 
+static enum serve_outcome say_as(enum serve_result why, struct serve_reply *ret, unsigned rcode,
+                                 int ede)
+{
+    *ret = (struct serve_reply){.rcode = rcode, .ede = ede, .result = why};
+    return SERVE_REPLY;
+}
+
 static enum serve_outcome say(struct serve_reply *ret, unsigned rcode, int ede)
 {
     *ret = (struct serve_reply){.rcode = rcode, .ede = ede};
@@ -171,18 +178,23 @@ static unsigned code_of(int query_outcome)
 
 struct serve_reply serve_reply_of(const struct resolver_result *result)
 {
+    struct serve_reply r = {.rcode = result->rcode, .ede = WIRE_EDE_NONE, .result = SERVE_FAILED};
     switch (result->outcome) {
     case RESOLVER_ANSWER:
-        return (struct serve_reply){.answer = answer_ref(result->answer), .ede = WIRE_EDE_NONE};
+        r.answer = answer_ref(result->answer);
+        r.result = r.answer->is_local ? SERVE_LOCAL : SERVE_MISS;
+        break;
     case RESOLVER_TIMEOUT:
-        return (struct serve_reply){.rcode = result->rcode, .ede = WIRE_EDE_NO_REACHABLE};
+        r.ede = WIRE_EDE_NO_REACHABLE;
+        break;
     case RESOLVER_UNKNOWN:
-        return (struct serve_reply){.rcode = result->rcode, .ede = WIRE_EDE_NOT_AUTHORITATIVE};
+        r.ede = WIRE_EDE_NOT_AUTHORITATIVE;
+        break;
     case RESOLVER_FAILED:
     case RESOLVER_BUSY:
         break;
     }
-    return (struct serve_reply){.rcode = result->rcode, .ede = WIRE_EDE_NONE};
+    return r;
 }
 
 static enum serve_outcome ask_resolver(const struct serve_context *c, const struct serve_view *v,
@@ -195,16 +207,40 @@ static enum serve_outcome ask_resolver(const struct serve_context *c, const stru
         .wants_dnssec = q->wants_dnssec,
         .checking_disabled = q->flags & WIRE_FLAG_CD,
         .authentic_data = q->flags & WIRE_FLAG_AD,
-        .no_recursion = !(q->flags & WIRE_FLAG_RD),
+        .no_recursion = !ask || !(q->flags & WIRE_FLAG_RD),
         .by_tcp = is_tcp,
         .budget = RESOLVER_FOR_LAN,
         .limit_ms = v->snapshot->conf.timeouts.dns_ms,
     };
     struct resolver_result result;
-    if (resolver_ask_start(ask, c->resolver, v->group, &request, done, &result) != RESOLVER_DONE)
+    struct resolver_ask none;
+    if (resolver_ask_start(ask ? ask : &none, c->resolver, v->group, &request, done, &result) !=
+        RESOLVER_DONE)
         return SERVE_WAIT;
+    if (!ask && result.outcome == RESOLVER_UNKNOWN)
+        return SERVE_DROP;
     *ret = serve_reply_of(&result);
     c->counters->n_hits += ret->answer != NULL;
+    if (ret->result == SERVE_MISS)
+        ret->result = SERVE_HIT;
+    return SERVE_REPLY;
+}
+
+/*
+ * By UDP "truncated" costs nobody anything: whoever forged the source gets nothing large sent
+ * there, and who is real asks again by TCP, which has an allowance of its own.
+ */
+static enum serve_outcome say_too_much(const struct serve_context *c, const struct serve_view *v,
+                                       bool is_tcp, struct serve_reply *ret)
+{
+    bool truncates = !is_tcp && !v->conf->refuses_over_limit;
+    c->counters->n_limited++;
+    *ret = (struct serve_reply){
+        .rcode = truncates ? WIRE_RCODE_NOERROR : WIRE_RCODE_REFUSED,
+        .ede = truncates ? WIRE_EDE_NONE : WIRE_EDE_PROHIBITED,
+        .is_truncated = truncates,
+        .result = SERVE_LIMITED,
+    };
     return SERVE_REPLY;
 }
 
@@ -217,6 +253,10 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
     int rc = wire_query_parse(msg, len, q);
     if (rc == WIRE_QUERY_DROP)
         return SERVE_DROP;
+    if (v->conf->per_client_rate && c->rates &&
+        !rates_take(c->rates, &source->addr, is_tcp, v->conf->per_client_rate,
+                    loop_now_ms(c->loop)))
+        return say_too_much(c, v, is_tcp, ret_reply);
     if (rc != 0)
         return say(ret_reply, code_of(rc), WIRE_EDE_NONE);
     if (q->question.type == WIRE_TYPE_AXFR || q->question.type == WIRE_TYPE_IXFR ||
@@ -225,7 +265,7 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
     if (q->question.class == WIRE_CLASS_CH && say_self(c, v, q, ret_reply))
         return SERVE_REPLY;
     if (is_out_denied(c, v, source, is_tcp, &q->question.name))
-        return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
+        return say_as(SERVE_BLOCKED, ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
     if (q->question.type == WIRE_TYPE_ANY && v->conf->any_minimal)
         return say_hinfo(c, q, ret_reply);
     return ask_resolver(c, v, q, is_tcp, ask, done, ret_reply);
@@ -241,7 +281,7 @@ enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_que
 
 size_t serve_reply_bytes(const struct serve_reply *r)
 {
-    size_t n = WIRE_QUERY_MAX + WIRE_EDE_BYTES;
+    size_t n = WIRE_QUERY_MAX + WIRE_EDE_BYTES + WIRE_KEEPALIVE_BYTES;
     return r->answer && r->answer->len > WIRE_HEADER_BYTES ? n + r->answer->len : n;
 }
 
@@ -249,12 +289,59 @@ size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r,
                          const struct wire_query *q, uint8_t *buf, size_t max_bytes)
 {
     if (!r->answer) {
-        c->counters->n_errors++;
-        return wire_error_write(q, r->rcode, r->ede, buf);
+        c->counters->n_errors += !r->is_truncated;
+        size_t n = wire_error_write(q, r->rcode, r->ede, buf);
+        if (r->is_truncated)
+            wire_put16(buf + 2, wire_get16(buf + 2) | WIRE_FLAG_TC);
+        return n;
     }
     size_t len = answer_write(r->answer, q, loop_now_ms(c->loop), r->ede, buf, max_bytes);
     c->counters->n_truncated += wire_get16(buf + 2) & WIRE_FLAG_TC ? 1 : 0;
+    r->rcode = r->answer->rcode;
     answer_unref(r->answer);
     r->answer = NULL;
     return len;
+}
+
+static const char *result_word(enum serve_result result)
+{
+    switch (result) {
+    case SERVE_OWN:
+        return "own";
+    case SERVE_HIT:
+        return "hit";
+    case SERVE_MISS:
+        return "miss";
+    case SERVE_LOCAL:
+        return "local";
+    case SERVE_BLOCKED:
+        return "blocked";
+    case SERVE_LIMITED:
+        return "limited";
+    case SERVE_FAILED:
+        return "failed";
+    case SERVE_DROPPED:
+        return "dropped";
+    }
+    return "";
+}
+
+void serve_record(const struct serve_context *c, const struct serve_asker *asker,
+                  const struct wire_query *q, const struct serve_reply *r, size_t n_reply)
+{
+    const struct conf_dns *conf = asker->view->conf;
+    struct dns_server_note note = {
+        .conf = conf,
+        .source = asker->source,
+        .is_tcp = asker->is_tcp,
+        .rule =
+            in_table_ask(asker->is_tcp ? conf->tcp_table : conf->udp_table, &asker->source.addr),
+        .question = q->has_question ? &q->question : NULL,
+        .result = result_word(r->result),
+        .rcode = r->rcode,
+        .query_bytes = asker->bytes,
+        .reply_bytes = n_reply,
+        .took_ms = loop_now_ms(c->loop) - asker->since_ms,
+    };
+    c->on_query(c->query_owner, &note);
 }

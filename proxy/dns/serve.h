@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "conf/snapshot.h"
+#include "proxy/dns/rates.h"
 #include "proxy/dns/resolver.h"
 #include "proxy/dns/server.h"
 
@@ -24,11 +25,33 @@ enum serve_outcome {
     SERVE_DROP,      /* not a query */
 };
 
+enum serve_result {
+    SERVE_OWN, /* an error, or about ourselves */
+    SERVE_HIT,
+    SERVE_MISS,
+    SERVE_LOCAL,
+    SERVE_BLOCKED, /* by a name rule of [out] */
+    SERVE_LIMITED, /* over per-client-rate */
+    SERVE_FAILED,  /* no name server gave an answer */
+    SERVE_DROPPED, /* too late, or past a limit */
+};
+
 /* What is said, before it is written for the transport. */
 struct serve_reply {
     struct answer *answer; /* one reference; NULL: only the code */
     unsigned rcode;
     int ede;
+    bool is_truncated; /* without an answer: come back by TCP */
+    enum serve_result result;
+};
+
+/* Who asked, for the record. */
+struct serve_asker {
+    const struct serve_view *view;
+    struct endpoint source;
+    bool is_tcp;
+    size_t bytes; /* of the query */
+    uint64_t since_ms;
 };
 
 struct serve_context {
@@ -37,7 +60,10 @@ struct serve_context {
     struct dns_server_counters *counters;
     dns_server_denied_fn on_denied; /* NULL: nobody wants to know */
     void *owner;
-    struct hits *hits; /* of rules; NULL: not counted */
+    dns_server_note_fn on_query; /* the same */
+    void *query_owner;
+    struct rates *rates; /* NULL: nobody has too much */
+    struct hits *hits;   /* of rules; NULL: not counted */
 };
 
 /* With `mode = observe` everybody is. */
@@ -55,7 +81,8 @@ void serve_denied(const struct serve_context *c, const struct serve_view *v,
 /**
  * serve_query - parse @msg and answer it, or ask
  * @source: who asked. @ret_query: what was asked, for serve_reply_write(). @ask, @done: used with
- * SERVE_WAIT only; result to serve_reply_of().
+ * SERVE_WAIT only; result to serve_reply_of(). @ask NULL: this one may not wait, so what is not
+ * known is SERVE_DROP.
  */
 enum serve_outcome serve_query(const struct serve_context *c, const struct serve_view *v,
                                const struct endpoint *source, const uint8_t *msg, size_t len,
@@ -66,9 +93,18 @@ enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_que
                                  struct serve_reply *ret_reply);
 
 struct serve_reply serve_reply_of(const struct resolver_result *result);
+/* Whether queries are to be written down: then serve_record() for each. */
+static inline bool serve_records(const struct serve_context *c, const struct serve_view *v)
+{
+    return c->on_query && v->snapshot && v->snapshot->conf.log.log_queries;
+}
+/* @r: written already. @n_reply: its bytes, 0: not sent. */
+void serve_record(const struct serve_context *c, const struct serve_asker *asker,
+                  const struct wire_query *q, const struct serve_reply *r, size_t n_reply);
 /* Room that serve_reply_write() may need. */
 size_t serve_reply_bytes(const struct serve_reply *r);
-/* @buf holds @max_bytes, at least WIRE_UDP_MIN. Returns the length; *r is empty afterwards. */
+/* @buf holds @max_bytes, at least WIRE_UDP_MIN. Returns the length; *r has no answer afterwards,
+ * but its code. */
 size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r,
                          const struct wire_query *q, uint8_t *buf, size_t max_bytes);
 

@@ -78,6 +78,17 @@ void dns_server_count_hits(struct dns_server *s, struct hits *hits)
     s->context.hits = hits;
 }
 
+void dns_server_on_query(struct dns_server *s, dns_server_note_fn on_query, void *owner)
+{
+    s->context.on_query = on_query;
+    s->context.query_owner = owner;
+}
+
+void dns_server_use_rates(struct dns_server *s, struct rates *rates)
+{
+    s->context.rates = rates;
+}
+
 struct dns_server *dns_server_free(struct dns_server *s)
 {
     if (!s)

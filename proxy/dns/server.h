@@ -17,6 +17,7 @@ struct dns_server_counters {
     uint64_t n_errors;     /* answered with an error of our own */
     uint64_t n_truncated;
     uint64_t n_denied;  /* source not in [in] */
+    uint64_t n_limited; /* client over its rate */
     uint64_t n_dropped; /* not a query, a loop, or past a limit */
     uint64_t n_late;    /* answer that nobody waited for any more */
     uint64_t n_connections, n_connections_refused;
@@ -41,6 +42,23 @@ void dns_server_on_denied(struct dns_server *s, dns_server_denied_fn on_denied, 
 /* By the number of its rule: each connection and each UDP query that was admitted, each query that
  * a line of [out] refused. @hits is borrowed and outlives the server. */
 void dns_server_count_hits(struct dns_server *s, struct hits *hits);
+/* A query that was answered (or not), while log-queries is on; borrowed for the call. */
+struct dns_server_note {
+    const struct conf_dns *conf;
+    struct endpoint source;
+    bool is_tcp;
+    const struct in_rule *rule;           /* that admitted it */
+    const struct wire_question *question; /* NULL: unreadable */
+    const char *result;                   /* hit, miss, local, own, blocked, limited, dropped */
+    unsigned rcode;
+    size_t query_bytes, reply_bytes; /* reply 0: none was sent */
+    uint64_t took_ms;
+};
+typedef void (*dns_server_note_fn)(void *owner, const struct dns_server_note *note);
+void dns_server_on_query(struct dns_server *s, dns_server_note_fn on_query, void *owner);
+/* For per-client-rate; borrowed, outlives the server. Without it no client has too much. */
+struct rates;
+void dns_server_use_rates(struct dns_server *s, struct rates *rates);
 /* Closes every socket and connection, gives its views back. NULL is fine. */
 struct dns_server *dns_server_free(struct dns_server *s);
 

@@ -57,6 +57,8 @@ struct tcp_waiter {
     struct list node;
     struct tcp_conn *conn;
     struct wire_query query;
+    size_t query_bytes;
+    uint64_t since_ms;
 };
 
 static void conn_step(struct tcp_conn *c);
@@ -130,11 +132,15 @@ static void on_idle(struct timer *t)
     conn_free(c);
 }
 
+static uint64_t idle_ms(const struct server_tcp *t)
+{
+    return t->n_conns > CONNS_PRESSED ? IDLE_PRESSED_MS : IDLE_MS;
+}
+
 static void restart_idle(struct tcp_conn *c)
 {
     struct server_tcp *t = c->socket->tcp;
-    loop_timer_start(t->context->loop, &c->idle,
-                     t->n_conns > CONNS_PRESSED ? IDLE_PRESSED_MS : IDLE_MS, on_idle);
+    loop_timer_start(t->context->loop, &c->idle, idle_ms(t), on_idle);
 }
 
 /* ---- out ---- */
@@ -144,8 +150,29 @@ static size_t unsent(const struct tcp_conn *c)
     return c->out.end - c->out.at;
 }
 
-static void put_reply(struct tcp_conn *c, struct serve_reply *reply, const struct wire_query *q)
+/* How long we keep an idle connection, for who wants to know (RFC 7828 section 3.3). */
+static void say_keepalive(const struct tcp_conn *c, struct wire_query *q)
 {
+    const struct server_tcp *t = c->socket->tcp;
+    q->says_keepalive = q->has_keepalive;
+    q->keepalive_ds = t->n_conns > CONNS_PRESSED ? 0 : (uint16_t)(IDLE_MS / 100);
+}
+
+/* For log-queries. */
+static void record_reply(const struct tcp_conn *c, const struct tcp_waiter *w,
+                         const struct serve_reply *reply, size_t n_reply)
+{
+    struct serve_asker asker = {.view = c->socket->view,
+                                .source = c->peer,
+                                .is_tcp = true,
+                                .bytes = w->query_bytes,
+                                .since_ms = w->since_ms};
+    serve_record(c->socket->tcp->context, &asker, &w->query, reply, n_reply);
+}
+
+static void put_reply(struct tcp_conn *c, struct serve_reply *reply, struct tcp_waiter *w)
+{
+    const struct serve_context *context = c->socket->tcp->context;
     size_t room = PREFIX_BYTES + serve_reply_bytes(reply);
     if (!make_room(&c->out, room, OUT_FIRST_BYTES)) {
         answer_unref(reply->answer);
@@ -153,10 +180,13 @@ static void put_reply(struct tcp_conn *c, struct serve_reply *reply, const struc
         return;
     }
     uint8_t *at = c->out.bytes + c->out.end;
+    say_keepalive(c, &w->query);
     size_t max = room - PREFIX_BYTES < WIRE_MESSAGE_MAX ? room - PREFIX_BYTES : WIRE_MESSAGE_MAX;
-    size_t len = serve_reply_write(c->socket->tcp->context, reply, q, at + PREFIX_BYTES, max);
+    size_t len = serve_reply_write(context, reply, &w->query, at + PREFIX_BYTES, max);
     wire_put16(at, (unsigned)len);
     c->out.end += PREFIX_BYTES + len;
+    if (serve_records(context, c->socket->view))
+        record_reply(c, w, reply, len);
 }
 
 static void flush_out(struct tcp_conn *c)
@@ -182,7 +212,7 @@ static void on_waiter_done(struct resolver_ask *ask, const struct resolver_resul
     struct tcp_conn *c = w->conn;
     struct serve_reply reply = serve_reply_of(result);
     c->socket->tcp->context->counters->n_waited++;
-    put_reply(c, &reply, &w->query);
+    put_reply(c, &reply, w);
     waiter_free(w);
     conn_step(c);
 }
@@ -202,10 +232,12 @@ static void take_message(struct tcp_conn *c, const uint8_t *msg, size_t len)
     }
     restart_idle(c);
     context->counters->n_tcp++;
+    w->query_bytes = len;
+    w->since_ms = loop_now_ms(context->loop);
     switch (serve_query(context, c->socket->view, &c->peer, msg, len, true, &w->query, &w->ask,
                         on_waiter_done, &reply)) {
     case SERVE_REPLY:
-        put_reply(c, &reply, &w->query);
+        put_reply(c, &reply, w);
         break;
     case SERVE_WAIT:
         w->conn = c;

@@ -37,6 +37,7 @@ struct udp_waiter {
     socklen_t n_to;
     _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
     size_t n_control;
+    uint16_t query_bytes;
     uint64_t since_ms;
     bool is_prompt_only;
 };
@@ -120,6 +121,19 @@ static uint16_t limit_of(const struct wire_query *q)
     return q->udp_size < WIRE_UDP_BYTES ? q->udp_size : WIRE_UDP_BYTES;
 }
 
+/* For log-queries; @n_reply 0: not sent. */
+static void record_late(const struct udp_waiter *w, const struct serve_reply *reply, size_t n_reply)
+{
+    const struct server_udp_socket *s = w->socket;
+    if (!serve_records(s->udp->context, s->view))
+        return;
+    struct serve_asker asker = {.view = s->view, .bytes = w->query_bytes, .since_ms = w->since_ms};
+    struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+    memcpy(&from, &w->to, sizeof(w->to));
+    if (endpoint_from_sockaddr(&from, &asker.source) == 0)
+        serve_record(s->udp->context, &asker, &w->query, reply, n_reply);
+}
+
 /* The answer to @w leaves at the end of this round. */
 static void queue_late(struct udp_waiter *w, struct serve_reply *reply)
 {
@@ -140,6 +154,7 @@ static void queue_late(struct udp_waiter *w, struct serve_reply *reply)
                                         .msg_iovlen = 1,
                                         .msg_control = w->n_control ? b->control[i] : NULL,
                                         .msg_controllen = w->n_control};
+    record_late(w, reply, b->out_parts[i].iov_len);
     loop_task_add(u->context->loop, &u->flush);
 }
 
@@ -149,6 +164,7 @@ static void on_waiter_done(struct resolver_ask *ask, const struct resolver_resul
     const struct serve_context *c = w->socket->udp->context;
     if (w->is_prompt_only && loop_now_ms(c->loop) - w->since_ms > LATE_MS) {
         c->counters->n_late++;
+        record_late(w, &(struct serve_reply){.result = SERVE_DROPPED}, 0);
     } else {
         struct serve_reply reply = serve_reply_of(result);
         queue_late(w, &reply);
@@ -170,6 +186,7 @@ static void keep_waiter(struct server_udp_socket *s, struct source *source, cons
     memcpy(&w->to, m->msg_hdr.msg_name, w->n_to < sizeof(w->to) ? w->n_to : sizeof(w->to));
     w->n_control = m->msg_hdr.msg_controllen;
     memcpy(w->control, m->msg_hdr.msg_control, w->n_control);
+    w->query_bytes = (uint16_t)m->msg_len;
     w->since_ms = loop_now_ms(u->context->loop);
     w->is_prompt_only = ++source->n_waiting > SOURCE_PROMPT_MAX;
     list_append(&s->waiters, &w->in_socket);
@@ -177,7 +194,9 @@ static void keep_waiter(struct server_udp_socket *s, struct source *source, cons
     if (++u->n_waiters <= WAITERS_MAX)
         return;
     u->context->counters->n_dropped++; /* the oldest has most likely given up */
-    waiter_free(list_entry(u->waiters.next, struct udp_waiter, in_all));
+    w = list_entry(u->waiters.next, struct udp_waiter, in_all);
+    record_late(w, &(struct serve_reply){.result = SERVE_DROPPED}, 0);
+    waiter_free(w);
 }
 
 /* ---- one datagram ---- */
@@ -224,7 +243,7 @@ static bool is_loop(const struct server_udp_socket *s, const struct endpoint *pe
 }
 
 /* The answer leaves from the buffer of the query, to where that came from. */
-static void queue_reply(struct server_udp *u, unsigned i, struct serve_reply *reply)
+static size_t queue_reply(struct server_udp *u, unsigned i, struct serve_reply *reply)
 {
     struct udp_batch *b = u->batch;
     struct mmsghdr *out = &b->out[b->n_out];
@@ -236,21 +255,41 @@ static void queue_reply(struct server_udp *u, unsigned i, struct serve_reply *re
     out->msg_hdr = b->in[i].msg_hdr;
     out->msg_hdr.msg_flags = 0;
     out->msg_hdr.msg_iov = &b->out_parts[b->n_out];
-    b->n_out++;
+    return b->out_parts[b->n_out++].iov_len;
 }
 
-/* The resolver holds the spare waiter's ask. It stays, if its source has not too many already. */
+/* For log-queries: of what needed no waiting. */
+static void record_now(const struct server_udp_socket *s, unsigned i, const struct endpoint *peer,
+                       const struct serve_reply *reply, size_t n_reply)
+{
+    const struct serve_context *c = s->udp->context;
+    struct serve_asker asker = {.view = s->view,
+                                .source = *peer,
+                                .bytes = s->udp->batch->in[i].msg_len,
+                                .since_ms = loop_now_ms(c->loop)};
+    serve_record(c, &asker, &s->udp->batch->query, reply, n_reply);
+}
+
+/* The resolver holds the spare waiter's ask. */
 static void start_waiting(struct server_udp_socket *s, unsigned i, const struct endpoint *peer)
 {
     struct server_udp *u = s->udp;
     struct source *source = sources_get(u->sources, &peer->addr);
-    if (source && source->n_waiting < SOURCE_WAITERS_MAX) {
+    if (source) {
         keep_waiter(s, source, &u->batch->in[i]);
         return;
     }
     resolver_ask_cancel(&u->spare->ask);
-    sources_put(source);
     u->context->counters->n_dropped++;
+}
+
+/* Nobody has so much waiting that it takes the room of others. */
+static bool may_wait(const struct server_udp *u, const struct endpoint *peer)
+{
+    if (u->n_waiters < SOURCE_WAITERS_MAX)
+        return true;
+    const struct source *source = sources_find(u->sources, &peer->addr);
+    return !source || source->n_waiting < SOURCE_WAITERS_MAX;
 }
 
 static void take_query(struct server_udp_socket *s, unsigned i, const struct endpoint *peer)
@@ -258,6 +297,7 @@ static void take_query(struct server_udp_socket *s, unsigned i, const struct end
     struct server_udp *u = s->udp;
     struct udp_batch *b = u->batch;
     struct serve_reply reply;
+    size_t n_reply;
     if (!u->spare)
         u->spare = calloc(1, sizeof(*u->spare));
     if (!u->spare) {
@@ -266,15 +306,19 @@ static void take_query(struct server_udp_socket *s, unsigned i, const struct end
     }
     u->context->counters->n_udp++;
     switch (serve_query(u->context, s->view, peer, b->bytes[i], b->in[i].msg_len, false, &b->query,
-                        &u->spare->ask, on_waiter_done, &reply)) {
+                        may_wait(u, peer) ? &u->spare->ask : NULL, on_waiter_done, &reply)) {
     case SERVE_REPLY:
-        queue_reply(u, i, &reply);
+        n_reply = queue_reply(u, i, &reply);
+        if (serve_records(u->context, s->view))
+            record_now(s, i, peer, &reply, n_reply);
         return;
     case SERVE_WAIT:
         start_waiting(s, i, peer);
         return;
     case SERVE_DROP:
         u->context->counters->n_dropped++;
+        if (b->query.has_question && serve_records(u->context, s->view))
+            record_now(s, i, peer, &(struct serve_reply){.result = SERVE_DROPPED}, 0);
         return;
     }
 }

@@ -30,19 +30,34 @@ static struct list *bucket_of(struct sources *s, const uint8_t key[static 16])
     return &s->buckets[h >> 32 & (SOURCES_BUCKETS - 1)];
 }
 
+static struct source *find(struct list *bucket, const uint8_t key[static 16])
+{
+    list_for_each (pos, bucket) {
+        struct source *source = list_entry(pos, struct source, node);
+        if (memcmp(source->key, key, sizeof(source->key)) == 0)
+            return source;
+    }
+    return NULL;
+}
+
+const struct source *sources_find(struct sources *s, const struct addr *a)
+{
+    uint8_t key[16];
+    key_of(a, key);
+    return find(bucket_of(s, key), key);
+}
+
 struct source *sources_get(struct sources *s, const struct addr *a)
 {
     uint8_t key[16];
     key_of(a, key);
     struct list *bucket = bucket_of(s, key);
-    list_for_each (pos, bucket) {
-        struct source *source = list_entry(pos, struct source, node);
-        if (memcmp(source->key, key, sizeof(key)) == 0) {
-            source->n_users++;
-            return source;
-        }
+    struct source *source = find(bucket, key);
+    if (source) {
+        source->n_users++;
+        return source;
     }
-    struct source *source = calloc(1, sizeof(*source));
+    source = calloc(1, sizeof(*source));
     if (!source)
         return NULL;
     memcpy(source->key, key, sizeof(key));

@@ -27,6 +27,8 @@ void sources_init(struct sources *s);
 /* The entry of @a, made when there is none; give it back with sources_put(). NULL: out of memory.
  */
 struct source *sources_get(struct sources *s, const struct addr *a);
+/* The entry of @a if there is one; nothing is taken. */
+const struct source *sources_find(struct sources *s, const struct addr *a);
 void sources_put(struct source *source); /* NULL is fine */
 
 #endif

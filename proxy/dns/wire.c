@@ -14,7 +14,13 @@
 
 /* A name has at most 127 labels, so more pointers than that serve nobody (CVE-2024-8508). */
 enum { HOPS_MAX = 127 };
-enum { POINTER_BITS = 0xc0, RECORD_FIXED_BYTES = 10, OPTION_EDE = 15, EDNS_DO = 0x8000 };
+enum {
+    POINTER_BITS = 0xc0,
+    RECORD_FIXED_BYTES = 10,
+    OPTION_KEEPALIVE = 11,
+    OPTION_EDE = 15,
+    EDNS_DO = 0x8000
+};
 
 /* ---- names ---- */
 
@@ -317,6 +323,7 @@ static int read_opt(const uint8_t *msg, const struct record *r, struct wire_quer
     for (size_t at = 0; at < r->n_data;) {
         if (r->n_data - at < 4 || r->n_data - at - 4 < wire_get16(data + at + 2))
             return WIRE_QUERY_FORMERR;
+        q->has_keepalive |= wire_get16(data + at) == OPTION_KEEPALIVE;
         at += 4u + wire_get16(data + at + 2);
     }
     return 0;
@@ -368,6 +375,7 @@ int wire_query_parse(const uint8_t *msg, size_t len, struct wire_query *ret)
 {
     ret->udp_size = WIRE_UDP_MIN;
     ret->has_question = ret->has_opt = ret->wants_dnssec = ret->has_signature = false;
+    ret->has_keepalive = ret->says_keepalive = false;
     if (len < WIRE_HEADER_BYTES)
         return WIRE_QUERY_DROP;
     ret->id = wire_get16(msg);
@@ -424,9 +432,21 @@ size_t wire_error_write(const struct wire_query *q, unsigned rcode, int ede, uin
     }
     if (q->has_opt) {
         wire_put16(buf + 10, 1);
-        len += wire_opt_write(buf + len, rcode, q->wants_dnssec, ede);
+        size_t n_opt = wire_opt_write(buf + len, rcode, q->wants_dnssec, ede);
+        len += n_opt + wire_opt_add_keepalive(buf + len, n_opt, q);
     }
     return len;
+}
+
+size_t wire_opt_add_keepalive(uint8_t *at, size_t n_opt, const struct wire_query *q)
+{
+    if (!q->says_keepalive)
+        return 0;
+    wire_put16(at + 9, wire_get16(at + 9) + WIRE_KEEPALIVE_BYTES);
+    wire_put16(at + n_opt, OPTION_KEEPALIVE);
+    wire_put16(at + n_opt + 2, 2);
+    wire_put16(at + n_opt + 4, q->keepalive_ds);
+    return WIRE_KEEPALIVE_BYTES;
 }
 
 /* ---- our queries and the replies to them ---- */

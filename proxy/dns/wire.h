@@ -16,9 +16,10 @@ enum {
     WIRE_MESSAGE_MAX = 65535,
     WIRE_UDP_MIN =
         512, /* without OPT, RFC 1035; and what smaller sizes count as, RFC 6891 section 6.2.3 */
-    WIRE_UDP_BYTES = 1232, /* what we announce and the most we send by UDP */
-    WIRE_OPT_BYTES = 11,   /* an OPT record without options */
-    WIRE_EDE_BYTES = 6,    /* one extended error without text, RFC 8914 */
+    WIRE_UDP_BYTES = 1232,    /* what we announce and the most we send by UDP */
+    WIRE_OPT_BYTES = 11,      /* an OPT record without options */
+    WIRE_EDE_BYTES = 6,       /* one extended error without text, RFC 8914 */
+    WIRE_KEEPALIVE_BYTES = 6, /* one edns-tcp-keepalive with a time, RFC 7828 */
     WIRE_QUERY_MAX = WIRE_HEADER_BYTES + WIRE_NAME_MAX + 4 + WIRE_OPT_BYTES,
     WIRE_RECORDS_MAX = (WIRE_MESSAGE_MAX - WIRE_HEADER_BYTES) / 11 + 1,
     WIRE_CHAIN_MAX = 16, /* CNAMEs that are followed */
@@ -153,6 +154,9 @@ struct wire_query {
     bool has_opt;
     bool wants_dnssec;             /* DO */
     bool has_signature;            /* TSIG or SIG(0) */
+    bool has_keepalive;            /* edns-tcp-keepalive */
+    bool says_keepalive;           /* set by who answers by TCP: the reply says keepalive_ds */
+    uint16_t keepalive_ds;         /* tenths of a second */
     struct wire_question question; /* case as asked */
 };
 
@@ -166,11 +170,14 @@ int wire_query_parse(const uint8_t *msg, size_t len, struct wire_query *ret)
     __attribute__((warn_unused_result));
 /* An answer without records: header, question if there is one, OPT if the query had one. @ede:
  * WIRE_EDE_NONE or a code.
- * @buf holds WIRE_QUERY_MAX + WIRE_EDE_BYTES. Returns its length. */
+ * @buf holds WIRE_QUERY_MAX + WIRE_EDE_BYTES + WIRE_KEEPALIVE_BYTES. Returns its length. */
 size_t wire_error_write(const struct wire_query *q, unsigned rcode, int ede, uint8_t *buf);
 /* Appends our OPT; the caller adjusts ARCOUNT. Returns its length, at most WIRE_OPT_BYTES +
  * WIRE_EDE_BYTES. */
 size_t wire_opt_write(uint8_t *at, unsigned rcode, bool wants_dnssec, int ede);
+
+/* Appends to the OPT of @n_opt bytes at @at what @q says beside; returns how much. */
+size_t wire_opt_add_keepalive(uint8_t *at, size_t n_opt, const struct wire_query *q);
 
 /* ---- our queries and the replies to them ---- */
 

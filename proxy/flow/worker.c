@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/dns/words.h"
 #include "proxy/http/reply.h"
 #include "proxy/net/egress.h"
 
@@ -204,6 +205,36 @@ static void observe_source(struct worker *w, const struct conn *c)
     struct access_record r = denied_record(ACCESS_OBSERVED, c->proxy->base.name, NULL, &c->client);
     r.serial = c->serial;
     record_denied(w, &r);
+}
+
+/* log-queries. */
+static void on_dns_query(void *owner, const struct dns_server_note *n)
+{
+    struct worker *w = owner;
+    char name[WIRE_NAME_TEXT_MAX], type[WORDS_MAX], rcode[WORDS_MAX];
+    struct access_record r = {
+        .event = ACCESS_DNS,
+        .worker = w->index,
+        .serial = ++w->n_serial,
+        .source = n->source,
+        .listener = n->conf->base.name,
+        .method = n->is_tcp ? "DNS/tcp" : "DNS",
+        .rcode = n->reply_bytes ? words_rcode(n->rcode, rcode) : NULL,
+        .result = n->result,
+        .bytes_up = n->query_bytes,
+        .bytes_down = n->reply_bytes,
+        .dns_ms = -1,
+        .connect_ms = -1,
+        .first_byte_ms = -1,
+        .duration_ms = (int64_t)n->took_ms,
+    };
+    if (n->question) {
+        r.host = wire_name_text(&n->question->name, name);
+        r.host_len = strlen(r.host);
+        r.type = words_type(n->question->type, type);
+    }
+    access_set_rule(&r, n->rule ? &n->rule->place : NULL, "no rule");
+    worker_record(w, &r);
 }
 
 static void on_client_accepted(struct listener *l, int fd, const struct endpoint *peer)
@@ -514,6 +545,8 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     if (!w->dns)
         return -ENOMEM;
     dns_server_on_denied(w->dns, on_dns_denied, w);
+    dns_server_on_query(w->dns, on_dns_query, w);
+    dns_server_use_rates(w->dns, shared->rates);
     dns_server_count_hits(w->dns, w->hits);
     return 0;
 }

@@ -57,6 +57,7 @@ struct shared {
     atomic_uint max_clients, max_tunnels;
     char via[32]; /* our pseudonym in Via */
     struct sink *sink;
+    struct rates *rates; /* of DNS clients */
     struct mailbox *main_mailbox;
     /* Both run on the main thread, once for each worker: it has nothing left; it applied an update.
      */

@@ -61,6 +61,8 @@ static const char *event_name(enum access_event event)
         return "close";
     case ACCESS_REQUEST:
         return "request";
+    case ACCESS_DNS:
+        return "dns";
     case ACCESS_REFUSED:
         return "refused";
     case ACCESS_OBSERVED:
@@ -179,6 +181,15 @@ static void take_field(struct value *v, const struct access_record *r, enum log_
         break;
     case LOG_FIELD_PORT:
         take_number(v, r->port ? r->port : -1);
+        break;
+    case LOG_FIELD_TYPE:
+        take_text(v, r->type);
+        break;
+    case LOG_FIELD_RCODE:
+        take_text(v, r->rcode);
+        break;
+    case LOG_FIELD_RESULT:
+        take_text(v, r->result);
         break;
     case LOG_FIELD_ADDR:
         take_endpoint(v, r->addr);
@@ -303,8 +314,28 @@ static const char *squid_code(const struct access_record *r)
     }
 }
 
+/* The native line has no place for a query: the code says where the answer came from and what it
+ * was, the URL is that of RFC 4501. */
+static size_t format_squid_dns(const struct access_record *r, char *buf, size_t size)
+{
+    struct line l = {.buf = buf, .size = size - 1};
+    char source[ADDR_TEXT_MAX];
+    put(&l, "%10llu.%03u %6lld %s DNS_%s/%s %llu %s dns:", (unsigned long long)(r->wall_ms / 1000),
+        (unsigned)(r->wall_ms % 1000), (long long)r->duration_ms,
+        addr_text(&r->source.addr, source), r->result, r->rcode ? r->rcode : "-",
+        (unsigned long long)r->bytes_down, r->method);
+    put_text(&l, ESCAPE_URL, r->host ? r->host : "-", r->host ? r->host_len : 1);
+    if (r->type)
+        put(&l, "?type=%s", r->type);
+    put(&l, " - HIER_NONE/- -");
+    buf[l.len] = '\n';
+    return l.len + 1;
+}
+
 static size_t format_squid(const struct access_record *r, char *buf, size_t size)
 {
+    if (r->event == ACCESS_DNS)
+        return format_squid_dns(r, buf, size);
     struct line l = {.buf = buf, .size = size - 1};
     char source[ADDR_TEXT_MAX], to[ADDR_TEXT_MAX];
     put(&l, "%10llu.%03u %6lld %s %s/%03u %llu ", (unsigned long long)(r->wall_ms / 1000),

@@ -18,6 +18,7 @@ enum access_event {
     ACCESS_PERIODIC, /* a tunnel is open still */
     ACCESS_CLOSE,    /* a tunnel ended */
     ACCESS_REQUEST,  /* a plain HTTP request ended */
+    ACCESS_DNS,      /* a query was answered */
     ACCESS_REFUSED,  /* anything that was refused or failed before bytes could flow */
     ACCESS_OBSERVED, /* would have been refused, and was let pass; its own record follows */
 };
@@ -35,6 +36,7 @@ struct access_record {
     const char *host;
     size_t host_len;
     uint16_t port;
+    const char *type, *rcode, *result; /* DNS: in words */
     const char *path;                  /* plain HTTP: as it may be shown */
     const struct endpoint *addr;       /* dialled; NULL: none */
     const struct endpoint *local_addr; /* ours towards it; NULL: none */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "proxy/dns/rates.h"
 #include "proxy/net/listener.h"
 #include "tests/flow/dns_fake.h"
 
@@ -120,21 +121,50 @@ static void rig_free(struct rig *r)
     free(r);
 }
 
+/* Rounds that end when there is something on the client's @fd, or the patience is over. */
+struct client_wait {
+    struct loop *loop;
+    struct patience patience;
+    struct event event;
+};
+
+static void on_client_event(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg; /* to end the round is all */
+}
+
+static void wait_begin(struct client_wait *w, struct rig *r, int fd, uint64_t ms)
+{
+    *w = (struct client_wait){.loop = &r->loop};
+    loop_timer_start(&r->loop, &w->patience.timer, ms, on_patience_over);
+    event_assign(&w->event, r->loop.base, fd, EV_READ | EV_ET | EV_PERSIST, on_client_event, w);
+    cr_assert_eq(event_add(&w->event, NULL), 0);
+}
+
+/* false: there is no more patience. */
+static bool wait_round(struct client_wait *w)
+{
+    if (!w->patience.is_over)
+        loop_round(w->loop, true);
+    return !w->patience.is_over;
+}
+
+static void wait_end(struct client_wait *w)
+{
+    loop_timer_stop(w->loop, &w->patience.timer);
+    event_del(&w->event);
+}
+
 /* Whether something came on @fd within @ms; it is in r->reply. */
 static bool await(struct rig *r, int fd, uint64_t ms)
 {
-    struct patience p = {.is_over = false};
-    ssize_t n = -1;
-    loop_timer_start(&r->loop, &p.timer, ms, on_patience_over);
-    while (!p.is_over && n < 0) {
-        loop_round(&r->loop, false);
+    struct client_wait w;
+    ssize_t n;
+    wait_begin(&w, r, fd, ms);
+    do {
         n = recv(fd, r->reply, sizeof(r->reply), 0);
-        if (n < 0 && errno != EAGAIN)
-            break;
-        if (n < 0)
-            usleep(500);
-    }
-    loop_timer_stop(&r->loop, &p.timer);
+    } while (n < 0 && errno == EAGAIN && wait_round(&w));
+    wait_end(&w);
     r->n_reply = n < 0 ? 0 : (size_t)n;
     return n >= 0;
 }
@@ -781,21 +811,18 @@ static void tcp_send(int fd, const uint8_t *msg, size_t len)
 /* One message into r->reply, without its prefix. false: the connection ended or nothing came. */
 static bool tcp_receive(struct rig *r, int fd, uint64_t ms)
 {
-    struct patience p = {.is_over = false};
+    struct client_wait w;
     uint8_t prefix[2];
-    loop_timer_start(&r->loop, &p.timer, ms, on_patience_over);
-    ssize_t n = -1;
-    while (!p.is_over) {
-        loop_round(&r->loop, false);
+    bool is_whole = false;
+    ssize_t n;
+    wait_begin(&w, r, fd, ms);
+    do {
         n = recv(fd, prefix, 2, MSG_PEEK);
-        if (n == 2 && recv(fd, r->reply, sizeof(r->reply), MSG_PEEK) >= 2 + wire_get16(prefix))
-            break;
-        if (n == 0 || (n < 0 && errno != EAGAIN))
-            break;
-        usleep(500);
-    }
-    loop_timer_stop(&r->loop, &p.timer);
-    if (n != 2 || p.is_over)
+        is_whole =
+            n == 2 && recv(fd, r->reply, sizeof(r->reply), MSG_PEEK) >= 2 + wire_get16(prefix);
+    } while (!is_whole && n != 0 && (n > 0 || errno == EAGAIN) && wait_round(&w));
+    wait_end(&w);
+    if (!is_whole)
         return false;
     cr_assert_eq(recv(fd, prefix, 2, 0), 2);
     r->n_reply = wire_get16(prefix);
@@ -805,16 +832,14 @@ static bool tcp_receive(struct rig *r, int fd, uint64_t ms)
 
 static bool tcp_is_closed(struct rig *r, int fd, uint64_t ms)
 {
-    struct patience p = {.is_over = false};
+    struct client_wait w;
     char byte;
     ssize_t n;
-    loop_timer_start(&r->loop, &p.timer, ms, on_patience_over);
+    wait_begin(&w, r, fd, ms);
     do {
-        loop_round(&r->loop, false);
         n = recv(fd, &byte, 1, 0);
-        usleep(500);
-    } while (!p.is_over && n < 0 && errno == EAGAIN);
-    loop_timer_stop(&r->loop, &p.timer);
+    } while (n < 0 && errno == EAGAIN && wait_round(&w));
+    wait_end(&w);
     return n == 0 || (n < 0 && errno != EAGAIN);
 }
 
@@ -1020,5 +1045,121 @@ Test(dns_server, tcp__stops_reading__when_answers_are_not_taken)
     cr_assert_lt(counters->n_tcp, n_sent, "took all %zu queries though nothing was read", n_sent);
     close(fd);
     free(q);
+    rig_free(r);
+}
+
+/* RFC 7828: said to who asks, by TCP, also with an error; 0 while connections are many. */
+Test(dns_server, tcp__says_keepalive__to_who_asks)
+{
+    static const uint8_t wish[] = {0, 11, 0, 0};
+    struct rig *r = rig_new(script_answers);
+    int fd = tcp_client(r);
+    for (unsigned i = 0; i < 3; i++) {
+        struct query *q = query_new(1, "www.example", i == 2 ? WIRE_TYPE_AXFR : WIRE_TYPE_A);
+        query_add_opt(q, 1232, 0, wish, i ? sizeof(wish) : 0);
+        tcp_send(fd, q->msg, q->len);
+        free(q);
+        cr_assert(tcp_receive(r, fd, REPLY_MS));
+        const uint8_t *end = r->reply + r->n_reply;
+        cr_assert_eq(wire_get32(end - 6) == 0x000b0002, i > 0, "row %u", i);
+        cr_assert(i == 0 || wire_get16(end - 2) == 100, "%u tenths", wire_get16(end - 2));
+        cr_assert(i != 2 || rcode_of(r) == WIRE_RCODE_REFUSED);
+    }
+    close(fd);
+    struct query *q = query_new(2, "www.example", WIRE_TYPE_A);
+    query_add_opt(q, 1232, 0, wish, sizeof(wish));
+    ask(r, q);
+    cr_assert_eq(wire_get16(r->reply + r->n_reply - 2), 0, "options by UDP");
+    rig_free(r);
+}
+
+/* B18: by UDP "come back by TCP", where there is an allowance of its own; then REFUSED. */
+Test(dns_server, rate__truncates_udp__and_refuses_tcp)
+{
+    struct rig *r = rig_new_with(script_answers, "per-client-rate = 3", "");
+    struct rates *rates = rates_new();
+    dns_server_use_rates(r->server, rates);
+    for (unsigned i = 0; i < 5; i++) {
+        ask(r, query_new((uint16_t)i, "www.example", WIRE_TYPE_A));
+        unsigned flags = wire_get16(r->reply + 2);
+        cr_assert_eq(rcode_of(r), 0);
+        cr_assert_eq(!!(flags & WIRE_FLAG_TC), i >= 3, "query %u: %04x", i, flags);
+        cr_assert_eq(wire_get16(r->reply + 6), i < 3);
+        cr_assert(i < 3 || r->n_reply == 12 + 17, "%zu bytes", r->n_reply);
+    }
+    int fd = tcp_client(r);
+    for (unsigned i = 0; i < 4; i++) {
+        struct query *q = query_new((uint16_t)i, "www.example", WIRE_TYPE_A);
+        query_add_opt(q, 1232, 0, NULL, 0);
+        tcp_send(fd, q->msg, q->len);
+        free(q);
+        cr_assert(tcp_receive(r, fd, REPLY_MS));
+        cr_assert_eq(rcode_of(r), i < 3 ? 0 : WIRE_RCODE_REFUSED);
+    }
+    cr_assert_eq(wire_get16(r->reply + r->n_reply - 2), WIRE_EDE_PROHIBITED);
+    cr_assert_eq(dns_server_counters(r->server)->n_limited, 3);
+    close(fd);
+    rig_free(r);
+    rates_free(rates);
+}
+
+Test(dns_server, rate__refuses__when_told_so)
+{
+    struct rig *r = rig_new_with(script_answers, "per-client-rate = 1\nover-limit = refuse", "");
+    struct rates *rates = rates_new();
+    dns_server_use_rates(r->server, rates);
+    ask(r, query_new(1, "www.example", WIRE_TYPE_A));
+    expect_answer(r, 1, 1);
+    struct query *q = query_new(2, "www.example", WIRE_TYPE_A);
+    query_add_opt(q, 1232, 0, NULL, 0);
+    ask(r, q);
+    cr_assert_eq(rcode_of(r), WIRE_RCODE_REFUSED);
+    cr_assert_eq(wire_get16(r->reply + r->n_reply - 2), WIRE_EDE_PROHIBITED);
+    cr_assert_eq(r->fake.n_udp, 1);
+    rig_free(r);
+    rates_free(rates);
+}
+
+struct noted {
+    unsigned n;
+    char results[16];
+    struct dns_server_note last;
+};
+
+static void on_noted(void *owner, const struct dns_server_note *note)
+{
+    struct noted *n = owner;
+    cr_assert_lt(n->n, sizeof(n->results));
+    n->results[n->n++] = note->result[0];
+    n->last = *note;
+    n->last.question = NULL;
+}
+
+/* log-queries: one note each, and what it was. */
+Test(dns_server, note__tells_of_each_query__when_wanted)
+{
+    struct noted noted = {.n = 0};
+    struct rig *r =
+        rig_new_with(script_answers, "", "[log]\nlog-queries = yes\naccess = stderr\n[limits]");
+    dns_server_on_query(r->server, on_noted, &noted);
+    ask(r, query_new(1, "www.example", WIRE_TYPE_A));    /* miss */
+    ask(r, query_new(2, "www.example", WIRE_TYPE_A));    /* hit */
+    ask(r, query_new(3, "localhost", WIRE_TYPE_A));      /* local */
+    ask(r, query_new(4, "www.example", WIRE_TYPE_AXFR)); /* own */
+    cr_assert_eq(noted.last.rcode, WIRE_RCODE_REFUSED);
+    int fd = tcp_client(r);
+    struct query *q = query_new(5, "other.example", WIRE_TYPE_A);
+    tcp_send(fd, q->msg, q->len); /* miss */
+    size_t len = q->len;
+    free(q);
+    cr_assert(tcp_receive(r, fd, REPLY_MS));
+    cr_assert_eq(noted.n, 5);
+    cr_assert_eq(memcmp(noted.results, "mhlom", 5), 0, "%.5s", noted.results);
+    cr_assert(noted.last.is_tcp);
+    cr_assert_eq(noted.last.query_bytes, len);
+    cr_assert_eq(noted.last.reply_bytes, r->n_reply);
+    cr_assert_not_null(noted.last.rule);
+    cr_assert_eq(noted.last.rule->place.line, 3);
+    close(fd);
     rig_free(r);
 }

@@ -262,6 +262,8 @@ server:
   xfrdir: "{home}"
   zonelistfile: "{home}/zones"
   cookie-secret-file: "{home}/cookies"
+  rrl-ratelimit: 0
+  rrl-whitelist-ratelimit: 0
 remote-control:
   control-enable: no
 zone:

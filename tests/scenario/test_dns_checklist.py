@@ -362,6 +362,43 @@ def test_B2_17_unlisted_sources(scene, asker, up, ukai):
     assert not up.asked(name)
 
 
+def test_B2_18_overload_the_oldest_gives_way(scene, asker, up, ukai):
+    """Two sources have all the room for open questions: a third one's is asked all the same, known names at once."""
+    silent = [up.name(lambda x: None, label="full") for _ in range(2600)]
+    known = up.name()
+    assert asker.udp(query(known)).addresses()
+    with reloaded(ukai, rules=ACL + "udp 53 = 192.168.1.30\n", timeouts={"dns": "5s"}):
+        asker.udp(query(known))
+        socks = [scene.udp(host, timeout=1) for host in (scene.host10, scene.host20) for _ in range(4)]
+        for i, name in enumerate(silent):
+            socks[i % 8].send(query(name, ident=i))
+            if i % 64 == 63:
+                asker.udp(query(known))              # so none is lost on the way
+        began = time.monotonic()
+        assert asker.udp(query(known)).addresses() and time.monotonic() - began < 1
+        assert asker.udp(query(up.name()), host=scene.host30).addresses(), "the newest was not asked"
+        assert time.monotonic() - began < 2
+
+
+def test_B2_18_one_source_pushes_nobody_out(scene, asker, up, ukai):
+    """A source with all it may have waiting gets no more questions asked; who waited before it still gets an answer."""
+    known = up.name()
+    slow = up.name(lambda x: x.later(1.5), label="patient")
+    with reloaded(ukai, timeouts={"dns": "5s"}):
+        asker.udp(query(known))
+        patient = scene.udp(scene.host20, timeout=5)
+        patient.send(query(slow))
+        wait_until(lambda: up.asked(slow))
+        sock = scene.udp(timeout=1)
+        for i in range(2600):
+            sock.send(query(up.name(lambda x: None, label="push"), ident=i))
+            if i % 64 == 63:
+                asker.udp(query(known))
+        assert Message(patient.recv(4096)).addresses()
+        n = sum(x.asked.questions[0][0].startswith("push") and x.transport == "udp" for x in list(up.notes))
+        assert n <= 3 * 1024 + 100, n
+
+
 def test_B2_19_blocked_by_a_name_rule(asker, up, ukai):
     name = up.name()
     with reloaded(ukai, rules=ACL + f"[out]\ndeny = {name}\n"):
@@ -501,7 +538,13 @@ def test_B3_28_too_short_a_message_ends_it(scene, up, ukai, length):
 def test_B3_29_keepalive_is_ignored_on_udp(asker, up, ukai):
     name = up.name()
     assert options(asker.udp(query(name, edns=opt(options=option(KEEPALIVE))))) == []
-    assert options(asker.tcp(query(name, edns=opt(options=option(KEEPALIVE))))) in ([], [KEEPALIVE])
+    assert options(asker.tcp(query(name, edns=opt(options=option(KEEPALIVE))))) == [KEEPALIVE]
+    assert options(asker.tcp(query(name, edns=opt()))) == []
+
+
+def test_B3_29_keepalive_says_our_time(asker, up, ukai):
+    reply = asker.tcp(query(up.name(), edns=opt(options=option(KEEPALIVE))))
+    assert reply.wire.endswith(struct.pack("!HHH", KEEPALIVE, 2, 100))
 
 
 def test_B3_30_no_padding_in_clear(asker, up, ukai):

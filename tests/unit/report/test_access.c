@@ -181,3 +181,51 @@ Test(report_access, format__gives_journald_what_fits__when_every_field_is_endles
     cr_expect_leq(len, sizeof(buf));
     cr_expect_eq(memcmp(buf + len - 2, "\n\n", 2), 0);
 }
+
+static struct access_record query_record(void)
+{
+    return (struct access_record){
+        .event = ACCESS_DNS,
+        .wall_ms = 1795412646852,
+        .worker = 1,
+        .serial = 43,
+        .source = {.addr = addr_from_ipv4(0xc0a8010a), .port = 50000},
+        .listener = "lan",
+        .method = "DNS",
+        .host = "od\\010d.example",
+        .host_len = 15,
+        .type = "AAAA",
+        .rcode = "NXDOMAIN",
+        .result = "miss",
+        .rule_file = "acl.conf",
+        .rule_line = 4,
+        .memo = "DNS用",
+        .bytes_up = 31,
+        .bytes_down = 90,
+        .dns_ms = -1,
+        .connect_ms = -1,
+        .first_byte_ms = -1,
+        .duration_ms = 12,
+    };
+}
+
+Test(report_access, format__tells_of_a_query)
+{
+    struct access_record r = query_record();
+    cr_expect_str_eq(formatted(CONF_FORMAT_SQUID, &r),
+                     "1795412646.852     12 192.168.1.10 DNS_miss/NXDOMAIN 90 DNS "
+                     "dns:od\\010d.example?type=AAAA - HIER_NONE/- -");
+    cr_expect_str_eq(
+        formatted(CONF_FORMAT_JSON, &r),
+        "{\"ts\":1795412646.852,\"event\":\"dns\",\"id\":\"1.43\",\"src\":\"192.168.1.10\","
+        "\"src_port\":50000,\"listener\":\"lan\",\"method\":\"DNS\",\"host\":\"od\\\\010d."
+        "example\",\"type\":\"AAAA\",\"rcode\":\"NXDOMAIN\",\"result\":\"miss\",\"rule\":"
+        "\"acl.conf:4\",\"memo\":\"DNS用\",\"bytes_up\":31,\"bytes_down\":90,\"duration_ms\":12}");
+    r.rcode = NULL;
+    r.result = "dropped";
+    r.host = NULL;
+    r.type = NULL;
+    cr_expect_str_eq(formatted(CONF_FORMAT_SQUID, &r),
+                     "1795412646.852     12 192.168.1.10 DNS_dropped/- 90 DNS dns:- - HIER_NONE/- "
+                     "-");
+}
