@@ -36,6 +36,7 @@ struct daemon {
     struct mailbox mailbox;
     struct shared shared;
     struct sockets sockets;
+    struct offers offers;
     struct links links;
     struct addresses addresses;
     struct notify notify;
@@ -396,6 +397,12 @@ static void say_ready(const struct daemon *d, unsigned long n_files)
                atomic_load(&d->shared.max_clients), atomic_load(&d->shared.max_tunnels), n_files);
 }
 
+static void say_unused(unsigned n)
+{
+    if (n > 0)
+        log_warning("msg=\"sockets that were handed over fit no listener and are closed\" n=%u", n);
+}
+
 static void say_sandbox(const struct conf *conf, const struct sandbox_state *fences)
 {
     if (!conf->process.sandbox)
@@ -468,8 +475,11 @@ static enum exit_code start(struct daemon *d)
     }
     number_rules(d, NULL, s->acl);
     d->snapshot = NULL; /* so that apply() sees a new one */
+    d->sockets.offers = &d->offers;
     rc = apply(d, s, text, sizeof(text));
+    d->sockets.offers = NULL;
     d->snapshot = s;
+    say_unused(offers_close(&d->offers));
     if (rc == 0)
         rc = privs_drop(&s->conf, text, sizeof(text));
     struct sandbox_state fences = {0};
@@ -521,6 +531,7 @@ static void daemon_fini(struct daemon *d)
         event_del(&d->signal_event);
         close(d->signal_fd);
     }
+    offers_close(&d->offers);
     mailbox_fini(&d->mailbox);
     watchdog_stop(&d->watchdog); /* its questions may have been in either mailbox */
     loop_fini(&d->loop);
@@ -539,6 +550,7 @@ enum exit_code daemon_run(const struct daemon_options *options)
                        .notify = {.fd = -1}};
     struct findings findings = {0};
     privs_reserve_stdio();
+    offers_from_manager(&d.offers); /* before anything else is opened */
     int rc = snapshot_load(options->file, &findings, &d.snapshot);
     findings_print(&findings, stderr);
     bool is_config = findings.n_errors > 0;

@@ -7,6 +7,7 @@
 #include "proxy/daemon/sockets.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,8 @@ struct bound {
     unsigned conf_index;
     bool is_wanted;
     bool is_fresh; /* opened by this prepare: fds are still ours */
-    int *fds;      /* owned: one a worker */
+    int *fds;      /* owned: one a worker; -1: given, or it has none of this one */
+    int *given;    /* what fds were before they were given */
 };
 
 struct plan {
@@ -55,6 +57,7 @@ static void bound_free(struct bound *b, unsigned n_workers)
     }
     list_remove(&b->node);
     free(b->fds);
+    free(b->given);
     free(b);
 }
 
@@ -124,41 +127,101 @@ static void explain_failure(const struct plan *p, const struct key *k, int error
              k->kind == SOCKET_DNS_UDP ? "UDP" : "TCP", where, strerror(-error), hint);
 }
 
+static int offered(struct offers *offers, const struct key *k)
+{
+    return offers ? offers_take(offers, k->kind == SOCKET_DNS_UDP ? SOCK_DGRAM : SOCK_STREAM,
+                                k->is_ipv6, k->ifname, &k->addr, k->port)
+                  : -1;
+}
+
+static struct bound *bound_new(unsigned n_workers, const struct key *k, unsigned conf_index)
+{
+    struct bound *b = calloc(1, sizeof(*b));
+    if (!b)
+        return NULL;
+    list_init(&b->node);
+    b->key = *k;
+    b->conf_index = conf_index;
+    b->is_wanted = b->is_fresh = true;
+    b->fds = malloc(n_workers * sizeof(*b->fds));
+    b->given = malloc(n_workers * sizeof(*b->given));
+    if (!b->fds || !b->given) {
+        bound_free(b, 0);
+        return NULL;
+    }
+    for (unsigned i = 0; i < n_workers; i++)
+        b->fds[i] = b->given[i] = -1;
+    return b;
+}
+
+/* Takes what is offered, one a worker. Returns how many there were. */
+static unsigned adopt(const struct sockets *s, struct bound *b)
+{
+    unsigned n = 0;
+    while (n < s->n_workers && (b->fds[n] = offered(s->offers, &b->key)) >= 0)
+        n++;
+    return n;
+}
+
 static int open_all(const struct plan *p, struct bound *b)
 {
-    unsigned n = p->sockets->n_workers;
-    b->fds = malloc(n * sizeof(*b->fds));
-    if (!b->fds)
-        return -ENOMEM;
-    for (unsigned i = 0; i < n; i++)
-        b->fds[i] = -1;
-    int rc = probe(&b->key);
-    for (unsigned i = 0; rc == 0 && i < n; i++) {
+    const struct sockets *s = p->sockets;
+    unsigned n_adopted = adopt(s, b);
+    int rc = n_adopted ? 0 : probe(&b->key);
+    for (unsigned i = n_adopted; rc == 0 && i < s->n_workers; i++) {
         b->fds[i] = open_one(&b->key);
+        if (b->fds[i] < 0 && n_adopted) /* opened by who does not share the port: one for all */
+            b->fds[i] = fcntl(b->fds[0], F_DUPFD_CLOEXEC, 0);
         if (b->fds[i] < 0)
-            rc = b->fds[i];
+            rc = n_adopted ? -errno : b->fds[i];
     }
     return rc;
+}
+
+static void add(struct sockets *s, struct bound *b)
+{
+    b->id = ++s->last_id;
+    list_append(&s->all, &b->node);
+}
+
+/* Offered are more than there are workers: what waits in their backlogs is served all the same. */
+static int adopt_the_rest(struct sockets *s, const struct key *k, unsigned conf_index)
+{
+    for (;;) {
+        struct bound *b = bound_new(s->n_workers, k, conf_index);
+        if (!b)
+            return -ENOMEM;
+        if (adopt(s, b) == 0) {
+            bound_free(b, s->n_workers);
+            return 0;
+        }
+        add(s, b);
+    }
+}
+
+/* Whether the key is there already; then it is wanted, and by that section. */
+static bool is_there(struct sockets *s, const struct key *k, unsigned conf_index)
+{
+    bool is_found = false;
+    list_for_each (pos, &s->all) {
+        struct bound *b = list_entry(pos, struct bound, node);
+        if (!key_equal(&b->key, k))
+            continue;
+        b->is_wanted = is_found = true;
+        b->conf_index = conf_index;
+    }
+    return is_found;
 }
 
 /* The key is wanted by section @conf_index: there already, or opened now. */
 static int want(const struct plan *p, const struct key *k, unsigned conf_index)
 {
     struct sockets *s = p->sockets;
-    list_for_each (pos, &s->all) {
-        struct bound *b = list_entry(pos, struct bound, node);
-        if (key_equal(&b->key, k)) {
-            b->is_wanted = true;
-            b->conf_index = conf_index;
-            return 0;
-        }
-    }
-    struct bound *b = calloc(1, sizeof(*b));
+    if (is_there(s, k, conf_index))
+        return 0;
+    struct bound *b = bound_new(s->n_workers, k, conf_index);
     if (!b)
         return -ENOMEM;
-    b->key = *k;
-    b->conf_index = conf_index;
-    b->is_wanted = b->is_fresh = true;
     int rc = open_all(p, b);
     if (rc == -EAFNOSUPPORT ||
         rc == -ENODEV) { /* no IPv6 here, or the interface went away meanwhile */
@@ -170,9 +233,8 @@ static int want(const struct plan *p, const struct key *k, unsigned conf_index)
         bound_free(b, s->n_workers);
         return rc;
     }
-    b->id = ++s->last_id;
-    list_append(&s->all, &b->node);
-    return 0;
+    add(s, b);
+    return s->offers ? adopt_the_rest(s, k, conf_index) : 0;
 }
 
 static int want_network(const struct plan *p, const struct conf_network *net, enum socket_kind kind,
@@ -256,6 +318,8 @@ struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned 
         if (!b->is_wanted)
             continue;
         orders[at++] = (struct socket_order){b->id, b->key.kind, b->conf_index, b->fds[index]};
+        if (b->fds[index] >= 0)
+            b->given[index] = b->fds[index];
         b->fds[index] = -1;
     }
     *ret_n = n;
@@ -271,6 +335,19 @@ void sockets_commit(struct sockets *s)
         else
             bound_free(b, s->n_workers);
     }
+}
+
+size_t sockets_lend(const struct sockets *s, int *ret_fds, size_t max)
+{
+    size_t n = 0;
+    list_for_each (pos, &s->all) {
+        const struct bound *b = list_entry(pos, struct bound, node);
+        for (unsigned i = 0; i < s->n_workers && n < max; i++) {
+            if (b->given[i] >= 0)
+                ret_fds[n++] = b->given[i];
+        }
+    }
+    return n;
 }
 
 bool sockets_has_interface(const char *ifname)

@@ -8,12 +8,14 @@
 #include <stdint.h>
 
 #include "proxy/daemon/addresses.h"
+#include "proxy/daemon/offers.h"
 #include "proxy/flow/worker.h"
 
 struct sockets {
     struct list all; /* struct bound, private */
     unsigned n_workers;
     uint64_t last_id;
+    struct offers *offers; /* borrowed; asked before a socket is opened; NULL: none */
 };
 
 void sockets_init(struct sockets *s, unsigned n_workers);
@@ -36,6 +38,12 @@ bool sockets_has_changes(const struct sockets *s);
 struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned *ret_n);
 /* After the orders of all workers were posted. */
 void sockets_commit(struct sockets *s);
+
+/**
+ * sockets_lend - descriptors of all committed sockets, to be sent to who takes over
+ * Numbers only: they stay the workers'. Returns how many were written to @ret_fds.
+ */
+size_t sockets_lend(const struct sockets *s, int *ret_fds, size_t max);
 
 /* Whether there is an interface of that name now. */
 bool sockets_has_interface(const char *ifname);

@@ -7,6 +7,7 @@
 #include "proxy/net/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -107,6 +108,15 @@ static int datagram_options(int fd, bool is_ipv6)
     int discover = IP_PMTUDISC_OMIT;
     setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof(discover));
     return setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0 ? -errno : 0;
+}
+
+int listener_prepare(int fd, int type, bool is_ipv6)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    return type == SOCK_STREAM ? egress_no_delay(fd) : datagram_options(fd, is_ipv6);
 }
 
 static int set_up(int fd, int type, const char *ifname, bool is_ipv6)

@@ -43,4 +43,7 @@ void listener_close(struct listener *l); /* safe when never opened and zeroed wi
 int listener_socket(int type, const char *ifname, bool is_ipv6, const struct addr *addr,
                     uint16_t port) __attribute__((warn_unused_result));
 
+/* The options of listener_socket() for one that somebody else opened and bound. 0 · -errno. */
+int listener_prepare(int fd, int type, bool is_ipv6) __attribute__((warn_unused_result));
+
 #endif

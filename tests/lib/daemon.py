@@ -104,6 +104,7 @@ class Ukai:
         self.access_path = self.dir / "access.json"
         self.config = config or sections()
         self.env, self.args, self.prefix = env or {}, args, []  # prefix: a command that starts the daemon
+        self.pass_fds = ()
         self.process = None
         self.lines = []
         self._news = threading.Condition()
@@ -141,7 +142,8 @@ class Ukai:
         """Run in the router namespace; wait for the line that says ready."""
         env = sanitizer_env(dict(os.environ, **self.env), self.dir.name)
         self.process = self.space.popen([*self.prefix, BINARY, "run", "-c", self.conf_path, *self.args, *RUN_ARGS], env=env,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                        pass_fds=self.pass_fds)
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._reader.start()

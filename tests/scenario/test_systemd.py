@@ -14,6 +14,7 @@ from daemon import REPOSITORY, Ukai, sections
 
 UNITS = REPOSITORY / "contrib" / "systemd"
 IN = "[in]\ntcp 8080 = 192.168.1.10\n"
+DNS_IN = IN + "udp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
 
 
 class Manager:
@@ -85,6 +86,79 @@ def test_watchdog_of_another_process_is_not_ours(scene):
 def test_a_socket_that_cannot_be_reached_is_as_good_as_none(scene, value):
     with Ukai(scene, sections(dns=False), IN, env={"NOTIFY_SOCKET": value, "WATCHDOG_USEC": "1e99"}):
         assert exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400
+
+
+# socket activation
+
+ACTIVATE = """
+import os, sys
+n = int(sys.argv[1])
+fds = [int(fd) for fd in sys.argv[2].split(",")]
+fds = [os.dup(fd) if fd < 3 + n else fd for fd in fds]  # out of the way
+moved = [os.dup2(fd, 100 + i) for i, fd in enumerate(fds)]
+for i, fd in enumerate(moved):
+    os.dup2(fd, 3 + i)
+os.closerange(3 + n, 256)
+os.environ.update(LISTEN_FDS=str(n), LISTEN_PID=str(os.getpid()) if sys.argv[3] == "ours" else "1")
+os.execv(sys.argv[4], sys.argv[4:])
+"""
+
+
+def activated(scene, config, acl, sockets, whose="ours"):
+    """A daemon that is started with these sockets as the service manager would hand them over."""
+    daemon = Ukai(scene, config, acl)
+    for sock in sockets:
+        sock.set_inheritable(True)
+    daemon.prefix = ["python3", "-c", ACTIVATE, str(len(sockets)), ",".join(str(s.fileno()) for s in sockets), whose]
+    daemon.pass_fds = [s.fileno() for s in sockets]
+    return daemon
+
+
+def bound(scene, kind, port, listen=True):
+    sock = scene.router.socket(socket.AF_INET, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("192.168.1.254", port))
+    if kind == socket.SOCK_STREAM and listen:
+        sock.listen(64)
+    return sock
+
+
+BY_ADDRESS = {"listen-network": "192.168.1.254", "bypass-network": None}
+
+
+def test_sockets_of_the_service_manager_are_used(scene):
+    """A connection that came before the daemon is served: it is the very socket."""
+    sockets = [bound(scene, socket.SOCK_STREAM, 8080), bound(scene, socket.SOCK_DGRAM, 53), bound(scene, socket.SOCK_STREAM, 53)]
+    early = scene.dial()
+    with activated(scene, sections(web=BY_ADDRESS, dns_=BY_ADDRESS), DNS_IN, sockets) as daemon:
+        for sock in sockets:
+            sock.close()
+        assert exchange(early, b"GARBAGE\r\n\r\n").status == 400
+        for _ in range(8):  # whichever worker gets it
+            assert exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400
+        for transport in ("+notcp", "+tcp"):
+            done = scene.host10.run(["dig", "+short", "+time=3", transport, "@192.168.1.254", "agents.deepsecurity.trendmicro.com"])
+            assert done.returncode == 0 and done.stdout.strip(), done.stdout
+        assert not any("handed over" in line for line in daemon.lines)
+
+
+def test_a_socket_that_fits_no_listener_is_closed_and_said(scene):
+    sockets = [bound(scene, socket.SOCK_STREAM, 8099), bound(scene, socket.SOCK_STREAM, 8080)]
+    with activated(scene, sections(dns=False, web=BY_ADDRESS), IN, sockets) as daemon:
+        for sock in sockets:
+            sock.close()
+        daemon.wait_log(r"handed over fit no listener.*n=1")
+        assert exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400
+        with pytest.raises(ConnectionRefusedError):
+            scene.dial(port=8099)
+
+
+def test_sockets_meant_for_another_process_are_left_alone(scene):
+    sockets = [bound(scene, socket.SOCK_STREAM, 8099)]
+    with activated(scene, sections(dns=False, web=BY_ADDRESS), IN, sockets, whose="theirs") as daemon:
+        sockets[0].close()
+        assert exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400
+        assert not any("handed over" in line for line in daemon.lines)
 
 
 # the files
