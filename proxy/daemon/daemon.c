@@ -28,7 +28,13 @@
 #include "proxy/dns/rates.h"
 #include "proxy/flow/worker.h"
 
-enum { REBIND_RETRY_MS = 1000, RESERVED_FDS = 64, FDS_PER_WORKER = 64 };
+enum {
+    REBIND_RETRY_MS = 1000,
+    RESERVED_FDS = 64,
+    FDS_PER_WORKER = 64,
+    POOLED_MAX = 256, /* connections to origins that a worker keeps */
+    POOLED_MIN = 8,
+};
 
 struct daemon {
     struct daemon_options options;
@@ -69,12 +75,15 @@ static void log_findings(const struct findings *f)
 
 static void size_limits(struct daemon *d, const struct conf *conf, unsigned long n_files)
 {
-    unsigned long reserve = RESERVED_FDS + FDS_PER_WORKER * d->n_workers;
+    unsigned long pooled = n_files / (16 * d->n_workers);
+    pooled = pooled < POOLED_MIN ? POOLED_MIN : pooled > POOLED_MAX ? POOLED_MAX : pooled;
+    unsigned long reserve = RESERVED_FDS + (FDS_PER_WORKER + pooled) * d->n_workers;
     unsigned long fits = n_files > reserve + 64 ? (n_files - reserve) / 2 : 32;
     unsigned clients = conf->limits.max_clients ? conf->limits.max_clients : (unsigned)fits;
     unsigned tunnels = conf->limits.max_tunnels ? conf->limits.max_tunnels : (unsigned)fits;
     atomic_store(&d->shared.max_clients, clients);
     atomic_store(&d->shared.max_tunnels, tunnels);
+    atomic_store(&d->shared.max_pooled, (unsigned)pooled);
     if (clients > fits)
         log_warning(
             "msg=\"max-clients needs more open files than there may be\" max_clients=%u fits=%lu "
@@ -84,17 +93,28 @@ static void size_limits(struct daemon *d, const struct conf *conf, unsigned long
 
 /* ---- handing over to the workers ---- */
 
+/* To all workers, or to none: -ENOMEM. */
 static int post_all(struct daemon *d, struct snapshot *snapshot, struct own_set *own)
 {
-    int rc = 0;
-    for (unsigned i = 0; i < d->n_workers && rc == 0; i++) {
+    struct update **updates = calloc(d->n_workers, sizeof(*updates));
+    bool is_whole = updates;
+    for (unsigned i = 0; i < d->n_workers && is_whole; i++) {
         unsigned n;
         struct socket_order *orders = sockets_orders(&d->sockets, i, &n);
-        rc = orders ? worker_post_update(&d->workers[i], snapshot, own, orders, n) : -ENOMEM;
-        d->n_unapplied += rc == 0;
+        if (orders)
+            updates[i] = worker_update_new(&d->workers[i], snapshot, own, orders, n);
+        is_whole = updates[i];
         free(orders);
     }
-    return rc;
+    for (unsigned i = 0; i < d->n_workers && updates; i++) {
+        if (is_whole)
+            worker_update_post(updates[i]);
+        else
+            worker_update_drop(updates[i]);
+        d->n_unapplied += is_whole;
+    }
+    free(updates);
+    return is_whole ? 0 : -ENOMEM;
 }
 
 static bool same_own(const struct own_set *a, const struct own_set *b)
@@ -141,8 +161,12 @@ static int apply(struct daemon *d, struct snapshot *snapshot, char *ret_text, si
     }
     bool is_new =
         snapshot != d->snapshot || sockets_has_changes(&d->sockets) || !same_own(own, d->own);
-    if (is_new && post_all(d, snapshot, own) < 0)
-        log_error("msg=\"out of memory while telling the workers\"");
+    if (is_new && post_all(d, snapshot, own) < 0) {
+        sockets_rollback(&d->sockets);
+        own_set_unref(own);
+        snprintf(ret_text, text_size, "out of memory");
+        return -ENOMEM;
+    }
     sockets_commit(&d->sockets);
     own_set_unref(d->own);
     d->own = own;
@@ -264,10 +288,8 @@ static void drain(struct daemon *d, bool at_once)
                (unsigned long long)limit_ms, atomic_load(&d->shared.n_clients));
     d->is_draining = true;
     notify_stopping(&d->notify, at_once ? "Stopping" : "Draining");
-    for (unsigned i = 0; i < d->n_workers; i++) {
-        if (worker_post_drain(&d->workers[i], limit_ms) < 0)
-            loop_stop(&d->loop);
-    }
+    for (unsigned i = 0; i < d->n_workers; i++)
+        worker_post_drain(&d->workers[i], limit_ms);
 }
 
 static void on_updated(struct shared *s)
@@ -510,8 +532,7 @@ static enum exit_code start(struct daemon *d)
 static void stop_workers(struct daemon *d)
 {
     for (unsigned i = 0; i < d->n_workers; i++) {
-        if (worker_post_stop(&d->workers[i]) < 0)
-            _exit(EXIT_FAILED);
+        worker_post_stop(&d->workers[i]);
         pthread_join(d->workers[i].thread, NULL);
     }
 }
@@ -520,7 +541,6 @@ static void daemon_fini(struct daemon *d)
 {
     for (unsigned i = 0; i < d->n_workers && d->workers; i++)
         worker_fini(&d->workers[i]);
-    free(d->workers);
     rules_fini(&d->rules);
     if (d->sockets.all.next)
         sockets_fini(&d->sockets);
@@ -533,6 +553,7 @@ static void daemon_fini(struct daemon *d)
     }
     offers_close(&d->offers);
     mailbox_fini(&d->mailbox);
+    free(d->workers);            /* mail of theirs was in it */
     watchdog_stop(&d->watchdog); /* its questions may have been in either mailbox */
     loop_fini(&d->loop);
     own_set_unref(d->own);

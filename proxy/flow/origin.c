@@ -107,7 +107,11 @@ static void on_idle_ready(struct io *io)
 void origin_give(struct origin_pool *p, struct origin *o, uint64_t idle_ms)
 {
     o->io.is_readable = false; /* origin_take() looks whether it is clean, so nobody does twice */
-    if (p->n_idle >= ORIGIN_POOL_MAX)
+    if (p->n_max == 0) {
+        origin_free(o);
+        return;
+    }
+    while (p->n_idle >= p->n_max)
         origin_free(list_entry(list_first(&p->by_age), struct origin, in_age));
     o->pool = p;
     p->n_idle++;

@@ -7,7 +7,7 @@
 #include "proxy/loop/io.h"
 #include "proxy/net/egress.h"
 
-enum { ORIGIN_POOL_MAX = 256, ORIGIN_BUCKETS = 64 };
+enum { ORIGIN_BUCKETS = 64 };
 
 struct origin_pool;
 
@@ -28,6 +28,7 @@ struct origin_pool {
     struct list buckets[ORIGIN_BUCKETS];
     struct list by_age;
     unsigned n_idle;
+    unsigned n_max; /* 0: nothing is kept */
 };
 
 void origin_pool_init(struct origin_pool *p, struct loop *loop);

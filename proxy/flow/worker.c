@@ -339,27 +339,40 @@ static bool is_ordered(const struct socket_order *orders, unsigned n_orders, uin
 
 /* ---- back to the main thread ---- */
 
-struct notice {
-    struct mail mail;
-    struct shared *shared;
-    void (*deliver)(struct shared *s);
-};
-
-static void on_notice(struct mail *m)
+/* From here on the notice may be posted again. */
+static unsigned notice_take(struct mail *m)
 {
-    struct notice *n = list_entry(m, struct notice, mail);
-    n->deliver(n->shared);
-    free(n);
+    return atomic_exchange(&list_entry(m, struct notice, mail)->n, 0);
 }
 
-static void tell_main(struct worker *w, void (*deliver)(struct shared *s))
+static void notice_post(struct notice *n, struct mailbox *to, mail_fn deliver)
 {
-    struct notice *n = calloc(1, sizeof(*n));
-    if (!n)
-        return; /* a drain ends by the second signal all the same, a reload is only not told of */
-    n->shared = w->shared;
-    n->deliver = deliver;
-    mailbox_post(w->shared->main_mailbox, &n->mail, on_notice);
+    if (atomic_fetch_add(&n->n, 1) == 0)
+        mailbox_post(to, &n->mail, deliver);
+}
+
+static void on_updates_applied(struct mail *m)
+{
+    struct worker *w = list_entry(m, struct worker, updated.mail);
+    for (unsigned n = notice_take(m); n > 0; n--)
+        w->shared->on_updated(w->shared);
+}
+
+static void on_all_gone(struct mail *m)
+{
+    struct worker *w = list_entry(m, struct worker, drained.mail);
+    for (unsigned n = notice_take(m); n > 0; n--)
+        w->shared->on_drained(w->shared);
+}
+
+static void tell_updated(struct worker *w)
+{
+    notice_post(&w->updated, w->shared->main_mailbox, on_updates_applied);
+}
+
+static void tell_drained(struct worker *w)
+{
+    notice_post(&w->drained, w->shared->main_mailbox, on_all_gone);
 }
 
 /* ---- mail from the main thread ---- */
@@ -402,12 +415,13 @@ static void on_update(struct mail *m)
     struct update *u = list_entry(m, struct update, mail);
     struct worker *w = u->worker;
     struct view *view = NULL;
+    w->origins.n_max = atomic_load_explicit(&w->shared->max_pooled, memory_order_relaxed);
     if (!w->view || w->view->snapshot != u->snapshot) {
         view = view_new(w, snapshot_ref(u->snapshot));
         if (!view) {
             log_error("msg=\"out of memory, the old configuration stays\" worker=%u", w->index);
             update_free(u, true);
-            tell_main(w, w->shared->on_updated);
+            tell_updated(w);
             return;
         }
     }
@@ -424,11 +438,11 @@ static void on_update(struct mail *m)
     for (unsigned i = 0; i < u->n_orders; i++)
         apply_order(w, &u->orders[i]);
     update_free(u, false);
-    tell_main(w, w->shared->on_updated);
+    tell_updated(w);
 }
 
-int worker_post_update(struct worker *w, struct snapshot *snapshot, struct own_set *own,
-                       const struct socket_order *orders, unsigned n_orders)
+struct update *worker_update_new(struct worker *w, struct snapshot *snapshot, struct own_set *own,
+                                 const struct socket_order *orders, unsigned n_orders)
 {
     struct update *u = malloc(sizeof(*u) + n_orders * sizeof(*orders));
     if (!u) {
@@ -436,22 +450,26 @@ int worker_post_update(struct worker *w, struct snapshot *snapshot, struct own_s
             if (orders[i].fd >= 0)
                 close(orders[i].fd);
         }
-        return -ENOMEM;
+        return NULL;
     }
     u->worker = w;
     u->snapshot = snapshot_ref(snapshot);
     u->own = own_set_ref(own);
     u->n_orders = n_orders;
     memcpy(u->orders, orders, n_orders * sizeof(*orders));
-    mailbox_post(&w->mailbox, &u->mail, on_update);
-    return 0;
+    return u;
 }
 
-struct drain {
-    struct mail mail;
-    struct worker *worker;
-    uint64_t limit_ms;
-};
+void worker_update_post(struct update *u)
+{
+    mailbox_post(&u->worker->mailbox, &u->mail, on_update);
+}
+
+void worker_update_drop(struct update *u)
+{
+    if (u)
+        update_free(u, true);
+}
 
 static void finish_all(struct worker *w)
 {
@@ -466,8 +484,9 @@ static void on_drain_limit(struct timer *t)
 
 static void on_drain(struct mail *m)
 {
-    struct drain *d = list_entry(m, struct drain, mail);
-    struct worker *w = d->worker;
+    struct worker *w = list_entry(m, struct worker, drain_order.mail);
+    notice_take(m);
+    uint64_t limit_ms = atomic_load(&w->drain_limit_ms);
     bool was_draining = w->is_draining;
     w->is_draining = true;
     list_for_each_safe (pos, tmp, &w->sockets)
@@ -475,48 +494,35 @@ static void on_drain(struct mail *m)
     list_for_each (pos, &w->conns) {
         struct conn *c = list_entry(pos, struct conn, node);
         bool is_idle = c->state == CONN_STATE_HEAD && (!c->setup || c->setup->n_buf == 0);
-        if (d->limit_ms == 0 || is_idle)
+        if (limit_ms == 0 || is_idle)
             conn_finish(c, REASON_SHUTDOWN);
     }
-    if (d->limit_ms > 0 && !was_draining)
-        loop_timer_start(&w->loop, &w->drain_limit, d->limit_ms, on_drain_limit);
+    if (limit_ms > 0 && !was_draining)
+        loop_timer_start(&w->loop, &w->drain_limit, limit_ms, on_drain_limit);
     if (w->n_conns == 0 && !was_draining)
-        tell_main(w, w->shared->on_drained);
-    free(d);
+        tell_drained(w);
 }
 
-int worker_post_drain(struct worker *w, uint64_t limit_ms)
+void worker_post_drain(struct worker *w, uint64_t limit_ms)
 {
-    struct drain *d = calloc(1, sizeof(*d));
-    if (!d)
-        return -ENOMEM;
-    d->worker = w;
-    d->limit_ms = limit_ms;
-    mailbox_post(&w->mailbox, &d->mail, on_drain);
-    return 0;
+    atomic_store(&w->drain_limit_ms, limit_ms);
+    notice_post(&w->drain_order, &w->mailbox, on_drain);
 }
 
 void worker_conn_gone(struct worker *w)
 {
     if (--w->n_conns == 0 && w->is_draining)
-        tell_main(w, w->shared->on_drained);
+        tell_drained(w);
 }
 
 static void on_stop(struct mail *m)
 {
-    struct drain *d = list_entry(m, struct drain, mail);
-    loop_stop(&d->worker->loop);
-    free(d);
+    loop_stop(&list_entry(m, struct worker, stop_order.mail)->loop);
 }
 
-int worker_post_stop(struct worker *w)
+void worker_post_stop(struct worker *w)
 {
-    struct drain *d = calloc(1, sizeof(*d));
-    if (!d)
-        return -ENOMEM;
-    d->worker = w;
-    mailbox_post(&w->mailbox, &d->mail, on_stop);
-    return 0;
+    notice_post(&w->stop_order, &w->mailbox, on_stop);
 }
 
 /* ---- life ---- */

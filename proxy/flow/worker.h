@@ -55,7 +55,8 @@ struct socket_order {
 struct shared {
     atomic_uint n_clients, n_tunnels;
     atomic_uint max_clients, max_tunnels;
-    char via[32]; /* our pseudonym in Via */
+    atomic_uint max_pooled; /* connections to origins that a worker keeps, idle */
+    char via[32];           /* our pseudonym in Via */
     struct sink *sink;
     struct rates *rates; /* of DNS clients */
     struct mailbox *main_mailbox;
@@ -69,6 +70,13 @@ struct shared {
 struct counters {
     _Atomic uint64_t n_accepted, n_source_denied, n_refused, n_opened, n_closed;
     _Atomic uint64_t bytes_up, bytes_down;
+};
+
+/* Mail that is part of its sender, so that it cannot fail for want of memory: posted while it is
+ * under way, it is counted. */
+struct notice {
+    struct mail mail;
+    atomic_uint n;
 };
 
 struct worker {
@@ -96,6 +104,9 @@ struct worker {
     struct survey_part *survey;  /* the main thread's; NULL: none under way */
     struct timer log_sample;     /* runs while refusals were logged in this second */
     unsigned n_logged, n_unlogged;
+    struct notice updated, drained;        /* to the main thread */
+    struct notice drain_order, stop_order; /* from it */
+    _Atomic uint64_t drain_limit_ms;
     bool is_draining;
     struct timer drain_limit;
 };
@@ -107,15 +118,18 @@ int worker_start(struct worker *w) __attribute__((warn_unused_result));
 /* After the thread ended (or never started). */
 void worker_fini(struct worker *w);
 
-/* Main thread: everything that changed, applied by the worker as a whole. @orders is copied, its
- * fds are taken. -ENOMEM: nothing was sent, the fds are closed. */
-int worker_post_update(struct worker *w, struct snapshot *snapshot, struct own_set *own,
-                       const struct socket_order *orders, unsigned n_orders)
+/* Main thread: everything that changed, applied by the worker as a whole. Made for all workers
+ * before the first is posted, so that all get it or none. */
+struct update;
+/* @orders is copied, its fds are taken (also on failure). NULL: out of memory. */
+struct update *worker_update_new(struct worker *w, struct snapshot *snapshot, struct own_set *own,
+                                 const struct socket_order *orders, unsigned n_orders)
     __attribute__((warn_unused_result));
+void worker_update_post(struct update *u);
+void worker_update_drop(struct update *u); /* never posted; closes its fds; NULL is fine */
 /* Stop accepting, finish what runs within @limit_ms, then on_drained. 0 ms: at once. */
-int worker_post_drain(struct worker *w, uint64_t limit_ms) __attribute__((warn_unused_result));
-int worker_post_stop(struct worker *w)
-    __attribute__((warn_unused_result)); /* after drained: ends the thread */
+void worker_post_drain(struct worker *w, uint64_t limit_ms);
+void worker_post_stop(struct worker *w); /* after drained: ends the thread */
 
 struct view *view_ref(struct view *v);
 void view_unref(struct view *v);

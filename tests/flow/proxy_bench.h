@@ -108,7 +108,9 @@ static inline void bench_use(struct bench *b, struct snapshot *s, int fd)
     struct own_set *own = calloc(1, sizeof(*own));
     atomic_init(&own->n_refs, 1);
     struct socket_order order = {.id = 1, .kind = SOCKET_WEB, .conf_index = 0, .fd = fd};
-    cr_assert_eq(worker_post_update(&b->worker, s, own, &order, 1), 0);
+    struct update *update = worker_update_new(&b->worker, s, own, &order, 1);
+    cr_assert_not_null(update);
+    worker_update_post(update);
     own_set_unref(own);
     for (unsigned n = b->n_updated; b->n_updated == n;)
         bench_step(b);
@@ -136,6 +138,7 @@ static inline struct bench *bench_new(const char *more, const char *acl)
     cr_assert_eq(sink_start(b->shared.sink), 0);
     atomic_init(&b->shared.max_clients, 100);
     atomic_init(&b->shared.max_tunnels, 100);
+    atomic_init(&b->shared.max_pooled, 16);
     cr_assert_eq(worker_init(&b->worker, 0, &b->shared, 1024 * 1024), 0);
     struct addr loopback;
     cr_assert_eq(addr_parse("127.0.0.1", 9, &loopback), 0);

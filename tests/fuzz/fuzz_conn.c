@@ -192,6 +192,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     expect(loop_init(&main_loop) == 0 && mailbox_init(&main_mailbox, &main_loop) == 0);
     shared = (struct shared){.max_clients = 64,
                              .max_tunnels = 64,
+                             .max_pooled = 16,
                              .via = "ukai-fuzz",
                              .sink = sink_new(&snapshots[0]->conf.log, &rc),
                              .main_mailbox = &main_mailbox,
@@ -446,7 +447,9 @@ static void use_snapshot(unsigned which)
 {
     static const struct socket_order none[1];
     snapshot_at = which;
-    expect(worker_post_update(&worker, snapshots[which], own, none, 0) == 0);
+    struct update *update = worker_update_new(&worker, snapshots[which], own, none, 0);
+    expect(update);
+    worker_update_post(update);
 }
 
 static void leave(struct peer *p, enum op op)
@@ -512,7 +515,7 @@ static size_t play_one(const uint8_t *data, size_t size)
         return 1;
     case OP_DRAIN:
         step();
-        expect(worker_post_drain(&worker, 10000) == 0);
+        worker_post_drain(&worker, 10000);
         settle();
         return 1;
     }
