@@ -398,15 +398,7 @@ static void check_name_servers(struct load *l, const struct section *s)
         if (is_own_dns(l->conf, ep))
             LOAD_ERROR(l, line, "name-server: %s is our own [dns]; it would ask itself",
                        endpoint_text(ep, text));
-        if (!servers->items[i].is_tls)
-            continue;
-        LOAD_WARNING(l, line, "name-server: tls:// is not available yet; %s is left out",
-                     endpoint_text(ep, text));
-        drop_server(servers, i);
     }
-    if (servers->n_items == 0)
-        LOAD_ERROR(l, line,
-                   "name-server: none is left without the tls:// ones; add one without it");
 }
 
 static int copy_servers(const struct conf_name_servers *from, struct conf_name_servers *to)
@@ -416,9 +408,13 @@ static int copy_servers(const struct conf_name_servers *from, struct conf_name_s
     to->items = calloc(from->n_items, sizeof(*to->items));
     if (!to->items)
         return -ENOMEM;
-    /* TLS servers were dropped before, so nothing is owned by the items. */
-    memcpy(to->items, from->items, from->n_items * sizeof(*to->items));
-    to->n_items = from->n_items;
+    for (; to->n_items < from->n_items; to->n_items++) {
+        struct conf_name_server *item = &to->items[to->n_items];
+        *item = from->items[to->n_items];
+        item->tls_name = item->is_tls ? strdup(item->tls_name) : NULL;
+        if (item->is_tls && !item->tls_name)
+            return -ENOMEM;
+    }
     return 0;
 }
 

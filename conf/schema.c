@@ -92,7 +92,11 @@ static const struct schema_section_info sections[SCHEMA_N_SECTIONS] = {
          .preset_doc = "those of [dns], else of /etc/resolv.conf",                                 \
          ADDR_(base.name_servers),                                                                 \
          .doc = "Whom to ask for names: a list of ADDR, ADDR:PORT, [V6]:PORT or "                  \
-                "tls://ADDR#NAME. Name servers over TLS are not available yet and are left out."}, \
+                "tls://ADDR#NAME (port 853), in order of preference. The last form is DNS over "   \
+                "TLS: the certificate must be for NAME (a DNS name or an address) and lead to a "  \
+                "CA of OpenSSL's own store (SSL_CERT_FILE and SSL_CERT_DIR in the environment "    \
+                "name another one); a server that does not prove itself is not asked, and never "  \
+                "in cleartext."},                                                                  \
     {                                                                                              \
         .section = section_, .name = "description", .type = SCHEMA_TYPE_TEXT,                      \
         .preset_doc = "empty", RANGE(0, 40), ADDR_(base.description),                              \

@@ -409,6 +409,13 @@ static bool is_domain(const char *text, size_t len)
     return label > 0;
 }
 
+/* What a certificate may be for. */
+static bool is_tls_name(const char *text, size_t len)
+{
+    struct addr literal;
+    return is_domain(text, len) || addr_parse(text, len, &literal) == 0;
+}
+
 static int parse_server(struct value_item item, struct conf_name_server *ret_server, char *why)
 {
     static const char scheme[] = "tls://";
@@ -423,7 +430,7 @@ static int parse_server(struct value_item item, struct conf_name_server *ret_ser
         text += strlen(scheme);
         len -= strlen(scheme);
         name = memchr(text, '#', len);
-        if (!name || !is_domain(name + 1, (size_t)(text + len - name - 1)))
+        if (!name || !is_tls_name(name + 1, (size_t)(text + len - name - 1)))
             return refuse(why, "%s: write the name to verify behind `#`: tls://ADDR#NAME",
                           value_quote(item.text, item.len, quoted));
         size_t name_len = (size_t)(text + len - name - 1);

@@ -50,9 +50,8 @@ struct conf_listener {
     size_t n_networks;
     uint16_t port;
     struct conf_egress egress;
-    struct conf_name_servers
-        name_servers; /* default filled in; without tls:// ones; empty only with uses_resolv_conf */
-    bool uses_resolv_conf; /* they came from /etc/resolv.conf */
+    struct conf_name_servers name_servers; /* default filled in; empty only with uses_resolv_conf */
+    bool uses_resolv_conf;                 /* they came from /etc/resolv.conf */
     char *description;
 };
 

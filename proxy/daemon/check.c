@@ -9,6 +9,7 @@
 
 #include "acl/lint.h"
 #include "conf/snapshot.h"
+#include "proxy/daemon/truststore.h"
 
 static size_t collect(const struct conf *conf, struct lint_port *ports)
 {
@@ -43,6 +44,8 @@ enum exit_code check_run(const char *file)
     int rc = snapshot_load(file, &findings, &s);
     if (rc == 0)
         rc = lint(s, &findings);
+    if (rc == 0)
+        rc = truststore_check(&s->conf, &findings);
     findings_print(&findings, stdout);
     size_t n_errors = findings.n_errors, n_warnings = findings.n_warnings;
     findings_fini(&findings);

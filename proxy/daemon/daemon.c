@@ -24,9 +24,11 @@
 #include "proxy/daemon/rules.h"
 #include "proxy/daemon/sandbox.h"
 #include "proxy/daemon/sockets.h"
+#include "proxy/daemon/truststore.h"
 #include "proxy/daemon/watchdog.h"
 #include "proxy/dns/rates.h"
 #include "proxy/flow/worker.h"
+#include "proxy/net/tls.h"
 
 enum {
     REBIND_RETRY_MS = 1000,
@@ -233,6 +235,8 @@ static void reload(struct daemon *d)
     struct snapshot *s = NULL;
     char text[512] = "out of memory";
     int rc = snapshot_load(d->options.file, &findings, &s);
+    if (rc == 0)
+        rc = truststore_check(&s->conf, &findings);
     log_findings(&findings);
     if (rc < 0) {
         if (findings.n_errors > 0)
@@ -503,6 +507,8 @@ static enum exit_code start(struct daemon *d)
     d->snapshot = s;
     say_unused(offers_close(&d->offers));
     if (rc == 0)
+        rc = tls_start();
+    if (rc == 0)
         rc = privs_drop(&s->conf, text, sizeof(text));
     struct sandbox_state fences = {0};
     if (rc == 0 && s->conf.process.sandbox)
@@ -573,6 +579,8 @@ enum exit_code daemon_run(const struct daemon_options *options)
     privs_reserve_stdio();
     offers_from_manager(&d.offers); /* before anything else is opened */
     int rc = snapshot_load(options->file, &findings, &d.snapshot);
+    if (rc == 0)
+        rc = truststore_check(&d.snapshot->conf, &findings);
     findings_print(&findings, stderr);
     bool is_config = findings.n_errors > 0;
     findings_fini(&findings);

@@ -140,6 +140,18 @@ struct answer *answer_from_reply(const struct answer_key *key, const uint8_t *ms
     return a;
 }
 
+struct answer *answer_from_message(const struct answer_key *key, const uint8_t *msg,
+                                   const struct wire_reply *reply, uint64_t now_ms)
+{
+    struct answer *a = answer_new(key, reply->len, 0, now_ms);
+    if (!a)
+        return NULL;
+    memcpy(a->bytes, msg, reply->len);
+    a->rcode = (uint16_t)reply->rcode;
+    a->is_raw = true;
+    return a;
+}
+
 struct answer *answer_from_code(const struct answer_key *key, unsigned rcode, uint32_t life_s,
                                 uint64_t now_ms)
 {
@@ -208,9 +220,25 @@ static void count_down(const struct answer *a, uint64_t now_ms, uint8_t *buf, si
     }
 }
 
+/* The signature covers all of it but the id (RFC 8945 section 4.3.2 signs the original one). */
+static size_t write_raw(const struct answer *a, const struct wire_query *q, uint8_t *buf,
+                        size_t max_bytes)
+{
+    if (a->len > max_bytes) {
+        size_t len = wire_error_write(q, a->rcode & WIRE_RCODE_MASK, WIRE_EDE_NONE, buf);
+        wire_put16(buf + 2, wire_get16(buf + 2) | WIRE_FLAG_TC);
+        return len;
+    }
+    memcpy(buf, a->bytes, a->len);
+    wire_put16(buf, q->id);
+    return a->len;
+}
+
 size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms, int ede,
                     uint8_t *buf, size_t max_bytes)
 {
+    if (a->is_raw)
+        return write_raw(a, q, buf, max_bytes);
     size_t opt_bytes = !q->has_opt ? 0
                                    : WIRE_OPT_BYTES + (ede == WIRE_EDE_NONE ? 0 : WIRE_EDE_BYTES) +
                                          (q->says_keepalive ? WIRE_KEEPALIVE_BYTES : 0);

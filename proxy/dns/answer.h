@@ -36,6 +36,7 @@ struct answer {
     uint8_t key_flags;
     bool is_local; /* our own data: AA */
     bool is_cached;
+    bool is_raw;     /* a message that goes on as it came, but for its id */
     uint8_t outcome; /* failures: enum resolver_outcome */
     unsigned n_refs;
     uint64_t stored_ms;
@@ -61,6 +62,9 @@ struct answer_ttls {
 struct answer *answer_from_reply(const struct answer_key *key, const uint8_t *msg,
                                  const struct wire_reply *reply, const struct answer_ttls *ttls,
                                  uint64_t now_ms);
+/* The whole message, to be passed on as it is: a signed transaction's. Never for the cache. */
+struct answer *answer_from_message(const struct answer_key *key, const uint8_t *msg,
+                                   const struct wire_reply *reply, uint64_t now_ms);
 /* Only a question and a code. @life_s: 0 for the waiting askers only. */
 struct answer *answer_from_code(const struct answer_key *key, unsigned rcode, uint32_t life_s,
                                 uint64_t now_ms);
@@ -91,6 +95,7 @@ size_t answer_bytes(const struct answer *a);
  * answer_write - the answer for one asker: id, case, flags, TTLs by age, OPT, cut to what fits
  * @q: the asker's query. @max_bytes: what the transport and the asker take; @buf holds that much.
  * @ede: WIRE_EDE_NONE or a code (only with OPT).
+ * A raw answer changes in its id only; where it does not fit, TC=1 and the question go out instead.
  * Whole additional section left out when that makes it fit; else TC=1 with the question alone.
  * Returns: length, at most @max_bytes (which is at least WIRE_UDP_MIN).
  */

@@ -93,6 +93,7 @@ static void take_result(struct lookup *l, bool is_ipv4, const struct resolver_re
     case RESOLVER_FAILED:
     case RESOLVER_BUSY:
     case RESOLVER_UNKNOWN:
+    case RESOLVER_UNREACHABLE:
         l->has_failed = true;
         return;
     }

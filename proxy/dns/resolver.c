@@ -37,6 +37,8 @@ enum {
     FAILURE_SILENCE_MAX_S =
         2, /* nobody answered: that took its time already, and may be over soon */
     FAILURE_FORGET_MS = 30000,
+    RAW_BYTES_MAX = 4 * 1024 * 1024, /* of signed queries in flight */
+    TOLD_EVERY_MS = 60000,
 };
 
 struct question {
@@ -59,6 +61,8 @@ struct question {
     uint32_t n_refused; /* servers that answered REFUSED */
     uint32_t n_bad;     /* servers that answered something else than an answer */
     bool is_short;      /* no socket or memory for an attempt */
+    uint8_t *raw;       /* owned; not NULL: a signed query, which nothing joins or keeps */
+    size_t n_raw;
     uint64_t started_ms, sent_ms, limit_ms;
     struct timer limit;
     struct timer hedge;
@@ -80,6 +84,7 @@ struct attempt {
 static void on_attempt_done(struct upstream *x, enum upstream_outcome outcome,
                             const struct wire_reply *reply, const uint8_t *msg);
 static void question_advance(struct question *q);
+static void tell_server(struct resolver_group *g, unsigned server, const char *reason);
 
 /* ---- life ---- */
 
@@ -137,6 +142,8 @@ static void question_free(struct question *q)
 {
     attempts_free(&q->attempts);
     resolver_group_unref(q->group);
+    q->resolver->n_raw_bytes -= q->n_raw;
+    free(q->raw);
     free(q);
 }
 
@@ -159,6 +166,17 @@ void resolver_fini(struct resolver *r)
     free(r->buckets);
     upstream_env_free(r->env);
     r->loop = NULL;
+}
+
+void resolver_on_server(struct resolver *r, resolver_server_fn on_server, void *owner)
+{
+    r->on_server = on_server;
+    r->owner = owner;
+}
+
+void resolver_refresh(struct resolver *r)
+{
+    upstream_env_refresh(r->env);
 }
 
 size_t resolver_flush(struct resolver *r, const struct wire_name *name)
@@ -233,6 +251,7 @@ static void question_fail(struct question *q, enum resolver_outcome outcome)
             struct attempt *a = list_entry(pos, struct attempt, node);
             if (!a->is_late)
                 resolver_group_note_loss(a->group, a->server, now);
+            tell_server(a->group, a->server, "timeout");
         }
         r->counters.n_timeouts++;
     } else if (outcome == RESOLVER_BUSY) {
@@ -240,7 +259,7 @@ static void question_fail(struct question *q, enum resolver_outcome outcome)
     } else {
         r->counters.n_failed++;
     }
-    if (outcome != RESOLVER_BUSY)
+    if (outcome != RESOLVER_BUSY && !q->raw)
         keep_failure(q, outcome, result.rcode);
     question_finish(q, &result);
 }
@@ -266,6 +285,26 @@ static void on_question_late(struct timer *t)
 
 /* ---- attempts ---- */
 
+/* Whether the last word about a server still holds, and if not, the next one. */
+static void tell_server(struct resolver_group *g, unsigned server, const char *reason)
+{
+    struct name_server *s = &g->servers[server];
+    struct resolver *r = g->resolver;
+    uint64_t now = loop_now_ms(r->loop);
+    if (!r->on_server || s->is_down == s->is_told_down ||
+        (s->is_down && s->told_ms && now < s->told_ms + TOLD_EVERY_MS))
+        return;
+    s->is_told_down = s->is_down;
+    s->told_ms = s->is_down ? now : s->told_ms;
+    r->on_server(r->owner, &(struct resolver_server_news){
+                               .server = &s->peer->server,
+                               .tls_name = s->peer->tls_name,
+                               .is_up = !s->is_down,
+                               .reason = reason,
+                               .detail = strcmp(reason, "tls") == 0 ? s->peer->trouble : "",
+                           });
+}
+
 /* 0 · -errno: this server cannot be asked now. */
 static int attempt_start(struct question *q, unsigned server, bool is_probe, bool without_opt)
 {
@@ -278,9 +317,10 @@ static int attempt_start(struct question *q, unsigned server, bool is_probe, boo
     if (is_probe && left_ms > PROBE_LIMIT_MS)
         left_ms = PROBE_LIMIT_MS;
     struct upstream_request request = {
-        .egress = &q->group->egress,
-        .server = &q->group->servers[server].endpoint,
+        .peer = q->group->servers[server].peer,
         .question = &q->key.question,
+        .raw = q->raw,
+        .n_raw = q->n_raw,
         .wants_dnssec = q->key.flags & ANSWER_KEY_DO,
         .checking_disabled = q->key.flags & ANSWER_KEY_CD,
         .authentic_data = q->authentic_data,
@@ -330,6 +370,7 @@ static void on_hedge(struct timer *t)
             continue;
         a->is_late = true;
         resolver_group_note_loss(a->group, a->server, now);
+        tell_server(a->group, a->server, "timeout");
     }
     question_advance(q);
 }
@@ -371,7 +412,9 @@ static void question_advance(struct question *q)
     }
     loop_timer_stop(q->resolver->loop, &q->hedge);
     if (list_is_empty(&q->attempts))
-        question_fail_soon(q, q->is_short ? RESOLVER_BUSY : RESOLVER_FAILED);
+        question_fail_soon(q, q->is_short    ? RESOLVER_BUSY
+                              : q->n_bad > 0 ? RESOLVER_FAILED
+                                             : RESOLVER_UNREACHABLE);
 }
 
 /* ---- replies ---- */
@@ -403,13 +446,15 @@ static bool is_endless(const struct question *q, const struct wire_reply *reply,
 static void take_answer(struct question *q, const struct wire_reply *reply, const uint8_t *msg)
 {
     struct resolver *r = q->resolver;
-    struct answer *a =
-        answer_from_reply(&q->key, msg, reply, &q->group->policy.ttls, loop_now_ms(r->loop));
+    uint64_t now = loop_now_ms(r->loop);
+    struct answer *a = q->raw ? answer_from_message(&q->key, msg, reply, now)
+                              : answer_from_reply(&q->key, msg, reply, &q->group->policy.ttls, now);
     if (!a) {
         question_fail(q, RESOLVER_BUSY);
         return;
     }
-    cache_put(r->cache, a);
+    if (!q->raw)
+        cache_put(r->cache, a);
     question_finish(q, &(struct resolver_result){
                            .outcome = RESOLVER_ANSWER, .rcode = reply->rcode, .answer = a});
     answer_unref(a);
@@ -431,7 +476,7 @@ static bool retry_without_opt(struct question *q, unsigned server, const struct 
 static void take_reply(struct question *q, unsigned server, bool was_without_opt,
                        const struct wire_reply *reply, const uint8_t *msg)
 {
-    if (is_final(reply) && !is_endless(q, reply, msg)) {
+    if (q->raw || (is_final(reply) && !is_endless(q, reply, msg))) {
         if (was_without_opt && !may_leave_out_opt(q, server))
             q->group->servers[server].no_opt_until_ms = loop_now_ms(q->resolver->loop) + NO_OPT_MS;
         take_answer(q, reply, msg);
@@ -452,14 +497,21 @@ static void note_outcome(struct attempt *a, enum upstream_outcome outcome)
     case UPSTREAM_REPLY:
         a->resolver->counters.n_replies++;
         resolver_group_note_reply(a->group, a->server, loop_now_ms(loop) - a->upstream.started_ms);
+        tell_server(a->group, a->server, "");
         return;
     case UPSTREAM_REFUSED:
         resolver_group_note_dead(a->group, a->server, loop_now_ms(loop));
+        tell_server(a->group, a->server, "refused");
+        return;
+    case UPSTREAM_UNTRUSTED:
+        resolver_group_note_dead(a->group, a->server, loop_now_ms(loop));
+        tell_server(a->group, a->server, "tls");
         return;
     case UPSTREAM_BROKEN:
     case UPSTREAM_TIMEOUT:
         if (!a->is_late)
             resolver_group_note_loss(a->group, a->server, loop_now_ms(loop));
+        tell_server(a->group, a->server, outcome == UPSTREAM_BROKEN ? "broken" : "timeout");
         return;
     }
 }
@@ -542,10 +594,23 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     q->started_ms = loop_now_ms(r->loop);
     q->limit_ms = request->limit_ms;
     q->sends_max = SENDS_MAX;
+    if (request->raw) {
+        q->raw = malloc(request->n_raw);
+        if (!q->raw) {
+            resolver_group_unref(q->group);
+            free(q);
+            return NULL;
+        }
+        memcpy(q->raw, request->raw, request->n_raw);
+        q->n_raw = request->n_raw;
+        r->n_raw_bytes += q->n_raw;
+    }
     list_init(&q->waiters);
     list_init(&q->attempts);
     loop_task_init(&q->end, on_end);
-    list_append(bucket_of(r, hash ^ key->question.type), &q->in_bucket);
+    list_init(&q->in_bucket);
+    if (!q->raw)
+        list_append(bucket_of(r, hash ^ key->question.type), &q->in_bucket);
     list_append(&r->in_order[q->budget], &q->in_order);
     r->n_questions[q->budget]++;
     loop_timer_start(r->loop, &q->limit, q->limit_ms, on_question_late);
@@ -578,10 +643,11 @@ static void join(struct question *q, struct resolver_ask *ask, resolver_done_fn 
 
 /* What is known without asking: own data, or the cache. */
 static bool answer_at_once(struct resolver *r, struct resolver_group *group,
-                           const struct answer_key *key, uint64_t hash, struct resolver_result *ret)
+                           const struct answer_key *key, uint64_t hash, bool is_raw,
+                           struct resolver_result *ret)
 {
     uint64_t now = loop_now_ms(r->loop);
-    struct answer *a = cache_get(r->cache, key, hash, group->epoch, now);
+    struct answer *a = is_raw ? NULL : cache_get(r->cache, key, hash, group->epoch, now);
     if (a) {
         r->counters.n_hits++;
         answer_ref(a);
@@ -626,11 +692,13 @@ int resolver_ask_start(struct resolver_ask *ask, struct resolver *r, struct reso
     wire_name_lower(&key.question.name);
     uint64_t hash = cache_hash(r->cache, &key);
     r->counters.n_asked++;
-    if (answer_at_once(r, group, &key, hash, ret_result))
+    if (request->raw && r->n_raw_bytes + request->n_raw > RAW_BYTES_MAX)
+        return done_with(ret_result, RESOLVER_BUSY, WIRE_RCODE_SERVFAIL);
+    if (answer_at_once(r, group, &key, hash, request->raw != NULL, ret_result))
         return RESOLVER_DONE;
-    if (request->no_recursion)
+    if (request->no_recursion && !request->raw)
         return done_with(ret_result, RESOLVER_UNKNOWN, WIRE_RCODE_REFUSED);
-    struct question *q = find_question(r, &key, hash);
+    struct question *q = request->raw ? NULL : find_question(r, &key, hash);
     if (q && q->n_waiters >= WAITERS_MAX)
         return done_with(ret_result, RESOLVER_BUSY, WIRE_RCODE_SERVFAIL);
     if (q) {

@@ -23,10 +23,11 @@ enum { RESOLVER_DONE = 1 };
 enum resolver_outcome {
     RESOLVER_ANSWER =
         1, /* a final answer: NOERROR or NXDOMAIN, or a code that no other server improved on */
-    RESOLVER_FAILED,  /* every name server failed or refused: rcode says which */
-    RESOLVER_TIMEOUT, /* no name server answered in time */
-    RESOLVER_BUSY,    /* our own limits: too many questions in flight, no fds, no memory */
-    RESOLVER_UNKNOWN, /* not asked upstream since RD=0, and not in the cache */
+    RESOLVER_FAILED,      /* every name server failed or refused: rcode says which */
+    RESOLVER_TIMEOUT,     /* no name server answered in time */
+    RESOLVER_BUSY,        /* our own limits: too many questions in flight, no fds, no memory */
+    RESOLVER_UNKNOWN,     /* not asked upstream since RD=0, and not in the cache */
+    RESOLVER_UNREACHABLE, /* no name server could be spoken to: refused, reset, not trusted */
 };
 
 /* Valid for the callback, or until the next call into the resolver. */
@@ -47,6 +48,11 @@ struct resolver_request {
     bool no_recursion;             /* RD=0: cache and local data only */
     bool by_tcp;                   /* asked by TCP, so ask by TCP (RFC 5625 section 4.4.1) */
     enum resolver_budget budget;
+    /* A signed transaction (TSIG, SIG(0), TKEY; RFC 5625 section 4.5): this message goes out as it
+     * is but for the id, shares nothing and is not kept, and its answer is the first that comes.
+     * Copied; NULL: the query is made from the fields above. */
+    const uint8_t *raw;
+    size_t n_raw;
     uint64_t
         limit_ms; /* the whole question; one that joins another waits no longer than that one */
 };
@@ -69,6 +75,17 @@ struct resolver_counters {
     uint64_t n_sent, n_replies, n_failed, n_timeouts;
 };
 
+/* A name server that is taken for dead, or has answered again. Told once a minute at most while it
+ * is down; @detail: what TLS has to say, or empty. */
+struct resolver_server_news {
+    const struct endpoint *server;
+    const char *tls_name; /* NULL: no TLS */
+    bool is_up;
+    const char *reason;
+    const char *detail;
+};
+typedef void (*resolver_server_fn)(void *owner, const struct resolver_server_news *news);
+
 /* One a worker, embedded there. */
 struct resolver {
     struct loop *loop;
@@ -81,8 +98,16 @@ struct resolver {
     struct list probes; /* attempts whose question has ended */
     uint32_t last_group;
     struct answer *shown; /* owned: what the last RESOLVER_DONE gave out */
+    size_t n_raw_bytes;   /* of signed queries in flight */
+    resolver_server_fn on_server;
+    void *owner; /* on_server's */
     struct resolver_counters counters;
 };
+
+/* Who is told when a server goes down or comes back. */
+void resolver_on_server(struct resolver *r, resolver_server_fn on_server, void *owner);
+/* After a reload: CAs are read again for the next TLS connection. */
+void resolver_refresh(struct resolver *r);
 
 /* @cache_bytes: upper bound of the cache's memory. Returns 0 · -ENOMEM · -errno; fini only after 0.
  */

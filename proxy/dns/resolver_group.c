@@ -37,16 +37,18 @@ static bool is_equal(const struct resolver_group *g, const struct conf_name_serv
         p->ttls.max_s != q->ttls.max_s || p->ttls.negative_max_s != q->ttls.negative_max_s ||
         p->forwards_special != q->forwards_special || p->randomises_case != q->randomises_case)
         return false;
-    size_t n = 0;
-    for (size_t i = 0; i < servers->n_items && n < GROUP_SERVERS_MAX; i++) {
-        if (servers->items[i].is_tls)
-            continue;
-        if (n >= g->n_servers ||
-            !endpoint_equal(&g->servers[n].endpoint, &servers->items[i].endpoint))
+    size_t n = servers->n_items < GROUP_SERVERS_MAX ? servers->n_items : GROUP_SERVERS_MAX;
+    if (n != g->n_servers)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const struct upstream_peer *peer = g->servers[i].peer;
+        const struct conf_name_server *want = &servers->items[i];
+        if (!endpoint_equal(&peer->server, &want->endpoint) ||
+            (peer->tls_name != NULL) != want->is_tls ||
+            (want->is_tls && strcmp(peer->tls_name, want->tls_name) != 0))
             return false;
-        n++;
     }
-    return n == g->n_servers;
+    return true;
 }
 
 struct resolver_group *resolver_group_new_with(struct resolver *r,
@@ -68,11 +70,15 @@ struct resolver_group *resolver_group_new_with(struct resolver *r,
     g->id = ++r->last_group;
     g->egress = *egress;
     g->policy = *p;
-    for (size_t i = 0; i < servers->n_items && g->n_servers < GROUP_SERVERS_MAX; i++) {
-        if (!servers->items[i].is_tls)
-            g->servers[g->n_servers++].endpoint = servers->items[i].endpoint;
-    }
     list_append(&r->groups, &g->node);
+    for (size_t i = 0; i < servers->n_items && g->n_servers < GROUP_SERVERS_MAX; i++) {
+        const struct conf_name_server *s = &servers->items[i];
+        struct upstream_peer *peer =
+            upstream_peer_get(r->env, &s->endpoint, s->is_tls ? s->tls_name : NULL, egress);
+        if (!peer)
+            return resolver_group_unref(g);
+        g->servers[g->n_servers++].peer = peer;
+    }
     return g;
 }
 
@@ -93,6 +99,8 @@ struct resolver_group *resolver_group_unref(struct resolver_group *g)
 {
     if (g && --g->n_refs == 0) {
         list_remove(&g->node);
+        for (unsigned i = 0; i < g->n_servers; i++)
+            upstream_peer_unref(g->servers[i].peer);
         free(g);
     }
     return NULL;

@@ -7,17 +7,20 @@
 #include <stdint.h>
 
 #include "proxy/dns/resolver.h"
+#include "proxy/dns/upstream_peer.h"
 
 enum { GROUP_SERVERS_MAX = 16, GROUP_RTT_BUCKETS = 13 };
 
 struct name_server {
-    struct endpoint endpoint;
+    struct upstream_peer *peer;             /* one reference */
     uint16_t rtt_counts[GROUP_RTT_BUCKETS]; /* decayed: bucket i holds [2^(i-1), 2^i) ms */
     unsigned n_rtts;
     unsigned n_lost; /* in a row */
     bool is_down;
     uint64_t probe_at_ms;     /* down: when the next question is sent here too */
     uint64_t no_opt_until_ms; /* it does not understand OPT */
+    bool is_told_down;        /* resolver_on_server() said so last */
+    uint64_t told_ms;
 };
 
 struct resolver_group {

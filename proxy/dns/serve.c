@@ -1,10 +1,10 @@
 /*
  * What a query of the LAN gets, whatever it came by. Errors are answered with the question echoed
- * and nothing else; zone transfers and signed transactions are refused, since a forwarder with a
- * cache is no party to them; what a server says about itself (version.bind) is said or refused
- * here; all else is the resolver's, any type and class. An answer never depends on anything but the
- * query, so a query cannot make us speak to a third party (CVE-2024-2169: no answer to answers).
- * RFC 1035, 6891, 8482, 8906, 8914.
+ * and nothing else; zone transfers are refused; signed transactions are passed on as they are,
+ * since a forwarder is no party to them; what a server says about itself (version.bind) is said or
+ * refused here; all else is the resolver's, any type and class. An answer never depends on anything
+ * but the query, so a query cannot make us speak to a third party (CVE-2024-2169: no answer to
+ * answers). RFC 1035, 6891, 8482, 8906, 8914.
  */
 #include "proxy/dns/serve.h"
 
@@ -187,6 +187,9 @@ struct serve_reply serve_reply_of(const struct resolver_result *result)
     case RESOLVER_TIMEOUT:
         r.ede = WIRE_EDE_NO_REACHABLE;
         break;
+    case RESOLVER_UNREACHABLE:
+        r.ede = WIRE_EDE_NETWORK_ERROR;
+        break;
     case RESOLVER_UNKNOWN:
         r.ede = WIRE_EDE_NOT_AUTHORITATIVE;
         break;
@@ -197,12 +200,20 @@ struct serve_reply serve_reply_of(const struct resolver_result *result)
     return r;
 }
 
+/* What only the two ends can make: it goes through as it is. */
+static bool is_signed(const struct wire_query *q)
+{
+    return q->has_signature || q->question.type == WIRE_TYPE_TKEY;
+}
+
 static enum serve_outcome ask_resolver(const struct serve_context *c, const struct serve_view *v,
-                                       const struct wire_query *q, bool is_tcp,
-                                       struct resolver_ask *ask, resolver_done_fn done,
+                                       const struct wire_query *q, const uint8_t *msg, size_t len,
+                                       bool is_tcp, struct resolver_ask *ask, resolver_done_fn done,
                                        struct serve_reply *ret)
 {
     struct resolver_request request = {
+        .raw = is_signed(q) ? msg : NULL,
+        .n_raw = is_signed(q) ? len : 0,
         .question = q->question,
         .wants_dnssec = q->wants_dnssec,
         .checking_disabled = q->flags & WIRE_FLAG_CD,
@@ -259,8 +270,7 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
         return say_too_much(c, v, is_tcp, ret_reply);
     if (rc != 0)
         return say(ret_reply, code_of(rc), WIRE_EDE_NONE);
-    if (q->question.type == WIRE_TYPE_AXFR || q->question.type == WIRE_TYPE_IXFR ||
-        q->has_signature)
+    if (q->question.type == WIRE_TYPE_AXFR || q->question.type == WIRE_TYPE_IXFR)
         return say(ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_NOT_SUPPORTED);
     if (q->question.class == WIRE_CLASS_CH && say_self(c, v, q, ret_reply))
         return SERVE_REPLY;
@@ -268,7 +278,7 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
         return say_as(SERVE_BLOCKED, ret_reply, WIRE_RCODE_REFUSED, WIRE_EDE_BLOCKED);
     if (q->question.type == WIRE_TYPE_ANY && v->conf->any_minimal)
         return say_hinfo(c, q, ret_reply);
-    return ask_resolver(c, v, q, is_tcp, ask, done, ret_reply);
+    return ask_resolver(c, v, q, msg, len, is_tcp, ask, done, ret_reply);
 }
 
 enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_query *ret_query,

@@ -3,73 +3,25 @@
  * socket each time (the kernel draws its port at random from ip_local_port_range, some 28,000, and
  * checks address and port of what comes in), a 16-bit id from getrandom(2), and a full check of the
  * reply. A packet that fails the check is no answer and no error: the wait goes on. Many such
- * packets mean that somebody guesses; then TCP ends the game (RFC 5452 section 9.3). An exchange
- * sends once: resending, other servers and their order are the resolver's. Belongs to one worker.
+ * packets mean that somebody guesses; then TCP ends the game (RFC 5452 section 9.3). Streams are
+ * shared and are the peer's. An exchange sends once: resending, other servers and their order are
+ * the resolver's. Belongs to one worker.
  */
 #include "proxy/dns/upstream.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { DATAGRAMS_A_CALL = 32, PREFIX_BYTES = 2 };
-
-struct upstream_env *upstream_env_new(struct loop *loop)
-{
-    struct upstream_env *env = calloc(1, sizeof(*env));
-    if (!env)
-        return NULL;
-    env->loop = loop;
-    if (watch_set_init(&env->watches, loop) == 0)
-        return env;
-    free(env);
-    return NULL;
-}
-
-struct upstream_env *upstream_env_free(struct upstream_env *env)
-{
-    if (!env)
-        return NULL;
-    watch_set_fini(&env->watches);
-    explicit_bzero(env->random, sizeof(env->random));
-    free(env);
-    return NULL;
-}
-
-int upstream_random(struct upstream_env *env, void *ret_bytes, size_t n)
-{
-    if (env->n_random < n) {
-        if (getrandom(env->random, sizeof(env->random), 0) != (ssize_t)sizeof(env->random))
-            return errno ? -errno : -EIO;
-        env->n_random = sizeof(env->random);
-    }
-    env->n_random -= n;
-    memcpy(ret_bytes, env->random + env->n_random, n);
-    memset(env->random + env->n_random, 0, n);
-    return 0;
-}
+enum { DATAGRAMS_A_CALL = 32 };
 
 /* ---- the end ---- */
 
-static void drop_socket(struct upstream *x)
-{
-    watch_close(&x->env->watches, &x->udp);
-    if (x->fd < 0)
-        return;
-    event_del(&x->event);
-    close(x->fd);
-    x->fd = -1;
-}
-
 void upstream_cancel(struct upstream *x)
 {
-    drop_socket(x);
+    watch_close(&x->env->watches, &x->udp);
+    upstream_peer_cancel(&x->by_stream);
     loop_timer_stop(x->env->loop, &x->limit);
-    free(x->message);
-    x->message = NULL;
 }
 
 static void finish(struct upstream *x, enum upstream_outcome outcome)
@@ -81,11 +33,8 @@ static void finish(struct upstream *x, enum upstream_outcome outcome)
 /* The caller returns at once. */
 static void finish_with(struct upstream *x, const uint8_t *msg)
 {
-    uint8_t *message = x->message;
-    x->message = NULL;
     upstream_cancel(x);
     x->done(x, UPSTREAM_REPLY, &x->env->reply, msg);
-    free(message);
 }
 
 static void on_late(struct timer *t)
@@ -93,13 +42,32 @@ static void on_late(struct timer *t)
     finish(list_entry(t, struct upstream, limit), UPSTREAM_TIMEOUT);
 }
 
-/* ---- sockets ---- */
+/* ---- by stream ---- */
 
-static int watch_tcp(struct upstream *x, short what, event_callback_fn callback)
+static void on_stream_done(struct upstream_peer_ask *a, enum upstream_outcome outcome,
+                           const uint8_t *msg)
 {
-    event_assign(&x->event, x->env->loop->base, x->fd, what | EV_PERSIST, callback, x);
-    return event_add(&x->event, NULL) < 0 ? -ENOMEM : 0;
+    struct upstream *x = list_entry(a, struct upstream, by_stream);
+    if (outcome == UPSTREAM_REPLY)
+        finish_with(x, msg);
+    else
+        finish(x, outcome);
 }
+
+static int start_stream(struct upstream *x)
+{
+    watch_close(&x->env->watches, &x->udp);
+    return upstream_peer_send(x->peer, &x->by_stream, &x->ask, on_stream_done);
+}
+
+static void turn_to_tcp(struct upstream *x)
+{
+    int rc = start_stream(x);
+    if (rc < 0)
+        finish(x, rc == -ECONNREFUSED ? UPSTREAM_REFUSED : UPSTREAM_BROKEN);
+}
+
+/* ---- UDP ---- */
 
 /* draft-vixie-dnsext-dns0x20: a bit more to guess for every letter. */
 static int randomise_case(struct upstream *x)
@@ -116,20 +84,22 @@ static int randomise_case(struct upstream *x)
     return rc;
 }
 
-/* A connected socket with a new id to go with it: fd · -errno. EINPROGRESS is success. */
-static int open_socket(struct upstream *x, int type)
+/* A connected socket with a new id to go with it: fd · -errno. A raw query keeps its id, since
+ * SIG(0) signs that too (RFC 2931 section 3.1); who guesses it deceives nobody but the asker. */
+static int open_socket(struct upstream *x)
 {
-    int rc = upstream_random(x->env, &x->ask.id, sizeof(x->ask.id));
-    if (rc == 0 && x->random_case && type == SOCK_DGRAM)
+    x->ask.id = x->ask.raw ? wire_get16(x->ask.raw) : 0;
+    int rc = x->ask.raw ? 0 : upstream_random(x->env, &x->ask.id, sizeof(x->ask.id));
+    if (rc == 0 && x->random_case)
         rc = randomise_case(x);
     if (rc < 0)
         return rc;
-    int fd = egress_socket(x->egress, &x->server, type);
+    int fd = egress_socket(&x->peer->egress, &x->peer->server, SOCK_DGRAM);
     if (fd < 0)
         return fd;
     struct sockaddr_storage ss;
-    socklen_t len = endpoint_to_sockaddr(&x->server, &ss);
-    if (connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) {
+    socklen_t len = endpoint_to_sockaddr(&x->peer->server, &ss);
+    if (connect(fd, (struct sockaddr *)&ss, len) < 0) {
         rc = -errno;
         close(fd);
         return rc;
@@ -137,36 +107,12 @@ static int open_socket(struct upstream *x, int type)
     return fd;
 }
 
-static void on_tcp_writable(evutil_socket_t fd, short what, void *arg);
-
-static int start_tcp(struct upstream *x)
-{
-    drop_socket(x);
-    x->is_tcp = true;
-    x->n_sent = x->n_read = 0;
-    x->fd = open_socket(x, SOCK_STREAM);
-    if (x->fd < 0)
-        return x->fd;
-    int rc = watch_tcp(x, EV_WRITE, on_tcp_writable);
-    if (rc == 0)
-        x->env->counters.n_tcp++;
-    return rc;
-}
-
-static void turn_to_tcp(struct upstream *x)
-{
-    if (start_tcp(x) < 0)
-        finish(x, UPSTREAM_BROKEN);
-}
-
-/* ---- UDP ---- */
-
 /* Not an answer. Returns whether the wait goes on. */
 static bool take_wrong(struct upstream *x, size_t n)
 {
     struct upstream_env *env = x->env;
     env->counters.n_wrong++;
-    if (x->random_case && wire_reply_check(env->datagram, n, &x->ask, false, &env->reply) == 0)
+    if (x->random_case && wire_reply_check(env->message, n, &x->ask, false, &env->reply) == 0)
         env->counters.n_case++;
     else if (++x->n_wrong < UPSTREAM_WRONG_MAX)
         return true;
@@ -180,13 +126,13 @@ static bool take_wrong(struct upstream *x, size_t n)
 static bool take_datagram(struct upstream *x, size_t n)
 {
     struct upstream_env *env = x->env;
-    if (wire_reply_check(env->datagram, n, &x->ask, x->random_case, &env->reply) != 0)
+    if (wire_reply_check(env->message, n, &x->ask, x->random_case, &env->reply) != 0)
         return take_wrong(x, n);
-    if (env->reply.is_truncated) {
+    if (env->reply.is_truncated && !x->ask.raw) {
         env->counters.n_truncated++;
         turn_to_tcp(x);
     } else {
-        finish_with(x, env->datagram);
+        finish_with(x, env->message);
     }
     return false;
 }
@@ -195,7 +141,7 @@ static void on_udp_readable(struct watch *w)
 {
     struct upstream *x = list_entry(w, struct upstream, udp);
     for (unsigned i = 0; i < DATAGRAMS_A_CALL; i++) {
-        ssize_t n = recv(w->fd, x->env->datagram, sizeof(x->env->datagram), 0);
+        ssize_t n = recv(w->fd, x->env->message, sizeof(x->env->message), 0);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n < 0) {
@@ -209,12 +155,11 @@ static void on_udp_readable(struct watch *w)
 
 static int start_udp(struct upstream *x)
 {
-    int fd = open_socket(x, SOCK_DGRAM);
+    int fd = open_socket(x);
     if (fd < 0)
         return fd;
-    uint8_t query[WIRE_QUERY_MAX];
-    size_t len = wire_ask_write(&x->ask, query);
-    ssize_t n = send(fd, query, len, MSG_NOSIGNAL);
+    size_t len = wire_ask_write(&x->ask, x->env->message);
+    ssize_t n = send(fd, x->env->message, len, MSG_NOSIGNAL);
     int rc = n < 0 && errno != EAGAIN ? -errno : 0; /* a full queue is a loss like any other */
     if (rc == 0)
         rc = watch_open(&x->env->watches, &x->udp, fd, on_udp_readable);
@@ -226,95 +171,6 @@ static int start_udp(struct upstream *x)
     return 0;
 }
 
-/* ---- TCP ---- */
-
-static bool is_refusal(int error)
-{
-    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH ||
-           error == ETIMEDOUT;
-}
-
-static void take_message(struct upstream *x)
-{
-    struct wire_reply *reply = &x->env->reply;
-    size_t len = wire_get16(x->prefix);
-    if (wire_reply_check(x->message, len, &x->ask, false, reply) != 0) {
-        x->env->counters.n_wrong++;
-        finish(x, UPSTREAM_BROKEN);
-    } else if (reply->is_truncated) {
-        finish(x, UPSTREAM_BROKEN);
-    } else {
-        finish_with(x, x->message);
-    }
-}
-
-/* What is still to be read: the rest of the prefix, then the rest of the message. NULL: no memory,
- * or too short. */
-static uint8_t *next_part(struct upstream *x, size_t *ret_len)
-{
-    if (x->n_read < PREFIX_BYTES) {
-        *ret_len = PREFIX_BYTES - x->n_read;
-        return x->prefix + x->n_read;
-    }
-    size_t len = wire_get16(x->prefix);
-    if (!x->message && len >= WIRE_HEADER_BYTES)
-        x->message = malloc(len);
-    if (!x->message)
-        return NULL;
-    *ret_len = PREFIX_BYTES + len - x->n_read;
-    return x->message + (x->n_read - PREFIX_BYTES);
-}
-
-static bool is_complete(const struct upstream *x)
-{
-    return x->n_read >= PREFIX_BYTES && x->n_read == PREFIX_BYTES + (size_t)wire_get16(x->prefix);
-}
-
-static void on_tcp_readable(evutil_socket_t fd, short what, void *arg)
-{
-    (void)what;
-    struct upstream *x = arg;
-    for (;;) {
-        size_t want;
-        uint8_t *into = next_part(x, &want);
-        ssize_t n = into ? recv(fd, into, want, 0) : 0;
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
-        if (n <= 0) {
-            finish(x, UPSTREAM_BROKEN);
-            return;
-        }
-        x->n_read += (size_t)n;
-        if (is_complete(x)) {
-            take_message(x);
-            return;
-        }
-    }
-}
-
-/* The query is small and made again the same way, so nothing is kept of it. */
-static void on_tcp_writable(evutil_socket_t fd, short what, void *arg)
-{
-    (void)what;
-    struct upstream *x = arg;
-    uint8_t query[PREFIX_BYTES + WIRE_QUERY_MAX];
-    size_t len = wire_ask_write(&x->ask, query + PREFIX_BYTES);
-    wire_put16(query, (unsigned)len);
-    ssize_t n = send(fd, query + x->n_sent, PREFIX_BYTES + len - x->n_sent, MSG_NOSIGNAL);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n < 0) {
-        finish(x, is_refusal(errno) ? UPSTREAM_REFUSED : UPSTREAM_BROKEN);
-        return;
-    }
-    x->n_sent += (size_t)n;
-    if (x->n_sent < PREFIX_BYTES + len)
-        return;
-    event_del(&x->event);
-    if (watch_tcp(x, EV_READ, on_tcp_readable) < 0)
-        finish(x, UPSTREAM_BROKEN);
-}
-
 /* ---- the beginning ---- */
 
 int upstream_start(struct upstream *x, struct upstream_env *env,
@@ -322,25 +178,24 @@ int upstream_start(struct upstream *x, struct upstream_env *env,
 {
     *x = (struct upstream){
         .env = env,
-        .egress = request->egress,
-        .server = *request->server,
+        .peer = request->peer,
         .question = *request->question,
         .ask = {.wants_dnssec = request->wants_dnssec,
                 .checking_disabled = request->checking_disabled,
                 .authentic_data = request->authentic_data,
-                .without_opt = request->without_opt},
-        .random_case = request->random_case,
-        .udp = {.fd = -1},
-        .fd = -1,
+                .without_opt = request->without_opt,
+                .is_padded = request->peer->tls_name != NULL,
+                .raw = request->raw,
+                .n_raw = request->n_raw},
+        .random_case = request->random_case && !request->raw,
+        .udp.fd = -1,
         .started_ms = loop_now_ms(env->loop),
         .done = done,
     };
     x->ask.question = &x->question;
-    int rc = request->by_tcp ? start_tcp(x) : start_udp(x);
-    if (rc < 0) {
-        drop_socket(x);
+    int rc = request->by_tcp || x->peer->tls_name ? start_stream(x) : start_udp(x);
+    if (rc < 0)
         return rc;
-    }
     loop_timer_start(env->loop, &x->limit, request->limit_ms, on_late);
     return 0;
 }

@@ -18,6 +18,7 @@ enum {
     POINTER_BITS = 0xc0,
     RECORD_FIXED_BYTES = 10,
     OPTION_KEEPALIVE = 11,
+    OPTION_PADDING = 12,
     OPTION_EDE = 15,
     EDNS_DO = 0x8000
 };
@@ -451,8 +452,24 @@ size_t wire_opt_add_keepalive(uint8_t *at, size_t n_opt, const struct wire_query
 
 /* ---- our queries and the replies to them ---- */
 
+/* Behind an OPT without options, which ends the message. */
+static size_t write_padding(uint8_t *msg, size_t len)
+{
+    size_t n = (WIRE_PAD_BYTES - (len + 4) % WIRE_PAD_BYTES) % WIRE_PAD_BYTES;
+    wire_put16(msg + len - 2, (unsigned)n + 4);
+    wire_put16(msg + len, OPTION_PADDING);
+    wire_put16(msg + len + 2, (unsigned)n);
+    memset(msg + len + 4, 0, n);
+    return 4 + n;
+}
+
 size_t wire_ask_write(const struct wire_ask *ask, uint8_t *buf)
 {
+    if (ask->raw) {
+        memcpy(buf, ask->raw, ask->n_raw);
+        wire_put16(buf, ask->id);
+        return ask->n_raw;
+    }
     unsigned flags = WIRE_FLAG_RD | (ask->checking_disabled ? WIRE_FLAG_CD : 0) |
                      (ask->authentic_data ? WIRE_FLAG_AD : 0);
     memset(buf, 0, WIRE_HEADER_BYTES);
@@ -463,6 +480,8 @@ size_t wire_ask_write(const struct wire_ask *ask, uint8_t *buf)
     if (!ask->without_opt) {
         wire_put16(buf + 10, 1);
         len += wire_opt_write(buf + len, 0, ask->wants_dnssec, WIRE_EDE_NONE);
+        if (ask->is_padded)
+            len += write_padding(buf, len);
     }
     return len;
 }
@@ -557,7 +576,9 @@ int wire_reply_check(const uint8_t *msg, size_t len, const struct wire_ask *ask,
     ret->n_answer = ret->n_authority = ret->n_additional = 0;
     ret->n_ttls = 0;
     ret->question_end = ret->additional_at = ret->len = at;
-    if (ret->is_truncated)
+    if (ask->raw)
+        ret->len = len;
+    if (ret->is_truncated || ask->raw)
         return 0;
     return read_reply_records(msg, len, at, ask->question, ret);
 }

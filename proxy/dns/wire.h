@@ -21,6 +21,8 @@ enum {
     WIRE_EDE_BYTES = 6,       /* one extended error without text, RFC 8914 */
     WIRE_KEEPALIVE_BYTES = 6, /* one edns-tcp-keepalive with a time, RFC 7828 */
     WIRE_QUERY_MAX = WIRE_HEADER_BYTES + WIRE_NAME_MAX + 4 + WIRE_OPT_BYTES,
+    WIRE_PAD_BYTES = 128, /* queries over TLS are a multiple of it, RFC 8467 section 4.1 */
+    WIRE_ASK_MAX = WIRE_QUERY_MAX + 4 + WIRE_PAD_BYTES,
     WIRE_RECORDS_MAX = (WIRE_MESSAGE_MAX - WIRE_HEADER_BYTES) / 11 + 1,
     WIRE_CHAIN_MAX = 16, /* CNAMEs that are followed */
 };
@@ -77,6 +79,7 @@ enum {
     WIRE_EDE_NOT_AUTHORITATIVE = 20,
     WIRE_EDE_NOT_SUPPORTED = 21,
     WIRE_EDE_NO_REACHABLE = 22,
+    WIRE_EDE_NETWORK_ERROR = 23,
 };
 
 /* A name in wire form: labels and root, never compressed. Always valid: only the functions below
@@ -188,9 +191,13 @@ struct wire_ask {
     bool checking_disabled; /* CD */
     bool authentic_data;    /* AD */
     bool without_opt;
+    bool is_padded;     /* over TLS only (RFC 7830 section 6) */
+    const uint8_t *raw; /* borrowed; not NULL: this message goes out as it is, but for the id, and
+                           what comes back is matched and not looked into */
+    size_t n_raw;
 };
 
-/* @buf holds WIRE_QUERY_MAX. Returns the length. */
+/* @buf holds WIRE_ASK_MAX, or n_raw. Returns the length. */
 size_t wire_ask_write(const struct wire_ask *ask, uint8_t *buf);
 
 enum wire_reply_outcome {
@@ -201,7 +208,7 @@ enum wire_reply_outcome {
 struct wire_reply {
     uint16_t flags;
     unsigned rcode;    /* with the upper bits of OPT */
-    bool is_truncated; /* TC: nothing below is valid */
+    bool is_truncated; /* TC: nothing below is valid, nor is it for a raw ask but for len */
     bool has_cname;    /* in the answer section */
     bool has_wanted;   /* a record of the asked type in the answer section */
     bool has_soa;      /* in the authority section */

@@ -237,6 +237,21 @@ static void on_dns_query(void *owner, const struct dns_server_note *n)
     worker_record(w, &r);
 }
 
+static void on_name_server(void *owner, const struct resolver_server_news *news)
+{
+    struct worker *w = owner;
+    char server[ENDPOINT_TEXT_MAX];
+    endpoint_text(news->server, server);
+    if (news->is_up)
+        log_notice("msg=\"name server answers again\" server=%s tls_name=%s worker=%u", server,
+                   news->tls_name ? news->tls_name : "-", w->index);
+    else
+        log_warning("msg=\"name server is down\" server=%s tls_name=%s worker=%u reason=%s "
+                    "detail=\"%s\"",
+                    server, news->tls_name ? news->tls_name : "-", w->index, news->reason,
+                    news->detail);
+}
+
 static void on_client_accepted(struct listener *l, int fd, const struct endpoint *peer)
 {
     struct worker_socket *socket = l->owner;
@@ -403,6 +418,7 @@ static void use_snapshot(struct worker *w, struct view *view)
     w->view = view;
     if (view->snapshot->conf.acl_observe && !atomic_load_explicit(&w->seen, memory_order_relaxed))
         atomic_store_explicit(&w->seen, seen_new(), memory_order_release);
+    resolver_refresh(&w->resolver);
     if (old)
         review_start(w);
     periodic_update(&w->periodic);
@@ -554,6 +570,7 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     dns_server_on_query(w->dns, on_dns_query, w);
     dns_server_use_rates(w->dns, shared->rates);
     dns_server_count_hits(w->dns, w->hits);
+    resolver_on_server(&w->resolver, on_name_server, w);
     return 0;
 }
 

@@ -551,10 +551,36 @@ Test(dns_server, udp__refuses_or_forwards__by_type)
         cr_assert_eq(rcode_of(r), rows[i].rcode, "%s: rcode %u", rows[i].name, rcode_of(r));
         cr_assert_eq(r->fake.n_udp - before, rows[i].n_upstream, "%s", rows[i].name);
     }
-    struct query *q = query_new(99, "tsig.example", WIRE_TYPE_A);
-    reply_add((struct fake_reply *)(void *)q, 2, "key", WIRE_TYPE_TSIG, 0, "\0", 1);
-    ask(r, q);
-    cr_assert_eq(rcode_of(r), WIRE_RCODE_REFUSED);
+    rig_free(r);
+}
+
+static void script_signs(struct fake_query *q)
+{
+    struct fake_reply *r = malloc(sizeof(*r));
+    reply_begin(r, q, 9); /* NOTAUTH, as for a key that it does not know */
+    reply_add(r, 2, "key", WIRE_TYPE_TSIG, 0, "theirs", 6);
+    fake_send(q, r->msg, r->len);
+    free(r);
+}
+
+/* B1 §4.5: byte by byte, in both directions, and never from the cache. */
+Test(dns_server, udp__passes_signed_queries__as_they_are)
+{
+    struct rig *r = rig_new(script_signs);
+    for (unsigned i = 1; i <= 2; i++) {
+        struct query *q = query_new(99, "tsig.example", WIRE_TYPE_A);
+        reply_add((struct fake_reply *)(void *)q, 2, "key", WIRE_TYPE_TSIG, 0, "ours", 4);
+        uint8_t sent[512];
+        size_t n_sent = q->len;
+        memcpy(sent, q->msg, n_sent);
+        ask(r, q);
+        cr_assert_eq(r->fake.n_udp, i);
+        cr_assert_eq(r->fake.query.len, n_sent);
+        cr_assert_arr_eq(r->fake.query.msg + 2, sent + 2, n_sent - 2);
+        cr_assert_eq(rcode_of(r), 9, "rcode %u", rcode_of(r));
+        cr_assert_not_null(memmem(r->reply, r->n_reply, "theirs", 6));
+        cr_assert_eq(wire_get16(r->reply), 99);
+    }
     rig_free(r);
 }
 

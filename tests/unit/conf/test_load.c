@@ -57,9 +57,6 @@ static const struct row rows[] = {
      "[web-proxy]\nlisten-network = ::1\nname-server = 127.0.0.1:5353\n"
      "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 5353\nname-server = 192.0.2.1\n",
      FINDING_ERROR, 3, "ask itself"},
-    {"tls left out",
-     "[web-proxy]\nlisten-network = ::1\nname-server = tls://192.0.2.1#a.b, 192.0.2.2\n",
-     FINDING_WARNING, 3, "not available yet"},
     {"ttl order", WEB "[dns]\nlisten-network = ::1\nmin-ttl = 1h\nmax-ttl = 1m\n", FINDING_ERROR, 4,
      "longer than max-ttl"},
     {"head order", WEB "[limits]\nrequest-line-size = 32K\nhead-size = 16K\n", FINDING_ERROR, 4,
@@ -90,15 +87,20 @@ Test(conf_load, load__gives_one_finding__in_each_row)
     }
 }
 
-Test(conf_load, load__refuses__when_only_tls_servers_are_given)
+Test(conf_load, load__shares_tls_servers__with_names_of_their_own)
 {
     struct findings findings = {0};
     struct conf conf;
-    static const char text[] =
-        "[web-proxy]\nlisten-network = ::1\nname-server = tls://192.0.2.1#a.b\n";
+    static const char text[] = "[web-proxy]\nlisten-network = ::1\n[dns]\nlisten-network = ::1\n"
+                               "name-server = tls://192.0.2.1#a.b, tls://192.0.2.2#2001:db8::2\n";
 
-    cr_expect_eq(load_bytes("t", text, strlen(text), NO_RESOLV, &findings, &conf), -EINVAL);
-    cr_expect(found(&findings, FINDING_ERROR, 3, "none is left"));
+    cr_expect_eq(load_bytes("t", text, strlen(text), NO_RESOLV, &findings, &conf), 0);
+    const struct conf_name_servers *mine = &conf.web_proxies[0].base.name_servers;
+    cr_assert_eq(mine->n_items, 2);
+    cr_expect(mine->items[0].is_tls && mine->items[0].endpoint.port == 853);
+    cr_expect_str_eq(mine->items[0].tls_name, "a.b");
+    cr_expect_str_eq(mine->items[1].tls_name, "2001:db8::2");
+    cr_expect_neq(mine->items[0].tls_name, conf.dns[0].base.name_servers.items[0].tls_name);
     load_fini(&conf);
     findings_fini(&findings);
 }
