@@ -183,23 +183,31 @@ int firewall_add(struct firewall *fw, const struct firewall_rule *like, const ch
     return 0;
 }
 
-/* The ports of a rule, or why they cannot be understood. */
+/* A port of a rule; 0, as some tools write for none, is 0. */
+static int parse_item_port(const char *text, uint16_t *ret_port)
+{
+    *ret_port = 0;
+    return !is_given(text) || strcmp(text, "0") == 0 ? 0 : firewall_port(text, ret_port);
+}
+
+/* The ports of a rule, or why they cannot be understood. Nobody has port 0: 0-65535 is 1-65535. */
 static const char *judge_ports(const struct firewall_item *item, struct firewall_rule *rule)
 {
-    bool has_first = is_given(item->port_first), has_last = is_given(item->port_last);
+    bool is_given_first = is_given(item->port_first);
     bool wants_port =
         (rule->proto == IN_PROTO_TCP || rule->proto == IN_PROTO_UDP) && rule->port_first == 0;
-    uint16_t first = 0, last = 0;
+    uint16_t first, last;
 
-    if (!has_first && !has_last)
+    if (parse_item_port(item->port_first, &first) < 0)
+        return "the first port is no number from 0 to 65535";
+    if (parse_item_port(item->port_last, &last) < 0)
+        return "the last port is no number from 0 to 65535";
+    if (first == 0 && last == 0)
         return wants_port ? "a rule for tcp or udp without a port" : NULL;
-    if (!has_first)
+    if (!is_given_first)
         return "a last port without a first one";
-    if (firewall_port(item->port_first, &first) < 0)
-        return "the first port is no number from 1 to 65535";
-    last = first;
-    if (has_last && firewall_port(item->port_last, &last) < 0)
-        return "the last port is no number from 1 to 65535";
+    first = first == 0 ? 1 : first;
+    last = last == 0 ? first : last;
     if (last < first)
         return "the port range is reversed";
     if (!wants_port && (first != rule->port_first || last != rule->port_last))

@@ -1,47 +1,24 @@
 /*
- * The JSON form of a firewall group. The parser is jansson, which refuses duplicate keys, bad
- * UTF-8, numbers out of range, text behind the end and nesting over 2,048 levels; this file only
- * walks a tree of known depth. jansson keeps no line numbers, so a rule's place is its path.
+ * The JSON form of a firewall group: a tree of known depth, each list walked once, every value of
+ * another type than the API's refused with its path. Writing is the same tree the other way; a
+ * source that is no CIDR becomes as many as it takes, since the API knows no ranges.
  */
 #include "acl/firewall_nifcloud_json.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum { WHERE_MAX = 256, NUMBER_MAX = 24, SOURCES_MAX = 4096 };
+#include "acl/firewall_json.h"
+
+enum { WHERE_MAX = 256, SOURCES_MAX = 4096 };
 
 /* Texts of one rule; the strings belong to the tree. */
 struct sources {
     const char *items[SOURCES_MAX];
     size_t n;
 };
-
-static void refuse(struct firewall *fw, const char *where, const char *what)
-{
-    findings_add(fw->findings, FINDING_ERROR, fw->file, 0, "%s: %s", where, what);
-}
-
-/* A string, a whole number or nothing, as text. */
-static const char *text_of(struct firewall *fw, const json_t *item, const char *key,
-                           const char *where, char buf[static NUMBER_MAX])
-{
-    const json_t *value = json_object_get(item, key);
-
-    if (!value || json_is_null(value))
-        return NULL;
-    if (json_is_string(value))
-        return json_string_value(value);
-    if (json_is_integer(value)) {
-        snprintf(buf, NUMBER_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        return buf;
-    }
-    findings_add(fw->findings, FINDING_ERROR, fw->file, 0, "%s: %s is no text and no whole number",
-                 where, key);
-    return NULL;
-}
 
 /* `[{"CidrIp": "..."}, ...]`; nothing, null and "" are empty. */
 static void collect(struct firewall *fw, const json_t *item, const char *list, const char *key,
@@ -55,7 +32,7 @@ static void collect(struct firewall *fw, const json_t *item, const char *list, c
     if (!array || json_is_null(array) || (json_is_string(array) && json_string_length(array) == 0))
         return;
     if (!json_is_array(array) || json_array_size(array) > SOURCES_MAX) {
-        refuse(fw, where, "its sources are no list, or too long a one");
+        firewall_json_refuse(fw, where, "its sources are no list, or too long a one");
         return;
     }
     json_array_foreach(array, i, entry)
@@ -64,28 +41,29 @@ static void collect(struct firewall *fw, const json_t *item, const char *list, c
         if (text && *text)
             ret_sources->items[ret_sources->n++] = text;
         else
-            refuse(fw, where, "a source without its text");
+            firewall_json_refuse(fw, where, "a source without its text");
     }
 }
 
 static int read_rule(struct firewall *fw, const json_t *rule, const char *where,
                      struct sources work[static 2])
 {
-    char first[NUMBER_MAX], last[NUMBER_MAX], other[3][NUMBER_MAX];
+    char first[FIREWALL_JSON_NUMBER_MAX], last[FIREWALL_JSON_NUMBER_MAX],
+        other[3][FIREWALL_JSON_NUMBER_MAX];
 
     if (!json_is_object(rule)) {
-        refuse(fw, where, "no object");
+        firewall_json_refuse(fw, where, "no object");
         return 0;
     }
     collect(fw, rule, "IpRanges", "CidrIp", where, &work[0]);
     collect(fw, rule, "Groups", "GroupName", where, &work[1]);
     const struct firewall_item item = {
         .where = where,
-        .proto = text_of(fw, rule, "IpProtocol", where, other[0]),
-        .port_first = text_of(fw, rule, "FromPort", where, first),
-        .port_last = text_of(fw, rule, "ToPort", where, last),
-        .in_out = text_of(fw, rule, "InOut", where, other[1]),
-        .memo = text_of(fw, rule, "Description", where, other[2]),
+        .proto = firewall_json_text(fw, rule, "IpProtocol", where, other[0]),
+        .port_first = firewall_json_text(fw, rule, "FromPort", where, first),
+        .port_last = firewall_json_text(fw, rule, "ToPort", where, last),
+        .in_out = firewall_json_text(fw, rule, "InOut", where, other[1]),
+        .memo = firewall_json_text(fw, rule, "Description", where, other[2]),
         .ranges = work[0].items,
         .n_ranges = work[0].n,
         .groups = work[1].items,
@@ -97,14 +75,14 @@ static int read_rule(struct firewall *fw, const json_t *rule, const char *where,
 static int read_group(struct firewall *fw, const json_t *group, size_t index,
                       struct sources work[static 2])
 {
-    char where[WHERE_MAX], buf[2][NUMBER_MAX];
+    char where[WHERE_MAX], buf[2][FIREWALL_JSON_NUMBER_MAX];
     size_t i;
     const json_t *rule;
     int r = 0;
 
     snprintf(where, sizeof(where), "SecurityGroupInfo[%zu]", index);
-    const char *name = text_of(fw, group, "GroupName", where, buf[0]);
-    const char *status = text_of(fw, group, "GroupStatus", where, buf[1]);
+    const char *name = firewall_json_text(fw, group, "GroupName", where, buf[0]);
+    const char *status = firewall_json_text(fw, group, "GroupStatus", where, buf[1]);
     if (status && *status && strcasecmp(status, "applied") != 0)
         findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
                      "%s: group %.64s has the status %.32s: its rules are still changing", where,
@@ -113,7 +91,7 @@ static int read_group(struct firewall *fw, const json_t *group, size_t index,
     if (!rules || json_is_null(rules))
         return 0;
     if (!json_is_array(rules)) {
-        refuse(fw, where, "IpPermissions is no list");
+        firewall_json_refuse(fw, where, "IpPermissions is no list");
         return 0;
     }
     json_array_foreach(rules, i, rule)
@@ -127,18 +105,15 @@ static int read_group(struct firewall *fw, const json_t *group, size_t index,
 
 int firewall_nifcloud_json_read(struct firewall *fw, const char *bytes, size_t len)
 {
-    json_error_t error;
-    json_t *root = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = firewall_json_load(fw, bytes, len);
     const json_t *groups = json_object_get(root, "SecurityGroupInfo"), *group;
     struct sources *work = calloc(2, sizeof(*work));
     size_t i;
     int r = work ? 0 : -ENOMEM;
 
-    if (!root)
-        findings_add(fw->findings, FINDING_ERROR, fw->file,
-                     error.line > 0 ? (unsigned)error.line : 0, "%s", error.text);
-    else if (!json_is_array(groups))
-        refuse(fw, "SecurityGroupInfo", "missing, or no list: not DescribeSecurityGroups' answer");
+    if (root && !json_is_array(groups))
+        firewall_json_refuse(fw, "SecurityGroupInfo",
+                             "missing, or no list: not DescribeSecurityGroups' answer");
     if (json_array_size(groups) > 1)
         findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
                      "%zu firewall groups in one file; their rules are taken together",
@@ -148,7 +123,7 @@ int firewall_nifcloud_json_read(struct firewall *fw, const char *bytes, size_t l
         if (r == 0 && json_is_object(group))
             r = read_group(fw, group, i, work);
         else if (r == 0)
-            refuse(fw, "SecurityGroupInfo", "an entry that is no object");
+            firewall_json_refuse(fw, "SecurityGroupInfo", "an entry that is no object");
     }
     free(work);
     json_decref(root);

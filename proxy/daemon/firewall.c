@@ -17,6 +17,7 @@
 #include "acl/firewall_nft.h"
 #include "acl/firewall_nifcloud_json.h"
 #include "acl/firewall_nifcloud_xml.h"
+#include "acl/firewall_terraform.h"
 #include "conf/snapshot.h"
 #include "conf/wholefile.h"
 #include "proxy/base/escape.h"
@@ -50,6 +51,7 @@ static read_fn find_reader(const char *format)
         {"iptables", firewall_iptables_read},
         {"nifcloud-json", firewall_nifcloud_json_read},
         {"nifcloud-xml", firewall_nifcloud_xml_read},
+        {"terraform-json", firewall_terraform_read},
     };
     for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)
         if (strcmp(readers[i].name, format) == 0)
@@ -154,13 +156,15 @@ static bool wants_help(int argc, char **argv)
 enum exit_code firewall_import_run(int argc, char **argv)
 {
     if (wants_help(argc, argv)) {
-        puts(
-            "usage: ukai import --format FORMAT [--group NAME=CIDR,...] FILE\n\n"
-            "Prints a firewall's IN rules as acl.conf text. What is left out or changed is named "
-            "on standard\nerror; a table that cannot be understood is refused whole.\n\n"
-            "      --format FORMAT        nifcloud-json, nifcloud-xml or iptables (iptables-save)\n"
-            "      --group NAME=CIDR,...  what a firewall group stands for; repeatable\n\n"
-            "Exit code 0: printed; 78: refused.");
+        puts("usage: ukai import --format FORMAT [--group NAME=CIDR,...] FILE\n\n"
+             "Prints a firewall's IN rules as acl.conf text. What is left out or changed is named "
+             "on standard\nerror; a table that cannot be understood is refused whole.\n\n"
+             "      --format FORMAT        nifcloud-json, nifcloud-xml (DescribeSecurityGroups), "
+             "terraform-json\n"
+             "                             (terraform show -json, or a state file) or iptables "
+             "(iptables-save)\n"
+             "      --group NAME=CIDR,...  what a firewall group stands for; repeatable\n\n"
+             "Exit code 0: printed; 78: refused.");
         return EXIT_DONE;
     }
     struct table_options o = {.command = "import"};

@@ -68,4 +68,23 @@ static inline bool firewall_admits(const struct firewall *fw, const char *proto,
     return false;
 }
 
+/* A rule of any kind, its source a CIDR, a range or a host. */
+static inline void add_random_rule(uint64_t *state, struct firewall *fw)
+{
+    static const char *const words[] = {"tcp", "tcp", "tcp", "udp", "any", "icmp", "esp", "ssh", "icmpv6-all", "l2tp"};
+    static const char *const memos[] = {"", "Webプロキシ利用でのDSaaS通信用", "a ; b", "；全角　メモ"};
+    char where[32];
+    struct firewall_rule rule;
+
+    cr_assert_eq(firewall_word(words[random_below(state, 10)], &rule), 0);
+    if (strcmp(rule.proto_word, "tcp") == 0 || strcmp(rule.proto_word, "udp") == 0) {
+        rule.port_first = (uint16_t)(random_below(state, 10) ? 1 + random_below(state, 60) : 1);
+        uint32_t last = rule.port_first + random_below(state, 30);
+        rule.port_last = (uint16_t)(random_below(state, 10) ? last : UINT16_MAX);
+    }
+    rule.source = random_range(state);
+    snprintf(where, sizeof(where), "t:%zu", fw->n_rules);
+    cr_assert_eq(firewall_add(fw, &rule, where, 0, memos[random_below(state, 4)]), 0);
+}
+
 #endif

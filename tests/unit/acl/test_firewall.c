@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "acl/firewall_diff.h"
 #include "acl/firewall_nifcloud_json.h"
 #include "acl/firewall_nifcloud_xml.h"
 #include "tables.h"
@@ -27,6 +28,9 @@ Test(acl_firewall, json_read__takes_or_refuses__row_by_row)
         {ITEM("\"IpProtocol\":\"ANY\",\"Groups\":[{\"GroupName\":\"web\"}]"), "[in]\nany = 10.1.0.0/16\nany = 10.2.0.9\n", 0},
         {ITEM("\"IpProtocol\":\"ANY\",\"Groups\":[{\"GroupName\":\"x\"}]"), "[in]\n", 1},
         {ITEM("\"IpProtocol\":\"ANY\",\"IpRanges\":\"\""), "[in]\n", 1},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":0,\"ToPort\":65535" FROM), "[in]\ntcp 1-65535 = 10.0.0.1\n", 0},
+        {ITEM("\"IpProtocol\":\"ICMP\",\"FromPort\":0,\"ToPort\":0" FROM), "[in]\nicmp = 10.0.0.1\n", 0},
+        {ITEM("\"IpProtocol\":\"TCP\",\"FromPort\":0" FROM), NULL, 0},
         {"{\"SecurityGroupInfo\":[{\"GroupStatus\":\"processing\"}]}", "[in]\n", 1},
         {ITEM("\"IpProtocol\":\"TCP\"" FROM), NULL, 0},
         {ITEM("\"IpProtocol\":\"TCP\",\"ToPort\":80" FROM), NULL, 0},
@@ -112,4 +116,65 @@ Test(acl_firewall, json_write__is_read_back_the_same__for_cidrs)
     firewall_fini(&fw);
     firewall_fini(&back);
     findings_fini(&findings);
+}
+
+/* ---- there and back: the meaning stays, for any table ---- */
+
+static void expect_same(const struct firewall *a, const struct firewall *b)
+{
+    struct firewall_drift *drifts;
+    size_t n;
+
+    cr_assert_eq(firewall_diff(a, b, NULL, &drifts, &n), 0);
+    cr_expect_eq(n, 0, "%zu drifts", n);
+    free(drifts);
+}
+
+/* @fw as acl.conf, and its rules again. */
+static void through_acl(const struct firewall *fw, struct firewall *back)
+{
+    char *text = acl_text(fw);
+    struct acl *acl = acl_good(text);
+
+    cr_assert_eq(firewall_from_acl(back, acl), 0);
+    acl_free(acl);
+    free(text);
+}
+
+/* @fw as the API's JSON, and its rules again. */
+static void through_json(const struct firewall *fw, struct firewall *back)
+{
+    char *json = NULL;
+    size_t size;
+    FILE *out = open_memstream(&json, &size);
+
+    cr_assert(out);
+    cr_assert_eq(firewall_nifcloud_json_write(out, fw), 0);
+    fclose(out);
+    cr_assert_eq(firewall_nifcloud_json_read(back, json, size), 0);
+    free(json);
+}
+
+Test(acl_firewall, import_and_export__change_no_meaning_and_no_memo__for_random_tables)
+{
+    uint64_t state = 31;
+
+    for (unsigned round = 0; round < 200; round++) {
+        struct findings findings = {0};
+        struct firewall fw = {.file = "t", .findings = &findings}, lines = fw, json = fw;
+        for (unsigned i = 0; i < 20; i++)
+            add_random_rule(&state, &fw);
+        through_acl(&fw, &lines);
+        through_json(&lines, &json);
+        expect_same(&fw, &lines);
+        expect_same(&lines, &json);
+        cr_assert_eq(lines.n_rules, fw.n_rules);
+        for (size_t i = 0; i < fw.n_rules; i++)
+            cr_expect_str_eq(lines.rules[i].memo, fw.rules[i].memo);
+        cr_expect_eq(findings.n_errors, 0);
+        firewall_fini(&fw);
+        firewall_fini(&lines);
+        firewall_fini(&json);
+        findings_fini(&findings);
+    }
 }

@@ -67,21 +67,6 @@ static void expect_point(const struct pair *p, const char *proto, uint16_t port,
     cr_expect_eq(n[1], right && !left, "%s %u %s", proto, port, addr_text(source, text));
 }
 
-static void random_rule(uint64_t *state, struct firewall *fw)
-{
-    static const char *const words[] = {"tcp", "tcp", "tcp", "udp", "any", "icmp", "esp", "ssh"};
-    struct firewall_rule rule;
-
-    cr_assert_eq(firewall_word(words[random_below(state, 8)], &rule), 0);
-    if (strcmp(rule.proto_word, "tcp") == 0 || strcmp(rule.proto_word, "udp") == 0) {
-        rule.port_first = (uint16_t)(random_below(state, 10) ? 1 + random_below(state, 60) : 1);
-        uint32_t last = rule.port_first + random_below(state, 30);
-        rule.port_last = (uint16_t)(random_below(state, 10) ? last : UINT16_MAX);
-    }
-    rule.source = random_range(state);
-    cr_assert_eq(firewall_add(fw, &rule, "w", 0, ""), 0);
-}
-
 static void ask_points(uint64_t *state, const struct pair *p, const struct firewall_served *served)
 {
     for (unsigned i = 0; i < 300; i++) {
@@ -99,11 +84,11 @@ static void random_pair(uint64_t *state, struct pair *p)
 {
     pair_init(p);
     for (unsigned i = 0; i < 12; i++)
-        random_rule(state, random_below(state, 2) ? &p->left : &p->right);
+        add_random_rule(state, random_below(state, 2) ? &p->left : &p->right);
     for (unsigned i = 0; i < 12; i++) {
         uint64_t copy = *state;
-        random_rule(state, &p->left);
-        random_rule(&copy, &p->right);
+        add_random_rule(state, &p->left);
+        add_random_rule(&copy, &p->right);
     }
 }
 
