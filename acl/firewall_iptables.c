@@ -82,14 +82,15 @@ static int open_table(struct reader *rd, const char *name)
     for (size_t i = 0; i < 4; i++)
         if (strcmp(name, others[i]) == 0)
             rd->kind = TABLE_OTHER;
-    if (rd->kind == TABLE_NONE) {
-        rd->kind = TABLE_OTHER;
-        return bad(rd, "no table of iptables:", name);
-    }
     rd->family = rd->comment_family;
     rd->table_line = rd->line;
     rd->names = names_new();
-    return rd->names ? 0 : -ENOMEM;
+    if (!rd->names)
+        return -ENOMEM;
+    if (rd->kind != TABLE_NONE)
+        return 0;
+    rd->kind = TABLE_OTHER; /* its lines are read for what else is wrong */
+    return bad(rd, "no table of iptables:", name);
 }
 
 /* `:NAME POLICY [packets:bytes]` */

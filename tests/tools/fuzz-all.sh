@@ -12,8 +12,14 @@ run_one() {
     mkdir -p "$corpus"
     seeds="$here/fuzz/corpus/${name#fuzz_}"
     [ -d "$seeds" ] || seeds=
+    case ${name#fuzz_} in
+    head | response | rewrite | chunked | conn) words=http ;;
+    *) words=${name#fuzz_} ;;
+    esac
+    dictionary=
+    [ ! -f "$here/fuzz/$words.dict" ] || dictionary=-dict=$here/fuzz/$words.dict
     ASAN_OPTIONS=detect_leaks=1 "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-        -artifact_prefix="$work/$name-" -print_final_stats=1 "$corpus" $seeds >"$log" 2>&1
+        -artifact_prefix="$work/$name-" -print_final_stats=1 $dictionary "$corpus" $seeds >"$log" 2>&1
     status=$?
     if [ $status -eq 0 ]; then
         echo "ok   $name $(grep -o 'stat::number_of_executed_units: *[0-9]*' "$log" | grep -o '[0-9]*$') inputs"

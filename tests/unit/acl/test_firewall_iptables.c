@@ -77,7 +77,7 @@ Test(acl_firewall_iptables, read__takes_or_refuses__row_by_row)
         {"*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n" IN("-A INPUT -s 10.0.0.1 -j ACCEPT\n"), "[in]\nany = 10.0.0.1\n", 0},
         {"*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 8080\nCOMMIT\n" IN(""), NULL, 0, 3},
         {"*raw\n:PREROUTING DROP [0:0]\nCOMMIT\n" IN(""), NULL, 0},
-        {"*what\nCOMMIT\n" IN(""), NULL, 0, 1},
+        {"*what\n:INPUT DROP [0:0]\n-A INPUT -j DROP\nCOMMIT\n" IN(""), NULL, 0, 1},
         /* no table */
         {"", NULL, 0},
         {"*filter\n:INPUT DROP [0:0]\n", NULL, 0},
