@@ -45,13 +45,21 @@ struct own_set *own_set_unref(struct own_set *o)
 
 /* ---- view ---- */
 
+static void on_view_back(struct mail *m)
+{
+    struct view *v = list_entry(m, struct view, mail);
+    snapshot_unref(v->snapshot);
+    free(v);
+}
+
+/* The last user of a hundred thousand rules frees them, which takes tens of milliseconds: that is
+ * the main thread's, which serves nobody. */
 static struct view *view_free(struct view *v)
 {
     for (size_t i = 0; v->groups && i < v->snapshot->conf.n_web_proxies; i++)
         resolver_group_unref(v->groups[i]);
     free(v->groups);
-    snapshot_unref(v->snapshot);
-    free(v);
+    mailbox_post(v->worker->shared->main_mailbox, &v->mail, on_view_back);
     return NULL;
 }
 
@@ -412,17 +420,17 @@ static void update_free(struct update *u, bool close_fds)
     free(u);
 }
 
+/* The old view is left to the caller: it lets go last. */
 static void use_snapshot(struct worker *w, struct view *view)
 {
-    struct view *old = w->view;
+    bool is_first = !w->view;
     w->view = view;
     if (view->snapshot->conf.acl_observe && !atomic_load_explicit(&w->seen, memory_order_relaxed))
         atomic_store_explicit(&w->seen, seen_new(), memory_order_release);
     resolver_refresh(&w->resolver);
-    if (old)
+    if (!is_first)
         review_start(w);
     periodic_update(&w->periodic);
-    view_unref(old);
     origin_pool_close_all(&w->origins); /* nothing outlives its permission */
 }
 
@@ -442,6 +450,7 @@ static void on_update(struct mail *m)
         }
     }
     struct own_set *old_own = w->own;
+    struct view *old_view = view ? w->view : NULL;
     w->own = own_set_ref(u->own);
     own_set_unref(old_own);
     if (view)
@@ -454,6 +463,7 @@ static void on_update(struct mail *m)
     for (unsigned i = 0; i < u->n_orders; i++)
         apply_order(w, &u->orders[i]);
     update_free(u, false);
+    view_unref(old_view); /* behind the DNS sockets, whose views hold the old snapshot, too */
     tell_updated(w);
 }
 

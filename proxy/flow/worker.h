@@ -27,6 +27,7 @@ struct worker;
 
 /* A snapshot as one worker uses it: a plain count, since all users are on its thread. */
 struct view {
+    struct mail mail; /* on its last way, to the main thread */
     struct worker *worker;
     struct snapshot *snapshot;      /* one reference */
     struct resolver_group **groups; /* owned: one a [web-proxy] */
