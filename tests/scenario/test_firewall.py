@@ -1,0 +1,358 @@
+"""import, export and diff: tables of every format, against real packets, the daemon and `explain`; abuse case G19."""
+import ipaddress
+import json
+import random
+import re
+import socket
+
+import pytest
+
+from client import exchange, whole_head
+from daemon import Ukai, run_tool, sections
+from scene import ECHO
+from wirewall import LAN4, WALL4, Wirewall
+
+CONF = """[web-proxy lan]
+listen-network = lo
+name-server = 127.0.0.1
+
+[web-proxy agents]
+listen-network = lo
+listen-port = 3128
+name-server = 127.0.0.1
+
+[dns lan]
+listen-network = lo
+name-server = 127.0.0.1
+
+[acl]
+file = acl.conf
+"""
+# How `explain` is asked about a listener's port.
+LISTENERS = {("tcp", 8080): ("lan", "CONNECT 203.0.113.10:443"), ("tcp", 3128): ("agents", "CONNECT 203.0.113.10:443"),
+             ("udp", 53): ("lan", "DNS a.example"), ("tcp", 53): ("lan", "DNS/tcp a.example")}
+OWN_LINK = {4: ipaddress.ip_network("192.168.1.0/24"), 6: ipaddress.ip_network("2001:db8:1::/64")}
+OTHERS = (("tcp", 22), ("udp", 123), ("udp", 8080), ("udp", 3128))
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "ukai.conf").write_text(CONF)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def wirewall():
+    with Wirewall() as built:
+        yield built
+
+
+def write_acl(files, text):
+    (files / "acl.conf").write_text(text)
+
+
+def export(files, form):
+    done = run_tool("export", "--format", form, "-c", files / "ukai.conf")
+    assert done.returncode == 0, done.out
+    return done.out
+
+
+# random tables and triples
+
+def random_address(rng, version):
+    if version == 6:
+        return ipaddress.ip_address("2001:db8::") + rng.choice((0, 1 << 64, 2 << 64)) + rng.randrange(64)
+    return ipaddress.ip_address(rng.choice(("192.168.7.0", "10.0.0.0", "172.16.0.0", "198.51.100.0"))) + rng.randrange(256)
+
+
+def random_source(rng):
+    """Text of a host, a network or a range, and its two ends."""
+    first = random_address(rng, rng.choice((4, 4, 6)))
+    kind = rng.randrange(3)
+    if kind == 0:
+        return str(first), (first, first)
+    if kind == 1:
+        net = ipaddress.ip_network((first, first.max_prefixlen - rng.randrange(1, 7)), strict=False)
+        return str(net), (net[0], net[-1])
+    last = first + rng.randrange(1, 40)
+    return f"{first}-{last}", (first, last)
+
+
+def random_table(rng, n):
+    """acl.conf and a list of (protocol, first port, last port, first, last)."""
+    lines, rules = ["[in]"], []
+    for _ in range(n):
+        protocol = rng.choice(("tcp", "tcp", "udp", "any"))
+        port = rng.choice((8080, 3128, 53, 53, 22, 8000))
+        last = port + rng.choice((0, 0, 100))
+        text, ends = random_source(rng)
+        service = "any" if protocol == "any" else f"{protocol} {port}" + (f"-{last}" if last > port else "")
+        lines.append(f"{service} = {text} ; {len(rules)} 用")
+        rules.append((protocol, 1 if protocol == "any" else port, 65535 if protocol == "any" else last, *ends))
+    return "\n".join(lines) + "\n", rules
+
+
+def admits(rules, protocol, port, source):
+    address = ipaddress.ip_address(source)
+    return any(p in (protocol, "any") and first <= port <= last and a.version == address.version and a <= address <= b
+               for p, first, last, a, b in rules)
+
+
+def can_be_sent(address):
+    """A source that the kernel neither calls a martian nor has on its own link."""
+    return not (address.is_multicast or address.is_loopback or address.is_reserved or address.is_link_local
+                or int(address) >> (address.max_prefixlen - 8) == 0 or address in OWN_LINK[address.version])
+
+
+def random_triples(rng, rules, n):
+    triples = set()
+    while len(triples) < n:
+        protocol, port = rng.choice((*LISTENERS, *LISTENERS, *OTHERS))
+        _, _, _, first, last = rng.choice(rules)
+        near = [first, last, random_address(rng, first.version)]
+        near += [end + step for end, step in ((first, -1), (last, 1))
+                 if 0 <= int(end) + step < 2 ** end.max_prefixlen]
+        source = rng.choice(near)
+        if can_be_sent(source):
+            triples.add((protocol, port, str(source)))
+    return sorted(triples)
+
+
+def explained(files, protocol, port, source):
+    listener, target = LISTENERS[protocol, port]
+    done = run_tool("explain", "-c", files / "ukai.conf", "--no-resolve", "--from", source, "--listener", listener, target)
+    assert done.returncode in (0, 3), done.out
+    return done.returncode == 0
+
+
+# export to nftables
+
+def test_nft_admits_what_explain_admits(wirewall, files):
+    rng = random.Random(20190311)
+    acl, rules = random_table(rng, 60)
+    write_acl(files, acl)
+    (files / "ukai.nft").write_text(export(files, "nftables"))
+    assert wirewall.wall.run(["nft", "-c", "-f", files / "ukai.nft"]).returncode == 0
+    wirewall.wall.nft((files / "ukai.nft").read_text())
+    triples = random_triples(rng, rules, 500)
+    passed = wirewall.passed(triples)
+    assert {t for t in triples if t[:2] not in LISTENERS} <= passed, "a port that no listener has was touched"
+    served = [t for t in triples if t[:2] in LISTENERS]
+    wrong = [t for t in served if explained(files, *t) != (t in passed)]
+    assert not wrong, wrong
+    assert 50 < sum(t in passed for t in served) < len(served) - 50
+
+
+def test_nft_is_loaded_again_and_leaves_other_tables_alone(wirewall, files):
+    wirewall.wall.nft("table inet mine { chain input { type filter hook input priority 0; tcp dport 9999 drop; }; }")
+    for source in ("192.168.1.1", "192.168.1.2"):
+        write_acl(files, f"[in]\ntcp 8080 = {source}\n")
+        wirewall.wall.nft(export(files, "nftables"))
+    listed = wirewall.wall.run(["nft", "list", "ruleset"]).stdout
+    assert "tcp dport 9999 drop" in listed and "192.168.1.2" in listed and "saddr 192.168.1.1 " not in listed, listed
+    assert listed.count("table inet ukai") == 1
+    wirewall.wall.nft("delete table inet mine")
+
+
+def test_nft_lets_replies_and_loopback_pass(wirewall, files):
+    """A connection of the host's own from a port that a listener has; and the host's own clients."""
+    write_acl(files, "[in]\ntcp 8080 = 192.0.2.1\nudp 53 = 192.0.2.1\n")
+    wirewall.wall.nft(export(files, "nftables"))
+    with wirewall.lan.socket() as listener, wirewall.wall.socket() as own:
+        listener.bind((LAN4, 7777))
+        listener.listen()
+        own.settimeout(10)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind((WALL4, 8080))
+        own.connect((LAN4, 7777))
+    with wirewall.lan.socket(kind=socket.SOCK_DGRAM) as peer, wirewall.wall.socket(kind=socket.SOCK_DGRAM) as own:
+        peer.bind((LAN4, 7777))
+        own.settimeout(10)
+        own.bind((WALL4, 53))
+        own.sendto(b"?", (LAN4, 7777))
+        peer.settimeout(10)
+        peer.sendto(b"!", peer.recvfrom(10)[1])
+        assert own.recv(10) == b"!"
+    with wirewall.wall.socket() as listener, wirewall.wall.socket() as own:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 8080))
+        listener.listen()
+        own.settimeout(10)
+        own.connect(("127.0.0.1", 8080))
+    wirewall.wall.nft("delete table inet ukai")
+
+
+# iptables
+
+IPTABLES = """
+iptables-nft -P INPUT DROP
+iptables-nft -N web
+iptables-nft -A INPUT -i lo -j ACCEPT
+iptables-nft -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables-nft -A INPUT -m conntrack --ctstate INVALID -j DROP
+iptables-nft -A INPUT -p tcp ! --syn -m state --state NEW -j DROP
+iptables-nft -A INPUT -s 10.0.0.0/28 -p tcp -m multiport --dports 8080,3128,22:23 -m comment --comment 'Webプロキシ "用" it'"'"'s' -j ACCEPT
+iptables-nft -A INPUT -p udp --dport 53 -m iprange --src-range 192.168.7.5-192.168.7.90 -m comment --comment DNS用 -j ACCEPT
+iptables-nft -A INPUT -s 172.16.0.0/25 -p udp ! --dport 123 -j ACCEPT
+iptables-nft -A INPUT -p tcp --dport 53 -j web
+iptables-nft -A web -s 10.0.0.77 -j ACCEPT
+iptables-nft -A web ! -s 10.0.0.0/8 -j ACCEPT
+iptables-nft -A web -j RETURN
+iptables-nft -A INPUT -s 198.51.100.0/26 -j ACCEPT
+iptables-nft -A INPUT -m limit --limit 5/min -j LOG --log-prefix "denied: "
+iptables-nft -A INPUT -j REJECT --reject-with icmp-host-prohibited
+ip6tables-nft -P INPUT DROP
+ip6tables-nft -A INPUT -s 2001:db8:0:1::/122 -p tcp --dport 8080 -j ACCEPT
+"""
+
+
+def acl_rules(text):
+    """acl.conf as import prints it, into the list that admits() asks."""
+    rules = []
+    for service, source in re.findall(r"^(any|(?:tcp|udp) [\d-]+) = (\S+)", text, re.M):
+        protocol, _, ports = service.partition(" ")
+        first, _, last = ports.partition("-")
+        if "-" in source:
+            ends = [ipaddress.ip_address(part) for part in source.split("-")]
+        else:
+            net = ipaddress.ip_network(source)
+            ends = [net[0], net[-1]]
+        rules.append((protocol, int(first or 1), int(last or first or 65535), *ends))
+    return rules
+
+
+def test_iptables_import_admits_what_the_kernel_admits(wirewall, files):
+    (files / "rules.sh").write_text("set -e\n" + IPTABLES)
+    try:
+        done = wirewall.wall.run(["sh", files / "rules.sh"])
+        assert done.returncode == 0, done.stderr
+        saved = [wirewall.wall.run([tool]).stdout for tool in ("iptables-nft-save", "ip6tables-nft-save")]
+        (files / "rules").write_text("".join(saved))
+        done = run_tool("import", "--format", "iptables", files / "rules")
+        assert done.returncode == 0 and 'Webプロキシ "用" it\'s' in done.out, done.out
+        write_acl(files, done.out[done.out.index("[in]"):])
+        rules = acl_rules(done.out)
+        rng = random.Random(4)
+        triples = random_triples(rng, rules, 400)
+        passed = wirewall.passed(triples)
+        wrong = [t for t in triples if admits(rules, *t) != (t in passed)]
+        assert not wrong, (wrong, done.out)
+        assert 50 < len(passed) < 350
+        diff = run_tool("diff", "--format", "iptables", files / "rules", "-c", files / "ukai.conf")
+        assert diff.returncode == 0, diff.out
+    finally:
+        wirewall.wall.run(["nft", "flush", "ruleset"])
+
+
+def test_iptables_what_needs_a_drop_is_refused_with_its_line(files):
+    (files / "rules").write_text("*filter\n:INPUT DROP [0:0]\n-A INPUT -s 10.0.0.5/32 -j DROP\n"
+                                 "-A INPUT -s 10.0.0.0/24 -p tcp -m tcp --dport 8080 -j ACCEPT\nCOMMIT\n")
+    done = run_tool("import", "--format", "iptables", files / "rules")
+    assert done.returncode == 78 and "rules:3: error: it drops a part of what line 4 accepts" in done.out, done.out
+    assert "[in]" not in done.out
+
+
+# round trips and drift
+
+def test_diff_of_an_exported_table_is_empty(files):
+    rng = random.Random(7)
+    for _ in range(5):
+        acl, _ = random_table(rng, 60)
+        write_acl(files, acl)
+        (files / "table.json").write_text(re.sub(r"^/.*\n", "", export(files, "nifcloud-json"), flags=re.M))
+        done = run_tool("diff", "--format", "nifcloud-json", files / "table.json", "-c", files / "ukai.conf")
+        assert done.returncode == 0, done.out
+
+
+GROUP = {"SecurityGroupInfo": [{"GroupName": "router", "GroupStatus": "applied", "IpPermissions": [
+    {"IpProtocol": "TCP", "FromPort": 8080, "ToPort": 8090, "InOut": "IN", "IpRanges": [{"CidrIp": "192.168.1.0/24"}],
+     "Description": "Webプロキシ利用でのDSaaS通信用"}]}]}
+
+
+def test_diff_names_the_interval_and_both_origins(files):
+    (files / "table.json").write_text(json.dumps(GROUP))
+    write_acl(files, "[in]\ntcp 8080 = 192.168.1.0/25 ; 半分\nudp 53 = 192.168.1.10 ; DNS用\n")
+    done = run_tool("diff", "--format", "nifcloud-json", files / "table.json", "-c", files / "ukai.conf")
+    assert done.returncode == 3, done.out
+    lines = [line for line in done.out.splitlines() if " admits " in line]
+    assert [line.split(":")[0] for line in lines] == ["tcp 8080 = 192.168.1.128/25", "tcp 8081-8090 = 192.168.1.0/24",
+                                                      "udp 53 = 192.168.1.10"]
+    assert "router IpPermissions[0] ; Webプロキシ利用でのDSaaS通信用" in lines[0] and "acl.conf" in lines[0]
+    assert "acl.conf:3 ; DNS用" in lines[2] and "table.json" in lines[2]
+    done = run_tool("diff", "--served", "--format", "nifcloud-json", files / "table.json", "-c", files / "ukai.conf")
+    served = [line.split(":")[0] for line in done.out.splitlines() if " admits " in line]
+    assert (done.returncode, served) == (3, ["tcp 8080 = 192.168.1.128/25", "udp 53 = 192.168.1.10"]), done.out
+
+
+def test_the_memo_survives_import_log_explain_and_export(scene, tmp_path):
+    memo = "Webプロキシ利用でのDSaaS通信用"
+    (tmp_path / "table.json").write_text(json.dumps(GROUP))
+    acl = run_tool("import", "--format", "nifcloud-json", tmp_path / "table.json")
+    assert acl.returncode == 0, acl.out
+    with Ukai(scene, sections(dns=False), acl.out + "[out]\ndeny = 203.0.113.11\n") as ukai:
+        mark = ukai.mark()
+        assert exchange(scene.dial(), f"CONNECT {ECHO}:443 HTTP/1.1\r\n\r\n".encode(), stop=whole_head).status == 200
+        assert ukai.record(mark, lambda r: r["event"] == "open")["memo"] == memo
+        done = run_tool("explain", "-c", ukai.conf_path, "--from", "192.168.1.10", "--no-resolve", f"CONNECT {ECHO}:443")
+        assert done.returncode == 0 and memo in done.out, done.out
+        done = run_tool("export", "--format", "nifcloud-json", "-c", ukai.conf_path)
+        assert memo in done.out, done.out
+
+
+# what is refused
+
+def refused(files, form, text, reason=None):
+    path = files / "table"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = run_tool("import", "--format", form, path)
+    assert done.returncode == 78, f"status {done.returncode} for {text[:80]!r}: {done.out[:500]}"
+    assert "error: " in done.out and "[in]" not in done.out, done.out[:500]
+    assert reason is None or reason in done.out, done.out[:500]
+
+
+def rule_json(**changes):
+    rule = {"IpProtocol": "TCP", "FromPort": 80, "IpRanges": [{"CidrIp": "10.0.0.1"}], **changes}
+    return json.dumps({"SecurityGroupInfo": [{"IpPermissions": [rule]}]})
+
+
+def test_G19_rules_json(files):
+    for form in ("nifcloud-json", "terraform-json"):
+        refused(files, form, "[" * 100000)
+        refused(files, form, '{"SecurityGroupInfo":[],"SecurityGroupInfo":[]}')
+        refused(files, form, "[1e999]")
+        refused(files, form, '{"a":"\\ud800"}')
+        refused(files, form, "{} trailing")
+        refused(files, form, b"\xff\xfe{}")
+        refused(files, form, "[" + " " * (16 << 20) + "]")
+    for wrong in ({"FromPort": 1e300}, {"FromPort": []}, {"FromPort": True}, {"IpRanges": {}}, {"IpRanges": [1]},
+                  {"IpProtocol": 6}, {"Description": {}}, {"InOut": "SIDEWAYS"}, {"Groups": "x"}):
+        refused(files, "nifcloud-json", rule_json(**wrong))
+    (files / "table").write_text(rule_json(IpRanges=[], Groups=[{"GroupName": "nobody"}]))
+    done = run_tool("import", "--format", "nifcloud-json", files / "table")
+    assert done.returncode == 0 and "nobody" in done.out and " = " not in done.out.split("[in]")[1], done.out
+
+
+def test_a_refused_table_says_why_behind_a_thousand_warnings(files):
+    rules = [{"IpProtocol": "ANY", "Groups": [{"GroupName": f"g{n}"}]} for n in range(3000)]
+    text = json.dumps({"SecurityGroupInfo": [{"IpPermissions": [*rules, {"IpProtocol": "SCTP"}]}]})
+    refused(files, "nifcloud-json", text, "unknown protocol `SCTP`")
+    done = run_tool("import", "--format", "nifcloud-json", files / "table")
+    assert "2000 more findings are not shown, 0 of them errors" in done.out, done.out[-300:]
+
+
+def test_xml_entities_and_bombs_are_refused(files):
+    refused(files, "nifcloud-xml", '<!DOCTYPE r [<!ENTITY a "b">]><securityGroupInfo>&a;</securityGroupInfo>')
+    refused(files, "nifcloud-xml", "<a>" * 100000)
+
+
+def test_usage(files):
+    (files / "table").write_text(rule_json())
+    for args in (("import",), ("import", "--format", "csv", files / "table"), ("import", "--format", "iptables"),
+                 ("import", "--format", "iptables", "--group", "x", files / "table"), ("export", "--format", "iptables"),
+                 ("import", "--served", "--format", "iptables", files / "table")):
+        assert run_tool(*args).returncode == 2, args
+    for command in ("import", "export", "diff"):
+        done = run_tool(command, "--help")
+        assert done.returncode == 0 and "--format" in done.out
+    assert run_tool("import", "--format", "iptables", files / "nothing").returncode == 78
+    assert run_tool("diff", "--format", "nifcloud-json", files / "table", "-c", files / "nothing").returncode == 78
