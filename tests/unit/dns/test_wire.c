@@ -489,3 +489,47 @@ Test(dns_wire, addresses__follows__sixteen_aliases)
         free(r);
     }
 }
+
+/* RFC 8467 section 4.1: the whole message is a multiple of 128, and OPT still parses. */
+Test(dns_wire, ask_write__pads__to_the_next_128)
+{
+    for (unsigned n = 1; n <= 60; n++) {
+        struct wire_question question = {.type = WIRE_TYPE_A, .class = WIRE_CLASS_IN};
+        char name[128];
+        memset(name, 'a', sizeof(name));
+        name[60] = '.';
+        cr_assert_eq(wire_name_from_text(name, 60 + n + 1, &question.name), 0);
+        struct wire_ask ask = {.question = &question, .id = 7, .is_padded = true};
+        uint8_t buf[WIRE_ASK_MAX];
+        size_t len = wire_ask_write(&ask, buf);
+        cr_assert(len % WIRE_PAD_BYTES == 0 && len <= sizeof(buf), "%u: %zu", n, len);
+        struct wire_query q;
+        cr_assert_eq(wire_query_parse(buf, len, &q), 0);
+        cr_assert(q.has_opt);
+        ask.without_opt = true; /* then there is nowhere to put it */
+        cr_assert_eq(wire_ask_write(&ask, buf), 12u + question.name.len + 4);
+    }
+}
+
+/* A signed message goes out as it is, and what answers it is matched but not looked into. */
+Test(dns_wire, ask_write__passes_raw_bytes__but_for_the_id)
+{
+    struct wire_question question = {.type = WIRE_TYPE_A, .class = WIRE_CLASS_IN};
+    cr_assert_eq(wire_name_from_text("www.example", 11, &question.name), 0);
+    uint8_t raw[WIRE_ASK_MAX], out[WIRE_ASK_MAX], reply[WIRE_ASK_MAX + 8];
+    struct wire_ask plain = {.question = &question, .id = 1};
+    size_t len = wire_ask_write(&plain, raw);
+    struct wire_ask ask = {.question = &question, .id = 0xabcd, .raw = raw, .n_raw = len};
+    cr_assert_eq(wire_ask_write(&ask, out), len);
+    cr_assert_eq(wire_get16(out), 0xabcd);
+    cr_assert_arr_eq(out + 2, raw + 2, len - 2);
+    struct wire_reply *r = calloc(1, sizeof(*r));
+    memcpy(reply, out, len);
+    wire_put16(reply + 2, WIRE_FLAG_QR | WIRE_FLAG_TC | 9);
+    wire_put16(reply + 10, 50000); /* records that are not there */
+    cr_assert_eq(wire_reply_check(reply, len, &ask, false, r), 0);
+    cr_assert(r->len == len && r->is_truncated && r->rcode == 9);
+    reply[13] ^= 1;
+    cr_assert_eq(wire_reply_check(reply, len, &ask, false, r), WIRE_REPLY_WRONG);
+    free(r);
+}
