@@ -82,18 +82,15 @@ static void setup_free(struct conn *c)
     c->setup = NULL;
 }
 
-static void on_reap(struct loop_task *t)
+static void reap(struct conn *c)
 {
-    struct conn *c = list_entry(t, struct conn, reap);
     struct worker *w = c->worker;
     walk_forget(&w->review.walk, c);
     walk_forget(&w->periodic.walk, c);
     survey_forget(w->survey, c);
     list_remove(&c->node);
-    loop_task_remove(&c->resume);
     view_unref(c->view);
-    free(c->host);
-    free(c->user_agent);
+    free(c->texts);
     free(c);
     worker_conn_gone(w);
 }
@@ -110,7 +107,18 @@ static void close_now(struct conn *c)
         atomic_fetch_sub_explicit(&w->shared->n_tunnels, 1, memory_order_relaxed);
     c->is_tunnel = false;
     atomic_fetch_sub_explicit(&w->shared->n_clients, 1, memory_order_relaxed);
-    loop_task_add(&w->loop, &c->reap);
+    loop_task_add(&w->loop, &c->task);
+}
+
+const char *conn_host(const struct conn *c)
+{
+    return c->texts && c->texts[0] ? c->texts : NULL;
+}
+
+static const char *user_agent(const struct conn *c)
+{
+    const char *agent = c->texts ? c->texts + strlen(c->texts) + 1 : "";
+    return agent[0] ? agent : NULL;
 }
 
 /* @place: the line that decided, NULL: the one that admits the source; @words: what decided instead
@@ -128,6 +136,7 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
     if (!place && !words && c->view->snapshot->conf.acl_observe)
         words = "no rule"; /* nobody admits the source */
     uint64_t now = loop_now_ms(&w->loop);
+    const char *host = conn_host(c), *agent = user_agent(c);
     struct access_record r = {
         .event = event,
         .worker = w->index,
@@ -135,12 +144,12 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
         .source = c->client,
         .listener = c->proxy->base.name,
         .method = c->is_connect ? "CONNECT" : NULL,
-        .host = c->host,
-        .host_len = c->host ? strlen(c->host) : 0,
+        .host = host,
+        .host_len = host ? strlen(host) : 0,
         .port = c->port,
         .addr = c->has_origin ? &c->origin : NULL,
-        .user_agent = c->user_agent,
-        .user_agent_len = c->user_agent ? strlen(c->user_agent) : 0,
+        .user_agent = agent,
+        .user_agent_len = agent ? strlen(agent) : 0,
         .status = c->status,
         .reason = reason,
         .bytes_up = c->is_tunnel ? client_side(c)->bytes_in : 0,
@@ -316,15 +325,14 @@ static void next_head(struct conn *c)
     c->status = 0;
     c->has_origin = false;
     c->out_slot = SLOTS_NONE;
-    free(c->user_agent);
-    c->user_agent = NULL;
+    conn_forget_texts(c);
     c->times.dns_ms = c->times.connect_ms = UINT32_MAX;
     c->times.start_ms = loop_now_ms(&c->worker->loop);
     head_init(&s->head, HEAD_REQUEST, conf->limits.request_line_bytes, conf->limits.head_bytes);
     loop_timer_start(&c->worker->loop, &c->timer,
                      has_begun ? conf->timeouts.head_ms : conf->timeouts.http_idle_ms,
                      on_head_late);
-    loop_task_add(&c->worker->loop, &c->resume);
+    loop_task_add(&c->worker->loop, &c->task);
 }
 
 void conn_request_over(struct conn *c, bool keeps_client)
@@ -388,31 +396,41 @@ static void linger_read(struct conn *c)
     }
 }
 
-static char *copy_text(const char *text, size_t len)
+static void keep_texts(struct conn *c, const char *host, size_t n_host, const char *agent,
+                       size_t n_agent)
 {
-    char *copy = malloc(len + 1);
-    if (!copy)
-        return NULL;
-    memcpy(copy, text, len);
-    copy[len] = '\0';
-    return copy;
+    char *texts = malloc(n_host + n_agent + 2);
+    if (texts) {
+        memcpy(texts, host, n_host);
+        texts[n_host] = '\0';
+        memcpy(texts + n_host + 1, agent, n_agent);
+        texts[n_host + 1 + n_agent] = '\0';
+    }
+    free(c->texts);
+    c->texts = texts;
 }
 
 void conn_keep_host(struct conn *c, const char *text, size_t len)
 {
-    free(c->host);
-    c->host = copy_text(text, len < HOST_SHOWN_MAX ? len : HOST_SHOWN_MAX);
+    const char *agent = user_agent(c);
+    keep_texts(c, text, len < HOST_SHOWN_MAX ? len : HOST_SHOWN_MAX, agent ? agent : "",
+               agent ? strlen(agent) : 0);
+}
+
+void conn_forget_texts(struct conn *c)
+{
+    free(c->texts);
+    c->texts = NULL;
 }
 
 static void keep_user_agent(struct conn *c)
 {
     struct conn_setup *s = c->setup;
     const struct head_field *f = head_find(&s->head, s->buf, "User-Agent");
-    free(c->user_agent);
-    c->user_agent = NULL;
+    conn_forget_texts(c);
     if (f)
-        c->user_agent = copy_text(s->buf + f->value.at,
-                                  f->value.len < USER_AGENT_MAX ? f->value.len : USER_AGENT_MAX);
+        keep_texts(c, "", 0, s->buf + f->value.at,
+                   f->value.len < USER_AGENT_MAX ? f->value.len : USER_AGENT_MAX);
 }
 
 static enum reason reason_of_bad_head(unsigned status)
@@ -554,13 +572,22 @@ static void head_read(struct conn *c)
 }
 
 /* The next request of the same client, in a round of its own: pipelined requests do not recurse. */
-static void on_resume(struct loop_task *t)
+static void resume(struct conn *c)
 {
-    struct conn *c = list_entry(t, struct conn, resume);
     if (c->state != CONN_STATE_HEAD)
         return;
     if (c->setup->n_buf == 0 || feed_head(c))
         head_read(c);
+}
+
+/* Once it is closed nothing else is to be done. */
+static void on_task(struct loop_task *t)
+{
+    struct conn *c = list_entry(t, struct conn, task);
+    if (c->state == CONN_STATE_CLOSED)
+        reap(c);
+    else
+        resume(c);
 }
 
 bool conn_read_early(struct conn *c)
@@ -628,8 +655,7 @@ struct conn *conn_accept(struct worker *w, struct view *view, const struct conf_
     c->serial = ++w->n_serial;
     c->times = (struct conn_times){loop_now_ms(&w->loop), UINT32_MAX, UINT32_MAX};
     c->state = CONN_STATE_HEAD;
-    loop_task_init(&c->reap, on_reap);
-    loop_task_init(&c->resume, on_resume);
+    loop_task_init(&c->task, on_task);
     list_append(&w->conns, &c->node);
     w->n_conns++;
     atomic_fetch_add_explicit(&w->shared->n_clients, 1, memory_order_relaxed);

@@ -57,10 +57,9 @@ struct conn_times {
 };
 
 struct conn {
-    struct list node; /* of the worker */
-    struct loop_task reap;
-    struct loop_task resume; /* the next of pipelined requests */
-    struct timer timer;      /* head, linger; grace after a reload (flow/review) */
+    struct list node;      /* of the worker */
+    struct loop_task task; /* the next of pipelined requests; closed: the end */
+    struct timer timer;    /* head, linger; grace after a reload (flow/review) */
     struct worker *worker;
     struct view *view;                  /* counted */
     const struct conf_web_proxy *proxy; /* in the view */
@@ -69,8 +68,7 @@ struct conn {
     struct relay relay; /* its sides hold both sockets in every state */
     struct conn_setup *setup; /* owned; NULL until a byte came and after the set-up */
     struct forward *forward;  /* owned; NULL until the first plain HTTP request */
-    char *host;               /* owned: target as asked, for the record; NULL before */
-    char *user_agent;         /* owned; NULL: none */
+    char *texts;              /* owned: host NUL user agent NUL, for records; NULL: neither */
     struct endpoint client;
     struct endpoint origin;
     uint64_t serial;
@@ -126,6 +124,9 @@ void conn_record_open(struct conn *c);
 void conn_set_state(struct conn *c, enum conn_state state);
 /* The target as asked, for the record. */
 void conn_keep_host(struct conn *c, const char *text, size_t len);
+const char *conn_host(const struct conn *c); /* NULL: not known */
+/* Neither target nor client of the last request are those of the next. */
+void conn_forget_texts(struct conn *c);
 /* The set-up is over and both sockets are connected: writes the 200 and relays. */
 void conn_open_tunnel(struct conn *c);
 /* Moves to the worker's view: @proxy and @rule (NULL: runs on unnamed) are of it. Without a @proxy

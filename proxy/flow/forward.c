@@ -834,8 +834,8 @@ static void forget_request(struct conn *c)
     if (!f)
         return; /* the connection is finished */
     free(f->path);
-    free(c->host);
-    f->path = c->host = NULL;
+    f->path = NULL;
+    conn_forget_texts(c);
     c->port = 0;
     f->method[0] = '\0';
     f->bytes_up = f->bytes_down = 0;

@@ -197,8 +197,8 @@ static void learn(struct conn *c)
 {
     struct worker *w = c->worker;
     struct seen *seen = atomic_load_explicit(&w->seen, memory_order_relaxed);
-    if (conf_of(c)->acl_observe && seen && c->host)
-        seen_note(seen, &c->client.addr, c->host, c->port, loop_now_ms(&w->loop));
+    if (conf_of(c)->acl_observe && seen && conn_host(c))
+        seen_note(seen, &c->client.addr, conn_host(c), c->port, loop_now_ms(&w->loop));
 }
 
 static void note_permission(struct conn *c, unsigned index)

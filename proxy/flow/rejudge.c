@@ -46,11 +46,12 @@ static enum verdict judge_origin(const struct conn *c, const struct snapshot *s,
         c->is_connect ? &ret->proxy->connect_ports : &ret->proxy->http_ports;
     const struct out_rule *by = NULL;
     enum verdict by_name = VERDICT_UNDECIDED;
+    const char *host = conn_host(c);
     struct addr literal;
     if (!ports_has(ports, c->port))
         return VERDICT_PORT;
-    if (c->host && addr_parse(c->host, strlen(c->host), &literal) < 0)
-        by_name = verdict_name(s->acl, c->host, c->port, &ret->detail);
+    if (host && addr_parse(host, strlen(host), &literal) < 0)
+        by_name = verdict_name(s->acl, host, c->port, &ret->detail);
     if (by_name == VERDICT_DENY && !s->conf.acl_observe)
         return by_name;
     if (by_name == VERDICT_ALLOW)
