@@ -26,6 +26,7 @@
 #include "proxy/daemon/sockets.h"
 #include "proxy/daemon/truststore.h"
 #include "proxy/daemon/watchdog.h"
+#include "proxy/dns/loops.h"
 #include "proxy/dns/rates.h"
 #include "proxy/flow/worker.h"
 #include "proxy/net/tls.h"
@@ -479,7 +480,8 @@ static enum exit_code start(struct daemon *d)
     }
     name_ourselves(d);
     d->shared.rates = rates_new();
-    if (!d->shared.rates) {
+    d->shared.loops = loops_new();
+    if (!d->shared.rates || !d->shared.loops) {
         log_error("msg=\"cannot start\" error=\"out of memory\"");
         return EXIT_FAILED;
     }
@@ -565,6 +567,7 @@ static void daemon_fini(struct daemon *d)
     own_set_unref(d->own);
     snapshot_unref(d->snapshot);
     d->shared.rates = rates_free(d->shared.rates);
+    d->shared.loops = loops_free(d->shared.loops);
     d->shared.sink = sink_free(d->shared.sink);
 }
 

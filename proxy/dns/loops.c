@@ -98,8 +98,7 @@ void loops_want(struct loops *l, struct loop_probe *p, uint64_t now_ms)
         return;
     pthread_mutex_lock(&l->lock);
     uint64_t soon = p->sent_ms ? p->sent_ms + SPARE_MS : now_ms;
-    if (!p->is_looping)
-        p->next_ms = soon > now_ms ? soon : now_ms;
+    p->next_ms = soon > now_ms ? soon : now_ms;
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -39,6 +39,7 @@ enum {
     FAILURE_FORGET_MS = 30000,
     RAW_BYTES_MAX = 4 * 1024 * 1024, /* of signed queries in flight */
     TOLD_EVERY_MS = 60000,
+    LOOP_LIMIT_MS = 5000,
 };
 
 struct question {
@@ -172,6 +173,11 @@ void resolver_on_server(struct resolver *r, resolver_server_fn on_server, void *
 {
     r->on_server = on_server;
     r->owner = owner;
+}
+
+void resolver_use_loops(struct resolver *r, struct loops *loops)
+{
+    r->loops = loops;
 }
 
 void resolver_refresh(struct resolver *r)
@@ -388,6 +394,57 @@ static void start_probe(struct question *q)
     int server = resolver_group_probe(q->group, q->excluded, loop_now_ms(q->resolver->loop));
     if (server >= 0 && q->n_sends[server] == 0)
         (void)!attempt_start(q, (unsigned)server, true, may_leave_out_opt(q, (unsigned)server));
+}
+
+static void tell_loop(struct resolver *r, const struct name_server *s)
+{
+    bool is_looping = loop_probe_is_looping(s->loop);
+    if (!r->on_server)
+        return;
+    r->on_server(r->owner, &(struct resolver_server_news){
+                               .server = &s->peer->server,
+                               .tls_name = s->peer->tls_name,
+                               .is_up = !is_looping,
+                               .reason = "loop",
+                               .detail = is_looping ? "it leads back to us" : "",
+                           });
+}
+
+/* Asks @server for the name that only we know; who answers it is all that counts. */
+static void ask_for_loop(struct resolver_group *g, unsigned server, const struct wire_name *name)
+{
+    struct resolver *r = g->resolver;
+    struct attempt *a = calloc(1, sizeof(*a));
+    if (!a)
+        return;
+    struct wire_question question = {.name = *name, .type = WIRE_TYPE_TXT, .class = WIRE_CLASS_IN};
+    struct upstream_request request = {
+        .peer = g->servers[server].peer,
+        .question = &question,
+        .limit_ms = LOOP_LIMIT_MS,
+    };
+    if (upstream_start(&a->upstream, r->env, &request, on_attempt_done) < 0) {
+        free(a);
+        return;
+    }
+    a->resolver = r;
+    a->group = resolver_group_ref(g);
+    a->server = server;
+    a->is_probe = a->is_late = true; /* silence says nothing about other names */
+    list_append(&r->probes, &a->node);
+}
+
+static void look_for_loops(struct resolver_group *g)
+{
+    struct resolver *r = g->resolver;
+    for (unsigned i = 0; i < g->n_servers; i++) {
+        struct name_server *s = &g->servers[i];
+        struct wire_name name;
+        if (loops_due(r->loops, s->loop, loop_now_ms(r->loop), &name))
+            ask_for_loop(g, i, &name);
+        if (loops_has_news(s->loop))
+            tell_loop(r, s);
+    }
 }
 
 /* Asks the next server; with none left and none running, the question has failed (told at the end
@@ -615,6 +672,7 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     r->n_questions[q->budget]++;
     loop_timer_start(r->loop, &q->limit, q->limit_ms, on_question_late);
     r->counters.n_started++;
+    look_for_loops(group);
     question_advance(q);
     start_probe(q);
     return q;

@@ -14,6 +14,7 @@
 #include "proxy/net/egress.h"
 
 struct cache;
+struct loops;
 struct question;
 struct upstream_env;
 
@@ -99,6 +100,7 @@ struct resolver {
     uint32_t last_group;
     struct answer *shown; /* owned: what the last RESOLVER_DONE gave out */
     size_t n_raw_bytes;   /* of signed queries in flight */
+    struct loops *loops;  /* borrowed; NULL: nobody looks for loops */
     resolver_server_fn on_server;
     void *owner; /* on_server's */
     struct resolver_counters counters;
@@ -106,6 +108,8 @@ struct resolver {
 
 /* Who is told when a server goes down or comes back. */
 void resolver_on_server(struct resolver *r, resolver_server_fn on_server, void *owner);
+/* Before the first group is made; outlives the groups. */
+void resolver_use_loops(struct resolver *r, struct loops *loops);
 /* After a reload: CAs are read again for the next TLS connection. */
 void resolver_refresh(struct resolver *r);
 

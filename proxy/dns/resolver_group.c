@@ -51,6 +51,13 @@ static bool is_equal(const struct resolver_group *g, const struct conf_name_serv
     return true;
 }
 
+/* After a start or a reload: others may have been set up anew too. */
+static void look_for_loops(struct resolver_group *g)
+{
+    for (unsigned i = 0; i < g->n_servers; i++)
+        loops_want(g->resolver->loops, g->servers[i].loop, loop_now_ms(g->resolver->loop));
+}
+
 struct resolver_group *resolver_group_new_with(struct resolver *r,
                                                const struct conf_name_servers *servers,
                                                const struct egress *egress,
@@ -59,8 +66,10 @@ struct resolver_group *resolver_group_new_with(struct resolver *r,
     const struct resolver_policy *p = policy ? policy : &default_policy;
     list_for_each (pos, &r->groups) {
         struct resolver_group *g = list_entry(pos, struct resolver_group, node);
-        if (is_equal(g, servers, egress, p))
+        if (is_equal(g, servers, egress, p)) {
+            look_for_loops(g);
             return resolver_group_ref(g);
+        }
     }
     struct resolver_group *g = calloc(1, sizeof(*g));
     if (!g)
@@ -79,6 +88,9 @@ struct resolver_group *resolver_group_new_with(struct resolver *r,
             return resolver_group_unref(g);
         g->servers[g->n_servers++].peer = peer;
     }
+    for (unsigned i = 0; r->loops && i < g->n_servers; i++)
+        g->servers[i].loop = loops_get(r->loops, &g->servers[i].peer->server, egress);
+    look_for_loops(g);
     return g;
 }
 
@@ -99,8 +111,10 @@ struct resolver_group *resolver_group_unref(struct resolver_group *g)
 {
     if (g && --g->n_refs == 0) {
         list_remove(&g->node);
-        for (unsigned i = 0; i < g->n_servers; i++)
+        for (unsigned i = 0; i < g->n_servers; i++) {
+            loops_put(g->resolver->loops, g->servers[i].loop);
             upstream_peer_unref(g->servers[i].peer);
+        }
         free(g);
     }
     return NULL;
@@ -159,14 +173,17 @@ void resolver_group_note_reply(struct resolver_group *g, unsigned server, uint64
     s->n_lost = 0;
     if (s->is_down) {
         s->is_down = false;
+        loops_want(g->resolver->loops, s->loop, loop_now_ms(g->resolver->loop));
         g->epoch++;
     }
 }
 
-static void mark_down(struct name_server *s, uint64_t now_ms)
+static void mark_down(struct resolver_group *g, struct name_server *s, uint64_t now_ms)
 {
-    if (!s->is_down)
+    if (!s->is_down) {
         s->probe_at_ms = now_ms + PROBE_EVERY_MS;
+        loops_want(g->resolver->loops, s->loop, now_ms);
+    }
     s->is_down = true;
 }
 
@@ -176,13 +193,13 @@ void resolver_group_note_loss(struct resolver_group *g, unsigned server, uint64_
     if (s->n_lost < LOST_IS_DOWN)
         s->n_lost++;
     if (s->n_lost >= LOST_IS_DOWN)
-        mark_down(s, now_ms);
+        mark_down(g, s, now_ms);
 }
 
 void resolver_group_note_dead(struct resolver_group *g, unsigned server, uint64_t now_ms)
 {
     g->servers[server].n_lost = LOST_IS_DOWN;
-    mark_down(&g->servers[server], now_ms);
+    mark_down(g, &g->servers[server], now_ms);
 }
 
 int resolver_group_pick(const struct resolver_group *g, uint32_t excluded, const uint8_t *n_sends,
@@ -191,7 +208,8 @@ int resolver_group_pick(const struct resolver_group *g, uint32_t excluded, const
     int best = -1;
     unsigned best_rank = 0;
     for (unsigned i = 0; i < g->n_servers; i++) {
-        if (excluded & 1u << i || n_sends[i] >= sends_max)
+        if (excluded & 1u << i || n_sends[i] >= sends_max ||
+            loop_probe_is_looping(g->servers[i].loop))
             continue;
         unsigned rank = 2u * n_sends[i] + g->servers[i].is_down;
         if (best < 0 || rank < best_rank) {
@@ -206,7 +224,8 @@ int resolver_group_probe(struct resolver_group *g, uint32_t excluded, uint64_t n
 {
     for (unsigned i = 0; i < g->n_servers; i++) {
         struct name_server *s = &g->servers[i];
-        if (!s->is_down || excluded & 1u << i || now_ms < s->probe_at_ms)
+        if (!s->is_down || excluded & 1u << i || now_ms < s->probe_at_ms ||
+            loop_probe_is_looping(s->loop))
             continue;
         s->probe_at_ms = now_ms + PROBE_EVERY_MS;
         return (int)i;

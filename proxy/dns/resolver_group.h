@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proxy/dns/loops.h"
 #include "proxy/dns/resolver.h"
 #include "proxy/dns/upstream_peer.h"
 
@@ -19,6 +20,7 @@ struct name_server {
     bool is_down;
     uint64_t probe_at_ms;     /* down: when the next question is sent here too */
     uint64_t no_opt_until_ms; /* it does not understand OPT */
+    struct loop_probe *loop;  /* one reference; NULL: nobody looks for loops */
     bool is_told_down;        /* resolver_on_server() said so last */
     uint64_t told_ms;
 };

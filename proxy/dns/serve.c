@@ -264,6 +264,9 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
     int rc = wire_query_parse(msg, len, q);
     if (rc == WIRE_QUERY_DROP)
         return SERVE_DROP;
+    if (c->loops && rc == 0 && q->question.type == WIRE_TYPE_TXT &&
+        loops_take(c->loops, &q->question.name))
+        return say(ret_reply, WIRE_RCODE_NXDOMAIN, WIRE_EDE_NONE);
     if (v->conf->per_client_rate && c->rates &&
         !rates_take(c->rates, &source->addr, is_tcp, v->conf->per_client_rate,
                     loop_now_ms(c->loop)))

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "conf/snapshot.h"
+#include "proxy/dns/loops.h"
 #include "proxy/dns/rates.h"
 #include "proxy/dns/resolver.h"
 #include "proxy/dns/server.h"
@@ -62,6 +63,7 @@ struct serve_context {
     void *owner;
     dns_server_note_fn on_query; /* the same */
     void *query_owner;
+    struct loops *loops; /* NULL: nobody looks for them */
     struct rates *rates; /* NULL: nobody has too much */
     struct hits *hits;   /* of rules; NULL: not counted */
 };

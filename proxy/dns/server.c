@@ -84,6 +84,11 @@ void dns_server_on_query(struct dns_server *s, dns_server_note_fn on_query, void
     s->context.query_owner = owner;
 }
 
+void dns_server_use_loops(struct dns_server *s, struct loops *loops)
+{
+    s->context.loops = loops;
+}
+
 void dns_server_use_rates(struct dns_server *s, struct rates *rates)
 {
     s->context.rates = rates;

@@ -56,6 +56,10 @@ struct dns_server_note {
 };
 typedef void (*dns_server_note_fn)(void *owner, const struct dns_server_note *note);
 void dns_server_on_query(struct dns_server *s, dns_server_note_fn on_query, void *owner);
+/* Questions that only this daemon can have sent are told to @loops; borrowed, outlives the server.
+ */
+struct loops;
+void dns_server_use_loops(struct dns_server *s, struct loops *loops);
 /* For per-client-rate; borrowed, outlives the server. Without it no client has too much. */
 struct rates;
 void dns_server_use_rates(struct dns_server *s, struct rates *rates);

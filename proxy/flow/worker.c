@@ -579,6 +579,8 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     dns_server_on_denied(w->dns, on_dns_denied, w);
     dns_server_on_query(w->dns, on_dns_query, w);
     dns_server_use_rates(w->dns, shared->rates);
+    dns_server_use_loops(w->dns, shared->loops);
+    resolver_use_loops(&w->resolver, shared->loops);
     dns_server_count_hits(w->dns, w->hits);
     resolver_on_server(&w->resolver, on_name_server, w);
     return 0;

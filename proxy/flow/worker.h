@@ -60,6 +60,7 @@ struct shared {
     char via[32];           /* our pseudonym in Via */
     struct sink *sink;
     struct rates *rates; /* of DNS clients */
+    struct loops *loops; /* of name servers */
     struct mailbox *main_mailbox;
     /* Both run on the main thread, once for each worker: it has nothing left; it applied an update.
      */

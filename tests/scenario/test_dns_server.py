@@ -1,8 +1,11 @@
 """The LAN's DNS server as an admin sets it up: rates, records of queries, loops of forwarders."""
+import subprocess
+
 import pytest
 
 import dnswire
-from daemon import Ukai, sections
+from daemon import Ukai, run_tool, sections
+from dnspeers import UNBOUND
 from dnsscript import Asker, ScriptServer, ede
 from dnswire import Message, opt, query
 from scene import wait_until
@@ -103,3 +106,83 @@ def test_queries_in_the_native_line(scene, asker, up):
         wait_until(lambda: f" 192.168.1.10 DNS_miss/NOERROR " in daemon.access_path.read_text()
                    and f" DNS dns:{name}?type=A - HIER_NONE/- -\n" in daemon.access_path.read_text(),
                    what=lambda: daemon.access_path.read_text())
+
+
+# loops
+
+MIDDLE = "192.168.1.20"
+
+
+class Middle:
+    """An unbound on the LAN that forwards everything to one server."""
+
+    def __init__(self, scene):
+        self.scene, self.home, self.process = scene, scene.dir / "middle", None
+        self.home.mkdir(exist_ok=True)
+        self.home.chmod(0o755)
+        (self.home / "hints").write_text(". 3600 IN NS ns.example.\nns.example. 3600 IN A 203.0.113.1\n")
+
+    def forward_to(self, address):
+        self.stop()
+        (self.home / "conf").write_text(UNBOUND.format(home=self.home, address=MIDDLE) +
+                                        f'forward-zone:\n  name: "."\n  forward-addr: {address}\n')
+        self.process = self.scene.host20.popen(["unbound", "-d", "-c", self.home / "conf"], stdin=subprocess.DEVNULL,
+                                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: self.scene.host20.run(["dig", f"@{MIDDLE}", "+tries=1", "+time=1", "localhost"]).returncode == 0,
+                   what="the middle forwarder listening")
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
+        self.process = None
+
+
+@pytest.fixture
+def middle(scene):
+    one = Middle(scene)
+    yield one
+    one.stop()
+
+
+def test_B4_40_U21_a_name_server_that_leads_back_here(scene, oracle, asker, up, middle):
+    """Found by a forwarder in between; left out, told once, and used again when it leads elsewhere."""
+    oracle.allowed.add(MIDDLE)
+    middle.forward_to("192.168.1.254")
+    config = sections(f"{MIDDLE}, {UPSTREAM}", timeouts={"dns": "3s"}, process={"workers": "2"})
+    for section in ("dns lan", "web-proxy lan"):
+        del config[section]["bypass-network"]
+
+    mark = len(up.notes)
+
+    def seen_by_middle(n, label):
+        with scene.capture(scene.router, "lan0", f"udp dst port 53 and dst host {MIDDLE}") as seen:
+            for _ in range(n):
+                assert asker.udp(query(up.name(label=label))).addresses()
+        return sum(label in line for line in seen.lines())
+
+    def leaked():
+        return [x for x in up.notes[mark:] if x.asked.questions[0][0].lower().endswith(".ukai-loop")]
+
+    with Ukai(scene, config, ACL) as daemon:
+        for _ in range(3):
+            assert asker.udp(query(up.name())).addresses()
+        daemon.wait_log(rf"name server is down.*server={MIDDLE}.*reason=loop")
+        assert seen_by_middle(20, "around") == 0
+        assert len(leaked()) <= 1, "the name went to others than the server itself"
+        assert sum("reason=loop" in line for line in daemon.lines) == 1
+        middle.forward_to(UPSTREAM)
+        daemon.reload()
+
+        def is_back():
+            asker.udp(query(up.name()))
+            return any(f"answers again\" server={MIDDLE}" in line for line in daemon.lines)
+        wait_until(is_back, deadline_s=30, what="the end of the loop")
+        assert seen_by_middle(10, "straight") >= 8
+
+
+def test_B4_40_U21_our_own_address_is_refused_at_load(scene):
+    config = sections("192.168.1.254", dns_={"listen-network": "192.168.1.254"})
+    daemon = Ukai(scene, config, ACL, name="own")
+    done = run_tool("check", "-c", daemon.conf_path)
+    assert done.returncode == 78 and "is our own [dns]; it would ask itself" in done.out, done.out
