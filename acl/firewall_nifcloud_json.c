@@ -11,8 +11,9 @@
 #include <strings.h>
 
 #include "acl/firewall_json.h"
+#include "proxy/base/escape.h"
 
-enum { WHERE_MAX = 256, SOURCES_MAX = 4096 };
+enum { WHERE_MAX = 256, SOURCES_MAX = 4096, MEMO_MAX = 40, GROUP_RULES_MAX = 100 };
 
 /* Texts of one rule; the strings belong to the tree. */
 struct sources {
@@ -132,6 +133,30 @@ int firewall_nifcloud_json_read(struct firewall *fw, const char *bytes, size_t l
 
 /* ---- writing ---- */
 
+/* Rules that come from one line are one item of the group. */
+static bool is_new_item(const struct firewall *fw, size_t i)
+{
+    return i == 0 || strcmp(fw->rules[i].where, fw->rules[i - 1].where) != 0;
+}
+
+void firewall_nifcloud_json_check(struct firewall *fw)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < fw->n_rules; i++) {
+        if (!is_new_item(fw, i))
+            continue;
+        n++;
+        if (escape_utf8_length(fw->rules[i].memo, strlen(fw->rules[i].memo)) > MEMO_MAX)
+            findings_add(fw->findings, FINDING_WARNING, NULL, 0,
+                         "%s: the memo is longer than the 40 characters that NIFCLOUD takes",
+                         fw->rules[i].where);
+    }
+    if (n > GROUP_RULES_MAX)
+        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
+                     "%zu rules; a firewall group of NIFCLOUD takes 100", n);
+}
+
 static const char *api_word(const char *word)
 {
     static const char *const known[] = {"TCP", "UDP",  "ANY",   "ICMP", "ICMPv6-all",
@@ -201,7 +226,7 @@ int firewall_nifcloud_json_write(FILE *out, const struct firewall *fw)
 
     for (size_t i = 0; i < fw->n_rules && r == 0; i++) {
         const struct firewall_rule *rule = &fw->rules[i];
-        if (i == 0 || strcmp(rule->where, fw->rules[i - 1].where) != 0) {
+        if (is_new_item(fw, i)) {
             item = new_item(rule);
             if (!item || json_array_append_new(rules, item) < 0)
                 r = -ENOMEM;

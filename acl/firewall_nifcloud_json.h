@@ -9,6 +9,8 @@
 /* Returns: 0 · -EINVAL findings has errors, nothing of @fw may be used · -ENOMEM · -E2BIG. */
 int firewall_nifcloud_json_read(struct firewall *fw, const char *bytes, size_t len)
     __attribute__((warn_unused_result));
+/* Warns of what the service would not take: more than 100 rules, memos over 40 characters. */
+void firewall_nifcloud_json_check(struct firewall *fw);
 /* Neighbouring rules of one `where` become one item. Returns: 0 · -ENOMEM. */
 int firewall_nifcloud_json_write(FILE *out, const struct firewall *fw)
     __attribute__((warn_unused_result));

@@ -205,6 +205,8 @@ static enum exit_code export_acl(const char *file, bool is_nft)
     int r = snapshot_load(file, &findings, &s);
     if (r == 0)
         r = firewall_from_acl(&fw, s->acl);
+    if (r == 0 && !is_nft)
+        firewall_nifcloud_json_check(&fw);
     findings_print(&findings, stderr);
     if (r == 0)
         r = is_nft ? write_nft(&fw, &s->conf) : firewall_nifcloud_json_write(stdout, &fw);
@@ -225,7 +227,8 @@ enum exit_code firewall_export_run(int argc, char **argv, const char *default_fi
         puts("usage: ukai export --format FORMAT [-c FILE]\n\n"
              "Prints the [in] rules as firewall rules.\n\n"
              "      --format FORMAT  nftables (a table of its own, the listeners' ports only) or "
-             "nifcloud-json");
+             "nifcloud-json\n  -c, --config FILE    configuration\n\n"
+             "Exit code 0: printed; 78: the configuration has errors.");
         return EXIT_DONE;
     }
     for (int opt; (opt = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {

@@ -1,14 +1,16 @@
 """import, export and diff: tables of every format, against real packets, the daemon and `explain`; abuse case G19."""
 import ipaddress
 import json
+import os
 import random
 import re
 import socket
+import subprocess
 
 import pytest
 
 from client import exchange, whole_head
-from daemon import Ukai, run_tool, sections
+from daemon import BINARY, REPOSITORY, Ukai, run_tool, sections
 from scene import ECHO
 from wirewall import LAN4, WALL4, Wirewall
 
@@ -297,6 +299,35 @@ def test_the_memo_survives_import_log_explain_and_export(scene, tmp_path):
         assert done.returncode == 0 and memo in done.out, done.out
         done = run_tool("export", "--format", "nifcloud-json", "-c", ukai.conf_path)
         assert memo in done.out, done.out
+
+
+def test_what_nifcloud_would_not_take_is_said_on_export(files):
+    write_acl(files, "[in]\n" + "".join(f"tcp 8080 = 10.0.0.{n}, 10.1.0.{n} ; {'用' * (40 if n else 41)}\n" for n in range(101)))
+    said = export(files, "nifcloud-json")
+    assert "acl.conf:2: the memo is longer than the 40 characters" in said and "acl.conf:3: the memo" not in said, said[:500]
+    assert "101 rules; a firewall group of NIFCLOUD takes 100" in said, said[:500]
+
+
+def test_the_nightly_script_speaks_of_drift_only(files):
+    script = REPOSITORY / "contrib/nifcloud/ukai-drift"
+    table = REPOSITORY / "contrib/nifcloud/security-group.json"
+    (files / "bin").mkdir()
+    (files / "bin/ukai").symlink_to(os.path.abspath(BINARY))
+    env = {"PATH": f"{files}/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+
+    def run(fetch, options="--served --group webservers=192.168.2.0/24"):
+        (files / "settings").write_text(f"FETCH='{fetch}'\nOPTIONS='{options}'\nCONFIG={files}/ukai.conf\n")
+        return subprocess.run([script, files / "settings"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    done = run_tool("import", "--format", "nifcloud-json", "--group", "webservers=192.168.2.0/24", table)
+    write_acl(files, done.out[done.out.index("[in]"):])
+    done = run(f"cat {table}")
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout
+    done = run(f"sed s/192.168.1.20/192.168.1.21/ {table}")
+    assert done.returncode == 3 and "tcp 8080 = 192.168.1.21: the firewall admits" in done.stdout, done.stdout
+    assert "no rule of firewall-group does" in done.stdout, done.stdout
+    assert run("false").returncode == 1
+    assert run("echo nonsense").returncode == 78
 
 
 # what is refused
