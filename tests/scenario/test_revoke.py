@@ -1,4 +1,8 @@
 """Live revocation: what a reload does to tunnels, requests and waiting clients that the new rules forbid."""
+import random
+import socket
+import struct
+import threading
 import time
 
 import pytest
@@ -6,7 +10,7 @@ import pytest
 from client import exchange, whole_head
 from daemon import Ukai, sections
 from fleet import Fleet
-from scene import ECHO, ECHO6, wait_until
+from scene import ECHO, ECHO6, SCRIPTED, wait_until
 
 LINE10 = "tcp 8080 = 192.168.1.10 ; first host\n"
 LINE20 = "tcp 8080 = 192.168.1.20 ; second host\n"
@@ -17,7 +21,7 @@ NAME = "echo.lab.example:443"
 
 
 def config(**acl):
-    return sections(acl={"file": "acl.conf", **acl}, process={"user": "root", "workers": "2", "sandbox": "off",
+    return sections(SCRIPTED, acl={"file": "acl.conf", **acl}, process={"user": "root", "workers": "2", "sandbox": "off",
                                                               "nofile": "16384"})
 
 
@@ -257,6 +261,46 @@ def test_a_removed_listener_takes_its_tunnels_along(scene, ukai):
     assert ends(sock)
     assert is_open(other)
     assert ukai.record(mark, lambda r: r.get("closed_by") == "acl")["rule"] == "no listener"
+
+
+def test_A29_C10_a_storm_of_reloads(scene, ukai):
+    """Clients come, talk and leave at every stage while each reload takes back what the last one gave."""
+    rng, errors = random.Random(29), []
+    silent, stop = scene.name("silent", silent=True), threading.Event()
+
+    def reload_forever():
+        try:
+            for n in range(1000):
+                ukai.reload(acl=ONE if n % 2 else BOTH)
+                if stop.is_set():
+                    return
+        except AssertionError as error:
+            errors.append(error)
+
+    steady = tunnel(scene)
+    thread = threading.Thread(target=reload_forever)
+    thread.start()
+    seen, began = {True: 0, False: 0}, time.monotonic()
+    try:
+        while time.monotonic() - began < 8 and min(seen.values()) < 150:
+            socks = [scene.dial(rng.choice((scene.host10, scene.host20))) for _ in range(4)]
+            for sock, target in zip(socks, (NAME, f"{silent}:443", f"{ECHO}:443", NAME)):
+                try:
+                    sock.sendall(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode()[:rng.choice((10, 99))])
+                except ConnectionError:
+                    pass
+            reply = exchange(socks[0], b"", deadline_s=0.2, stop=whole_head)
+            seen[reply.status == 200 and is_open(socks[0])] += 1
+            for sock in socks:
+                if rng.random() < 0.5:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.close()
+            assert is_open(steady), "a tunnel that every file permits was cut"
+    finally:
+        stop.set()
+        thread.join(15)
+    assert not errors, errors
+    assert min(seen.values()) > 20, f"the reloads were not seen: {seen}"
 
 
 def test_a_reload_without_a_change_cuts_nothing(scene, ukai):
