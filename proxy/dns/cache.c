@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/dns/siphash.h"
+#include "proxy/base/siphash.h"
 
 enum {
     BYTES_A_BUCKET = 256,

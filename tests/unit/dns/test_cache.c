@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/dns/siphash.h"
+#include "proxy/base/siphash.h"
 
 enum { MAX_BYTES = 1 << 20 };
 

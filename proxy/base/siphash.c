@@ -3,7 +3,7 @@
  * names costs no more than a flood of any. Little-endian words; the hash never leaves the process.
  * No state, any thread.
  */
-#include "proxy/dns/siphash.h"
+#include "proxy/base/siphash.h"
 
 #include <endian.h>
 #include <string.h>

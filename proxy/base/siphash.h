@@ -1,6 +1,6 @@
 /* siphash - a keyed hash of short strings, for tables that peers fill (pure). */
-#ifndef PROXY_DNS_SIPHASH_H
-#define PROXY_DNS_SIPHASH_H
+#ifndef PROXY_BASE_SIPHASH_H
+#define PROXY_BASE_SIPHASH_H
 
 #include <stddef.h>
 #include <stdint.h>
