@@ -267,6 +267,8 @@ static int take_key(struct load *l, const struct inifile_entry *e)
     }
     s->line_of_key[i] = e->line;
     int r = schema_parse(key, e->value, base_of(l, s), why);
+    if (r == 0 && key->type == SCHEMA_TYPE_ZONE)
+        l->conf->zones.items[l->conf->zones.n_items - 1].line = e->line;
     if (r == -EINVAL)
         refuse_value(l, key, e, why);
     else if (r == 0 && key->is_later)
@@ -385,10 +387,10 @@ static void drop_server(struct conf_name_servers *servers, size_t i)
             (servers->n_items - i) * sizeof(servers->items[0]));
 }
 
-static void check_name_servers(struct load *l, const struct section *s)
+/* @key: where they stand, for the findings. */
+static void check_servers(struct load *l, struct conf_name_servers *servers, const char *key,
+                          unsigned line)
 {
-    struct conf_name_servers *servers = &listener_of(l, s)->name_servers;
-    unsigned line = line_of(s, "name-server");
     char text[ENDPOINT_TEXT_MAX];
 
     if (servers->n_items == 0)
@@ -396,12 +398,20 @@ static void check_name_servers(struct load *l, const struct section *s)
     for (size_t i = servers->n_items; i-- > 0;) {
         const struct endpoint *ep = &servers->items[i].endpoint;
         if (is_own_dns(l->conf, ep))
-            LOAD_ERROR(l, line, "name-server: %s is our own [dns]; it would ask itself",
+            LOAD_ERROR(l, line, "%s: %s is our own [dns]; it would ask itself", key,
                        endpoint_text(ep, text));
     }
 }
 
-static int copy_servers(const struct conf_name_servers *from, struct conf_name_servers *to)
+static void check_zones(struct load *l)
+{
+    struct conf_zones *zones = &l->conf->zones;
+
+    for (size_t i = 0; i < zones->n_items; i++)
+        check_servers(l, &zones->items[i].servers, "zone", zones->items[i].line);
+}
+
+int load_copy_servers(const struct conf_name_servers *from, struct conf_name_servers *to)
 {
     if (from->n_items == 0)
         return 0;
@@ -418,19 +428,19 @@ static int copy_servers(const struct conf_name_servers *from, struct conf_name_s
     return 0;
 }
 
-/* Name servers of the host itself, without those that are us. */
-static int load_resolv(struct load *l, struct conf_name_servers *ret_servers)
+int load_resolv(const struct conf *conf, const char *resolv_conf, struct findings *findings,
+                struct conf_name_servers *ret_servers)
 {
     char text[ENDPOINT_TEXT_MAX];
 
-    int r = resolv_load(l->resolv_conf, l->findings, ret_servers);
+    int r = resolv_load(resolv_conf, findings, ret_servers);
     if (r < 0)
         return r;
     for (size_t i = ret_servers->n_items; i-- > 0;) {
         const struct endpoint *ep = &ret_servers->items[i].endpoint;
-        if (!is_own_dns(l->conf, ep))
+        if (!is_own_dns(conf, ep))
             continue;
-        findings_add(l->findings, FINDING_WARNING, l->resolv_conf, 0,
+        findings_add(findings, FINDING_WARNING, resolv_conf, 0,
                      "%s is our own [dns] and is left out; set name-server in ukai.conf",
                      endpoint_text(ep, text));
         drop_server(ret_servers, i);
@@ -455,13 +465,13 @@ static int share_name_servers(struct load *l)
         if (!listener || line_of(&l->sections[i], "name-server") != 0)
             continue;
         if (!shared) {
-            r = load_resolv(l, &host);
+            r = load_resolv(l->conf, l->resolv_conf, l->findings, &host);
             shared = &host;
             is_host = true;
         }
         listener->uses_resolv_conf = is_host;
         if (r == 0)
-            r = copy_servers(shared, &listener->name_servers);
+            r = load_copy_servers(shared, &listener->name_servers);
     }
     free(host.items);
     return r;
@@ -489,24 +499,32 @@ static void check_singles(struct load *l, const struct section *s)
                    "request-line-size is larger than head-size, which contains it; swap them");
 }
 
-/* acl.conf beside ukai.conf, unless its path is absolute. */
-static int place_acl_file(struct load *l)
+/* A file beside ukai.conf, unless its path is absolute. */
+static int place_file(struct load *l, char **file)
 {
     const char *slash = l->file ? strrchr(l->file, '/') : NULL;
-    struct conf *conf = l->conf;
     size_t dir_len = slash ? (size_t)(slash - l->file) + 1 : 0;
 
-    if (conf->acl_file[0] == '/' || dir_len == 0)
+    if (!*file || (*file)[0] == '/' || dir_len == 0)
         return 0;
-    size_t name_len = strlen(conf->acl_file);
+    size_t name_len = strlen(*file);
     char *path = malloc(dir_len + name_len + 1);
     if (!path)
         return -ENOMEM;
     memcpy(path, l->file, dir_len);
-    memcpy(path + dir_len, conf->acl_file, name_len + 1);
-    free(conf->acl_file);
-    conf->acl_file = path;
+    memcpy(path + dir_len, *file, name_len + 1);
+    free(*file);
+    *file = path;
     return 0;
+}
+
+static int place_files(struct load *l)
+{
+    int r = place_file(l, &l->conf->acl_file);
+
+    for (size_t i = 0; r == 0 && i < l->conf->n_dns; i++)
+        r = place_file(l, &l->conf->dns[i].hosts_file);
+    return r;
 }
 
 static int finish(struct load *l)
@@ -517,13 +535,15 @@ static int finish(struct load *l)
         if (listener_of(l, s)) {
             check_wildcard(l, s);
             check_conflicts(l, i);
-            check_name_servers(l, s);
+            check_servers(l, &listener_of(l, s)->name_servers, "name-server",
+                          line_of(s, "name-server"));
         }
         if (s->kind == SCHEMA_DNS)
             check_dns(l, s);
         check_singles(l, s);
     }
-    int r = place_acl_file(l);
+    check_zones(l);
+    int r = place_files(l);
     return r < 0 ? r : share_name_servers(l);
 }
 
@@ -582,26 +602,41 @@ int load_bytes(const char *file, const char *bytes, size_t len, const char *reso
     return load_any(file, bytes, len, resolv_conf, findings, ret_conf);
 }
 
+static void servers_fini(struct conf_name_servers *servers)
+{
+    for (size_t i = 0; i < servers->n_items; i++)
+        free(servers->items[i].tls_name);
+    free(servers->items);
+}
+
 static void listener_fini(struct conf_listener *listener)
 {
     free(listener->name);
     free(listener->networks);
-    for (size_t i = 0; i < listener->name_servers.n_items; i++)
-        free(listener->name_servers.items[i].tls_name);
-    free(listener->name_servers.items);
+    servers_fini(&listener->name_servers);
     free(listener->description);
 }
 
 void load_fini(struct conf *conf)
 {
-    for (size_t i = 0; i < conf->n_web_proxies; i++)
+    for (size_t i = 0; i < conf->n_web_proxies; i++) {
         listener_fini(&conf->web_proxies[i].base);
+        hosts_unref(conf->web_proxies[i].hosts);
+    }
     free(conf->web_proxies);
     for (size_t i = 0; i < conf->n_dns; i++) {
         listener_fini(&conf->dns[i].base);
         free(conf->dns[i].version_answer);
+        free(conf->dns[i].hosts_file);
+        hosts_unref(conf->dns[i].hosts);
     }
     free(conf->dns);
+    for (size_t i = 0; i < conf->zones.n_items; i++) {
+        free(conf->zones.items[i].name);
+        servers_fini(&conf->zones.items[i].servers);
+    }
+    free(conf->zones.items);
+    hosts_unref(conf->hosts);
     free(conf->file);
     free(conf->acl_file);
     free(conf->log.access_path);

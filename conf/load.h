@@ -21,6 +21,12 @@ int load_file(const char *file, const char *resolv_conf, struct findings *findin
 int load_bytes(const char *file, const char *bytes, size_t len, const char *resolv_conf,
                struct findings *findings, struct conf *ret_conf)
     __attribute__((warn_unused_result));
+/* The servers of resolv.conf(5), without those that are @conf's own listeners. 0 · -ENOMEM. */
+int load_resolv(const struct conf *conf, const char *resolv_conf, struct findings *findings,
+                struct conf_name_servers *ret_servers) __attribute__((warn_unused_result));
+/* Into an empty list. 0 · -ENOMEM. */
+int load_copy_servers(const struct conf_name_servers *from, struct conf_name_servers *to)
+    __attribute__((warn_unused_result));
 /* Frees what @conf owns, not @conf. */
 void load_fini(struct conf *conf);
 

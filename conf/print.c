@@ -104,7 +104,7 @@ static bool has_value(const struct schema_key *key, const void *field)
     case SCHEMA_TYPE_ENDPOINT:
     case SCHEMA_TYPE_PARENTS:
     case SCHEMA_TYPE_REBIND:
-    case SCHEMA_TYPE_ZONE:
+    case SCHEMA_TYPE_ZONE: /* lists have lines of their own */
     case SCHEMA_TYPE_HOST:
         return false;
     }
@@ -221,12 +221,40 @@ static void print_section(enum schema_section section, const char *name, const v
     fputc('\n', out);
 }
 
+static void print_zones(const struct conf_zones *zones, FILE *out)
+{
+    fputs("[dns-zones]\n", out);
+    for (size_t i = 0; i < zones->n_items; i++) {
+        fprintf(out, "zone = %s ", zones->items[i].name);
+        print_servers(&zones->items[i].servers, out);
+        fputc('\n', out);
+    }
+    fputc('\n', out);
+}
+
+/* One line a record, so that none grows over what a line may hold. */
+static void print_hosts(const struct hosts *hosts, FILE *out)
+{
+    char name[HOSTS_NAME_MAX], text[ADDR_TEXT_MAX];
+
+    fputs("[dns-hosts]\n", out);
+    for (size_t i = 0; i < hosts_count(hosts); i++) {
+        const struct addr *a = hosts_at(hosts, i, name);
+        fprintf(out, "host = %s %s\n", name, addr_text(a, text));
+    }
+    fputc('\n', out);
+}
+
 void print_conf(const struct conf *conf, FILE *out)
 {
     for (size_t i = 0; i < conf->n_web_proxies; i++)
         print_section(SCHEMA_WEB_PROXY, conf->web_proxies[i].base.name, &conf->web_proxies[i], out);
     for (size_t i = 0; i < conf->n_dns; i++)
         print_section(SCHEMA_DNS, conf->dns[i].base.name, &conf->dns[i], out);
+    if (conf->zones.n_items > 0)
+        print_zones(&conf->zones, out);
+    if (conf->hosts)
+        print_hosts(conf->hosts, out);
     print_section(SCHEMA_ACL, NULL, conf, out);
     print_section(SCHEMA_LIMITS, NULL, conf, out);
     print_section(SCHEMA_TIMEOUTS, NULL, conf, out);

@@ -291,27 +291,36 @@ static const struct schema_key keys[] = {
      .type = SCHEMA_TYPE_TEXT,
      .preset_doc = "none",
      RANGE(1, 199),
-     LATER,
-     NO_FIELD,
-     .doc = "Local records in the form of hosts(5)."},
+     DNS(hosts_file),
+     .doc =
+         "Local records in the form of hosts(5), besides those of [dns-hosts], which come first. "
+         "A relative path starts at the directory of ukai.conf. Read again when it changes; a "
+         "file that then is missing or has a bad line leaves the old records in force. The "
+         "records of the first [dns] that has a file are those of the web proxies, too."},
 
     {.section = SCHEMA_DNS_ZONES,
      .name = "zone",
      .type = SCHEMA_TYPE_ZONE,
      .preset_doc = "none",
-     LATER,
      .is_list = true,
-     NO_FIELD,
-     .doc = "NAME SERVER, ...: names below NAME are asked of these servers. Repeatable."},
+     CONF(zones),
+     .doc =
+         "NAME SERVER, ...: NAME and the names below it are asked of these servers, in the "
+         "form of name-server, and of nobody else; special names and private reverse zones, too. "
+         "The longest NAME wins. The questions leave as those of the listener that was asked. "
+         "Repeatable."},
 
     {.section = SCHEMA_DNS_HOSTS,
      .name = "host",
      .type = SCHEMA_TYPE_HOST,
      .preset_doc = "none",
-     LATER,
      .is_list = true,
-     NO_FIELD,
-     .doc = "NAME ADDR, ...: a local record. Repeatable."},
+     CONF(hosts),
+     .doc = "NAME ADDR, ...: local records. Answered here with a life of 60 seconds, whatever the "
+            "state of the name servers; types that such a name does not have do not exist; the "
+            "first name given to an address is the answer to its reverse look-up. Look-ups for "
+            "tunnels and requests use them, too, and the addresses are judged like any other. "
+            "Repeatable."},
 
     {.section = SCHEMA_ACL,
      .name = "file",

@@ -48,8 +48,8 @@ enum schema_type {
     SCHEMA_TYPE_ENDPOINT,     /* ADDR:PORT; checked only */
     SCHEMA_TYPE_PARENTS,      /* http://[user:pass@]host:port, ...; checked only */
     SCHEMA_TYPE_REBIND,       /* on, off, or on and suffixes; checked only */
-    SCHEMA_TYPE_ZONE,         /* NAME SERVER, ...; checked only */
-    SCHEMA_TYPE_HOST,         /* NAME ADDR, ...; checked only */
+    SCHEMA_TYPE_ZONE,         /* NAME SERVER, ...: one more of struct conf_zones */
+    SCHEMA_TYPE_HOST,         /* NAME ADDR, ...: more of struct hosts * */
 };
 
 enum schema_apply { SCHEMA_RELOAD, SCHEMA_RESTART };

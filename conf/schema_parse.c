@@ -280,7 +280,7 @@ static bool is_same_network(const struct conf_network *a, const struct conf_netw
 }
 
 /* A value is at most 199 bytes, so no list has more items than this. */
-enum { LIST_MAX = 100 };
+enum { LIST_MAX = 100, ZONES_MAX = 1024 };
 
 static int parse_networks(const struct schema_key *key, const char *text, void *field, char *why)
 {
@@ -670,31 +670,95 @@ static int split_name(const char *text, const char **ret_rest, char *why)
     return 0;
 }
 
+/* The name in front of @rest as it is kept: lower case, no final dot. */
+static char *zone_name(const char *text, const char *rest)
+{
+    size_t len = (size_t)(rest - text);
+    char *name = strndup(text, len > 1 && text[len - 1] == '.' ? len - 1 : len);
+
+    for (char *p = name; p && *p; p++)
+        *p = *p >= 'A' && *p <= 'Z' ? (char)(*p | 0x20) : *p;
+    return name;
+}
+
+/* Takes @servers and @name on success. */
+static int add_zone(struct conf_zones *zones, char *name, const struct conf_name_servers *servers,
+                    char *why)
+{
+    for (size_t i = 0; i < zones->n_items; i++) {
+        if (strcmp(zones->items[i].name, name) == 0)
+            return refuse(why, "this zone is given twice; put all its servers into one line");
+    }
+    if (zones->n_items == ZONES_MAX)
+        return refuse(why, "more than %d zones", ZONES_MAX);
+    struct conf_zone *grown = reallocarray(zones->items, zones->n_items + 1, sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    zones->items = grown;
+    grown[zones->n_items++] = (struct conf_zone){.name = name, .servers = *servers};
+    return 0;
+}
+
 static int parse_zone(const struct schema_key *key, const char *text, void *field, char *why)
 {
     struct conf_name_servers servers;
+    struct conf_zones none = {0};
     const char *rest;
 
     int r = split_name(text, &rest, why);
     if (r == 0)
         r = parse_server_list(rest, &servers, why);
-    if (r == 0)
+    if (r < 0)
+        return r;
+    char *name = zone_name(text, rest);
+    r = !name ? -ENOMEM : add_zone(field ? field : &none, name, &servers, why);
+    if (r < 0 || !field) {
+        free(name);
         free_servers(servers.items, servers.n_items);
+    }
+    free(none.items);
     return r;
 }
 
-static int parse_host(const struct schema_key *key, const char *text, void *field, char *why)
+static int add_host(struct hosts *hosts, const char *text, size_t name_len, struct value_item item,
+                    char *why)
 {
     char quoted[VALUE_QUOTE_MAX];
-    struct value_item item;
     struct addr addr;
+
+    if (addr_parse(item.text, item.len, &addr) < 0)
+        return refuse(why, "%s is no address", value_quote(item.text, item.len, quoted));
+    int r = hosts_add(hosts, text, name_len, &addr);
+    switch (r) {
+    case -EEXIST:
+        return refuse(why, "the same record twice; remove one of them");
+    case -ENOSPC:
+        return refuse(why, "a name has at most %d addresses", HOSTS_ADDRS_MAX);
+    case -E2BIG:
+        return refuse(why, "more than %d records", HOSTS_RECORDS_MAX);
+    case -EINVAL:
+        return refuse(why, "the name is no host name");
+    default:
+        return r;
+    }
+}
+
+/* The addresses before a bad one stay: the caller throws all away when there was an error. */
+static int parse_host(const struct schema_key *key, const char *text, void *field, char *why)
+{
+    struct hosts *scratch = NULL, **hosts = field ? field : &scratch;
+    struct value_item item;
     const char *rest;
 
     int r = split_name(text, &rest, why);
-    while (r == 0 && value_next_item(&rest, &item)) {
-        if (addr_parse(item.text, item.len, &addr) < 0)
-            r = refuse(why, "%s is no address", value_quote(item.text, item.len, quoted));
-    }
+    if (r < 0)
+        return r;
+    size_t name_len = (size_t)(rest - text);
+    if (!*hosts && !(*hosts = hosts_new(NULL)))
+        return -ENOMEM;
+    while (r == 0 && value_next_item(&rest, &item))
+        r = add_host(*hosts, text, name_len, item, why);
+    hosts_unref(scratch);
     return r;
 }
 

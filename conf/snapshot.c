@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "conf/aclfile.h"
+#include "conf/hostsfile.h"
 #include "conf/load.h"
 #include "conf/resolv.h"
 
@@ -75,8 +76,31 @@ static int build_tables(struct snapshot *s)
     return r;
 }
 
+/* What a snapshot made by snapshot_reread() has of its own. */
+static struct snapshot *reread_free(struct snapshot *s)
+{
+    struct conf *conf = &s->conf;
+    for (size_t i = 0; conf->web_proxies && i < conf->n_web_proxies; i++) {
+        if (conf->web_proxies[i].base.uses_resolv_conf)
+            free(conf->web_proxies[i].base.name_servers.items);
+        hosts_unref(conf->web_proxies[i].hosts);
+    }
+    for (size_t i = 0; conf->dns && i < conf->n_dns; i++) {
+        if (conf->dns[i].base.uses_resolv_conf)
+            free(conf->dns[i].base.name_servers.items);
+        hosts_unref(conf->dns[i].hosts);
+    }
+    free(conf->web_proxies);
+    free(conf->dns);
+    snapshot_unref(s->base);
+    free(s);
+    return NULL;
+}
+
 static struct snapshot *snapshot_free(struct snapshot *s)
 {
+    if (s->base)
+        return reread_free(s);
     for (size_t i = 0; i < s->n_tables; i++)
         in_table_free(s->tables[i]);
     free(s->tables);
@@ -84,6 +108,37 @@ static struct snapshot *snapshot_free(struct snapshot *s)
     load_fini(&s->conf);
     free(s);
     return NULL;
+}
+
+/* Each file once, however many [dns] name it. @old NULL: a file that cannot be used is an error;
+ * else the records that @old has of it are taken instead. */
+static int load_hosts(struct conf *conf, const struct conf *old, struct findings *findings)
+{
+    int ret = 0;
+    for (size_t i = 0; i < conf->n_dns; i++) {
+        struct conf_dns *dns = &conf->dns[i];
+        for (size_t j = 0; j < i && dns->hosts_file && !dns->hosts; j++) {
+            if (conf->dns[j].hosts && strcmp(conf->dns[j].hosts_file, dns->hosts_file) == 0)
+                dns->hosts = hosts_ref(conf->dns[j].hosts);
+        }
+        if (!dns->hosts_file || dns->hosts)
+            continue;
+        bool is_current = old && hostsfile_is_current(old->dns[i].hosts);
+        int r = is_current ? -EALREADY : hostsfile_load(dns->hosts_file, findings, &dns->hosts);
+        if (r == -ENOMEM)
+            return r;
+        if (r < 0 && old)
+            dns->hosts = hosts_ref(old->dns[i].hosts);
+        else if (r < 0)
+            ret = r;
+    }
+    for (size_t i = 0; i < conf->n_web_proxies; i++) {
+        for (size_t j = 0; j < conf->n_dns && !conf->web_proxies[i].hosts; j++) {
+            if (conf->dns[j].hosts)
+                conf->web_proxies[i].hosts = hosts_ref(conf->dns[j].hosts);
+        }
+    }
+    return ret;
 }
 
 static int load_both(const char *file, const char *resolv_conf, struct findings *findings,
@@ -104,7 +159,8 @@ static int load_both(const char *file, const char *resolv_conf, struct findings 
     else
         r_acl = aclfile_parse_bytes(SNAPSHOT_BUILTIN, builtin_acl, strlen(builtin_acl), findings,
                                     &s->acl);
-    return r < 0 ? r : r_acl;
+    int r_hosts = load_hosts(&s->conf, NULL, findings);
+    return r < 0 ? r : r_acl < 0 ? r_acl : r_hosts;
 }
 
 int snapshot_load_from(const char *file, const char *resolv_conf, struct findings *findings,
@@ -131,6 +187,141 @@ int snapshot_load_from(const char *file, const char *resolv_conf, struct finding
 int snapshot_load(const char *file, struct findings *findings, struct snapshot **ret_snapshot)
 {
     return snapshot_load_from(file, RESOLV_PATH, findings, ret_snapshot);
+}
+
+/* ---- files that are watched ---- */
+
+/* The first listener whose servers come from resolv.conf; NULL: none. */
+static const struct conf_listener *resolv_listener(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->n_web_proxies; i++) {
+        if (conf->web_proxies[i].base.uses_resolv_conf)
+            return &conf->web_proxies[i].base;
+    }
+    for (size_t i = 0; i < conf->n_dns; i++) {
+        if (conf->dns[i].base.uses_resolv_conf)
+            return &conf->dns[i].base;
+    }
+    return NULL;
+}
+
+bool snapshot_uses_resolv(const struct snapshot *s)
+{
+    return resolv_listener(&s->conf) != NULL;
+}
+
+static bool has_same_servers(const struct conf_name_servers *a, const struct conf_name_servers *b)
+{
+    if (a->n_items != b->n_items)
+        return false;
+    for (size_t i = 0; i < a->n_items; i++) {
+        if (!endpoint_equal(&a->items[i].endpoint, &b->items[i].endpoint))
+            return false;
+    }
+    return true;
+}
+
+static struct conf_listener *listener_at(struct conf *conf, size_t i)
+{
+    return i < conf->n_web_proxies ? &conf->web_proxies[i].base
+                                   : &conf->dns[i - conf->n_web_proxies].base;
+}
+
+/* Every listener that takes them from resolv.conf gets a copy of its own. */
+static int put_servers(struct conf *conf, const struct conf_name_servers *servers)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < conf->n_web_proxies + conf->n_dns; i++) {
+        struct conf_listener *l = listener_at(conf, i);
+        if (l->uses_resolv_conf)
+            r = load_copy_servers(servers, &l->name_servers);
+    }
+    return r;
+}
+
+/* resolv.conf as it is now, or, if it names nobody, what @old has. */
+static int reread_servers(struct conf *conf, const struct conf *old, const char *resolv_conf,
+                          struct findings *findings, bool *ret_changed)
+{
+    const struct conf_listener *before = resolv_listener(old);
+    struct conf_name_servers now = {0};
+    if (!before)
+        return 0;
+    int r = load_resolv(old, resolv_conf, findings, &now);
+    if (r < 0)
+        return r;
+    bool has_changed = now.n_items > 0 && !has_same_servers(&now, &before->name_servers);
+    *ret_changed = *ret_changed || has_changed;
+    r = put_servers(conf, has_changed ? &now : &before->name_servers);
+    free(now.items);
+    return r;
+}
+
+static void *copy_array(const void *items, size_t n, size_t item_bytes)
+{
+    void *copy = calloc(n + 1, item_bytes);
+    if (copy && n > 0)
+        memcpy(copy, items, n * item_bytes);
+    return copy;
+}
+
+/* @old's with the parts of watched files empty. */
+static struct snapshot *reread_new(struct snapshot *old)
+{
+    struct snapshot *s = calloc(1, sizeof(*s));
+    if (!s)
+        return NULL;
+    const struct conf *from = &old->conf;
+    *s = *old;
+    s->n_refs = 1;
+    s->base = snapshot_ref(old->base ? old->base : old);
+    s->conf.web_proxies =
+        copy_array(from->web_proxies, from->n_web_proxies, sizeof(*from->web_proxies));
+    s->conf.dns = copy_array(from->dns, from->n_dns, sizeof(*from->dns));
+    for (size_t i = 0; s->conf.web_proxies && i < from->n_web_proxies; i++)
+        s->conf.web_proxies[i].hosts = NULL;
+    for (size_t i = 0; s->conf.dns && i < from->n_dns; i++)
+        s->conf.dns[i].hosts = NULL;
+    if (!s->conf.web_proxies || !s->conf.dns) {
+        s->conf.n_web_proxies = s->conf.n_dns = 0;
+        return reread_free(s);
+    }
+    for (size_t i = 0; i < from->n_web_proxies + from->n_dns; i++) {
+        struct conf_listener *l = listener_at(&s->conf, i);
+        if (l->uses_resolv_conf)
+            l->name_servers = (struct conf_name_servers){0};
+    }
+    return s;
+}
+
+int snapshot_reread(struct snapshot *old, const char *resolv_conf, struct findings *findings,
+                    struct snapshot **ret_snapshot)
+{
+    struct snapshot *s = reread_new(old);
+    bool has_changed = false;
+    if (!s)
+        return -ENOMEM;
+    int r = load_hosts(&s->conf, &old->conf, findings);
+    if (r == 0)
+        r = reread_servers(&s->conf, &old->conf, resolv_conf ? resolv_conf : RESOLV_PATH, findings,
+                           &has_changed);
+    for (size_t i = 0; i < s->conf.n_dns; i++)
+        has_changed = has_changed || s->conf.dns[i].hosts != old->conf.dns[i].hosts;
+    if (r == 0 && has_changed) {
+        *ret_snapshot = s;
+        return 0;
+    }
+    reread_free(s);
+    return r < 0 ? r : SNAPSHOT_SAME;
+}
+
+bool snapshot_keep_servers(struct snapshot *s, const struct snapshot *old)
+{
+    const struct conf_listener *now = resolv_listener(&s->conf);
+    const struct conf_listener *before = resolv_listener(&old->conf);
+    if (!now || now->name_servers.n_items > 0 || !before || before->name_servers.n_items == 0)
+        return false;
+    return put_servers(&s->conf, &before->name_servers) == 0;
 }
 
 struct snapshot *snapshot_ref(struct snapshot *s)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "acl/verdict.h"
+#include "conf/hosts.h"
 #include "proxy/base/addr.h"
 #include "proxy/base/findings.h"
 #include "proxy/base/log.h"
@@ -42,6 +43,18 @@ struct conf_name_servers {
     size_t n_items;
 };
 
+/* Conditional forwarding: names at and below @name are asked of these servers. */
+struct conf_zone {
+    char *name; /* owned; lower case, no final dot */
+    struct conf_name_servers servers;
+    unsigned line;
+};
+
+struct conf_zones {
+    struct conf_zone *items;
+    size_t n_items;
+};
+
 /* What [web-proxy] and [dns] have in common. */
 struct conf_listener {
     char *name;    /* owned: "lan" of [web-proxy lan]; the section's own word when it has none */
@@ -60,6 +73,7 @@ struct conf_web_proxy {
     struct ports connect_ports;
     struct ports http_ports;
     const struct in_table *table; /* (tcp, port); owned by the snapshot */
+    struct hosts *hosts; /* one reference: those of the first [dns] that has a file; NULL: none */
 };
 
 struct conf_dns {
@@ -75,6 +89,8 @@ struct conf_dns {
     uint32_t per_client_rate; /* queries a second; 0: off */
     bool refuses_over_limit;  /* over-limit = refuse */
     char *version_answer;     /* NULL: refuse */
+    char *hosts_file;     /* NULL: none; absolute or relative to the working directory */
+    struct hosts *hosts;  /* one reference: what it holds */
     const struct in_table *udp_table;
     const struct in_table *tcp_table;
 };
@@ -139,6 +155,8 @@ struct conf {
     size_t n_web_proxies;
     struct conf_dns *dns;
     size_t n_dns;
+    struct conf_zones zones;
+    struct hosts *hosts;  /* [dns-hosts]: one reference; NULL: none */
     char *acl_file;       /* absolute or relative to the working directory */
     bool acl_deny_403;    /* deny-answer = 403 */
     bool acl_dns_refused; /* deny-answer-dns = refused */
@@ -156,6 +174,8 @@ struct conf {
 
 struct snapshot {
     struct conf conf;
+    struct snapshot
+        *base; /* one reference: owner of all but the watched files' part; NULL: itself */
     struct acl *acl;
     struct in_table **tables; /* owned; conf points into it */
     size_t n_tables;
@@ -176,6 +196,24 @@ int snapshot_load(const char *file, struct findings *findings, struct snapshot *
 /* The same with another resolv.conf(5). */
 int snapshot_load_from(const char *file, const char *resolv_conf, struct findings *findings,
                        struct snapshot **ret_snapshot);
+
+/**
+ * snapshot_reread - what the hosts files and resolv.conf say now, in the place of what @old has
+ * @resolv_conf: NULL: the system's own
+ *
+ * Everything else is @old's and shared with it, so nothing that an admin is just editing comes into
+ * force. A hosts file that cannot be used keeps its old records (findings has errors), a
+ * resolv.conf without a usable server its old servers (findings has warnings).
+ * Returns: 0 (one reference is the caller's) · SNAPSHOT_SAME nothing has changed · -ENOMEM.
+ */
+enum { SNAPSHOT_SAME = 1 };
+int snapshot_reread(struct snapshot *old, const char *resolv_conf, struct findings *findings,
+                    struct snapshot **ret_snapshot) __attribute__((warn_unused_result));
+/* Whether a listener has its name servers from resolv.conf. */
+bool snapshot_uses_resolv(const struct snapshot *s);
+/* For a new one that is not published yet: listeners that found no server in resolv.conf get those
+ * that they had in @old. Returns whether there were any. */
+bool snapshot_keep_servers(struct snapshot *s, const struct snapshot *old);
 struct snapshot *snapshot_ref(struct snapshot *s);
 struct snapshot *
 snapshot_unref(struct snapshot *s); /* always NULL; frees with the last one; any thread */

@@ -65,8 +65,22 @@ static const struct row rows[] = {
     {"format", WEB "[log]\naccess-format = %h\n", FINDING_ERROR, 5, "is no field"},
     {"later", WEB "auth-file = /etc/ukai/users\n", FINDING_WARNING, 4, "not available yet"},
     {"later but wrong", WEB "parent-proxy = proxy\n", FINDING_ERROR, 4, "http://host:port"},
-    {"later, a list", WEB "[dns-hosts]\nhost = a.b 10.0.0.1\n", FINDING_WARNING, 5,
-     "not available yet"},
+    {"host twice", WEB "[dns-hosts]\nhost = a.b 10.0.0.1\nhost = A.b. 10.0.0.2, 10.0.0.1\n",
+     FINDING_ERROR, 6, "the same record twice"},
+    {"host of no address", WEB "[dns-hosts]\nhost = a.b 10.0.0\n", FINDING_ERROR, 5,
+     "is no address"},
+    {"host of no name", WEB "[dns-hosts]\nhost = a..b 10.0.0.1\n", FINDING_ERROR, 5,
+     "starts with a domain name"},
+    {"zone twice",
+     WEB "[dns-zones]\nzone = corp.example 192.0.2.1\nzone = CORP.example. "
+         "192.0.2.2\n",
+     FINDING_ERROR, 6, "given twice"},
+    {"zone of the root", WEB "[dns-zones]\nzone = . 192.0.2.1\n", FINDING_ERROR, 5,
+     "starts with a domain name"},
+    {"zone that is ourselves",
+     WEB "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 53\n"
+         "[dns-zones]\nzone = lan 192.0.2.1, 127.0.0.1\n",
+     FINDING_ERROR, 8, "zone: 127.0.0.1:53 is our own [dns]"},
 };
 
 Test(conf_load, load__gives_one_finding__in_each_row)
