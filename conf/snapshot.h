@@ -89,8 +89,8 @@ struct conf_dns {
     uint32_t per_client_rate; /* queries a second; 0: off */
     bool refuses_over_limit;  /* over-limit = refuse */
     char *version_answer;     /* NULL: refuse */
-    char *hosts_file;     /* NULL: none; absolute or relative to the working directory */
-    struct hosts *hosts;  /* one reference: what it holds */
+    char *hosts_file;         /* NULL: none; absolute or relative to the working directory */
+    struct hosts *hosts;      /* one reference: what it holds */
     const struct in_table *udp_table;
     const struct in_table *tcp_table;
 };

@@ -15,6 +15,7 @@
 #include "conf/snapshot.h"
 #include "proxy/daemon/sockets.h"
 #include "proxy/dns/lookup.h"
+#include "proxy/dns/zones.h"
 #include "proxy/http/authority.h"
 #include "proxy/net/egress.h"
 
@@ -153,8 +154,10 @@ static void on_resolved(struct lookup *l, enum lookup_outcome outcome, const str
 }
 
 /* Asks the listener's name servers, on a loop of its own. */
-static void resolve(const struct inquiry *q, const struct conf_listener *l, struct resolved *r)
+static void resolve(const struct inquiry *q, const struct conf_web_proxy *w, struct resolved *r)
 {
+    const struct conf_listener *l = &w->base;
+    struct resolver_policy policy = resolver_policy_web(&q->snapshot->conf, w);
     struct loop loop;
     struct resolver resolver;
     struct egress egress = egress_from_conf(&l->egress);
@@ -162,7 +165,8 @@ static void resolve(const struct inquiry *q, const struct conf_listener *l, stru
     if (loop_init(&loop) < 0)
         return;
     if (resolver_init(&resolver, &loop, 1024 * 1024) == 0) {
-        struct resolver_group *group = resolver_group_new(&resolver, &l->name_servers, &egress);
+        struct resolver_group *group =
+            resolver_group_new_with(&resolver, &l->name_servers, &egress, &policy);
         if (group && lookup_start(&r->lookup, &resolver, group, q->target.name,
                                   egress_permits(&egress, true), egress_permits(&egress, false),
                                   q->snapshot->conf.timeouts.dns_ms, on_resolved) == 0) {
@@ -191,11 +195,38 @@ static void say_egress(const struct conf_egress *e)
         say("leaves", "by the routing table");
 }
 
-static enum answer_kind judge_resolved(const struct inquiry *q, const struct conf_listener *l,
+/* Who answers for the name: nothing is said when it is the listener's name servers. */
+static void say_source(const struct inquiry *q, struct hosts *from_file)
+{
+    const struct conf *conf = &q->snapshot->conf;
+    const char *name = q->target.name;
+    struct hosts *const tables[LOCAL_TABLES] = {conf->hosts, from_file};
+    struct addr addrs[HOSTS_ADDRS_MAX];
+    for (unsigned i = 0; i < LOCAL_TABLES; i++) {
+        if (!tables[i] || hosts_find_text(tables[i], name, addrs) == 0)
+            continue;
+        say("local", "%s is a local record of %s", name,
+            hosts_file(tables[i]) ? hosts_file(tables[i]) : "[dns-hosts]");
+        return;
+    }
+    struct wire_name wire;
+    struct zones *zones = zones_new(&conf->zones);
+    int zone = zones && wire_name_from_text(name, strlen(name), &wire) == 0
+                   ? zones_find(zones, &wire)
+                   : -1;
+    if (zone >= 0)
+        say("zone", "%s is asked of the servers of zone %s (line %u)", name,
+            conf->zones.items[zone].name, conf->zones.items[zone].line);
+    zones_free(zones);
+}
+
+static enum answer_kind judge_resolved(const struct inquiry *q, const struct conf_web_proxy *w,
                                        enum verdict by_name)
 {
+    const struct conf_listener *l = &w->base;
     struct resolved r = {0};
-    resolve(q, l, &r);
+    say_source(q, w->hosts);
+    resolve(q, w, &r);
     switch (r.outcome) {
     case LOOKUP_ADDRS:
         break;
@@ -243,7 +274,7 @@ static enum answer_kind judge_web(const struct inquiry *q, const struct conf_web
         say("address", "not judged: --no-resolve");
         return ANSWER_ALLOWED;
     }
-    return judge_resolved(q, &w->base, v);
+    return judge_resolved(q, w, v);
 }
 
 static enum answer_kind judge_dns(const struct inquiry *q, const struct conf_dns *d)
@@ -251,11 +282,16 @@ static enum answer_kind judge_dns(const struct inquiry *q, const struct conf_dns
     bool is_udp = q->kind == TARGET_DNS;
     if (!judge_source(q, &d->base, is_udp ? d->udp_table : d->tcp_table, is_udp))
         return ANSWER_REFUSED;
-    if (!d->apply_out || q->target.name_len == 0)
+    if (q->target.name_len == 0)
         return ANSWER_ALLOWED;
     struct verdict_detail detail = {0};
-    enum verdict v = verdict_query(q->snapshot->acl, q->target.name, &detail);
-    explain_query(margin("name"), v, &detail, q->target.name);
+    enum verdict v = VERDICT_ALLOW;
+    if (d->apply_out) {
+        v = verdict_query(q->snapshot->acl, q->target.name, &detail);
+        explain_query(margin("name"), v, &detail, q->target.name);
+    }
+    if (v != VERDICT_DENY)
+        say_source(q, d->hosts);
     return v == VERDICT_DENY ? ANSWER_REFUSED : ANSWER_ALLOWED;
 }
 

@@ -115,6 +115,8 @@ static int allow_all(const struct fence *f, const struct conf *conf)
         rc = allow_file(f, conf->file);
     if (rc == 0)
         rc = allow_file(f, conf->file ? conf->acl_file : NULL);
+    for (size_t i = 0; rc == 0 && i < conf->n_dns; i++)
+        rc = allow_file(f, conf->dns[i].hosts_file);
     if (rc == 0)
         rc = allow_file(f, "/etc/resolv.conf");
     if (rc == 0)

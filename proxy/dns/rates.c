@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "proxy/dns/siphash.h"
+#include "proxy/base/siphash.h"
 
 enum {
     SHARDS = 64,

@@ -49,7 +49,7 @@ struct question {
     struct resolver_group *group; /* one reference */
     struct answer_key key;
     uint64_t hash;
-    enum resolver_budget budget;
+    struct resolver_room *room;
     bool authentic_data;
     bool by_tcp;
     struct list waiters;
@@ -94,8 +94,10 @@ int resolver_init(struct resolver *r, struct loop *loop, size_t cache_bytes)
     *r = (struct resolver){.loop = loop};
     list_init(&r->groups);
     list_init(&r->probes);
-    for (unsigned i = 0; i < RESOLVER_BUDGETS; i++)
-        list_init(&r->in_order[i]);
+    for (unsigned i = 0; i < RESOLVER_BUDGETS; i++) {
+        r->rooms[i].max = QUESTIONS_MAX;
+        list_init(&r->rooms[i].in_order);
+    }
     uint8_t seed[16];
     r->env = upstream_env_new(loop);
     r->buckets = malloc(BUCKETS * sizeof(*r->buckets));
@@ -133,7 +135,7 @@ static void question_unlink(struct question *q)
 {
     list_remove(&q->in_bucket);
     list_remove(&q->in_order);
-    q->resolver->n_questions[q->budget]--;
+    q->room->n--;
     loop_timer_stop(q->resolver->loop, &q->limit);
     loop_timer_stop(q->resolver->loop, &q->hedge);
     loop_task_remove(&q->end);
@@ -148,18 +150,28 @@ static void question_free(struct question *q)
     free(q);
 }
 
+static void room_clear(struct resolver_room *room)
+{
+    for (struct list *pos; (pos = list_first(&room->in_order));) {
+        struct question *q = list_entry(pos, struct question, in_order);
+        while (!list_is_empty(&q->waiters))
+            resolver_ask_cancel(list_entry(q->waiters.next, struct resolver_ask, node));
+        question_unlink(q);
+        question_free(q);
+    }
+}
+
 void resolver_fini(struct resolver *r)
 {
     if (!r->loop)
         return;
-    for (unsigned i = 0; i < RESOLVER_BUDGETS; i++) {
-        for (struct list *pos; (pos = list_first(&r->in_order[i]));) {
-            struct question *q = list_entry(pos, struct question, in_order);
-            while (!list_is_empty(&q->waiters))
-                resolver_ask_cancel(list_entry(q->waiters.next, struct resolver_ask, node));
-            question_unlink(q);
-            question_free(q);
-        }
+    for (unsigned i = 0; i < RESOLVER_BUDGETS; i++)
+        room_clear(&r->rooms[i]);
+    list_for_each_safe (pos, tmp, &r->groups) {
+        struct resolver_group *g = resolver_group_ref(list_entry(pos, struct resolver_group, node));
+        for (unsigned i = 0; i < RESOLVER_BUDGETS; i++)
+            room_clear(&g->rooms[i]);
+        resolver_group_unref(g);
     }
     attempts_free(&r->probes);
     answer_unref(r->shown);
@@ -620,11 +632,11 @@ static struct question *find_question(struct resolver *r, const struct answer_ke
 
 /* The newest come first: the oldest question of a full budget gives way, since its askers have most
  * likely gone. */
-static void make_room(struct resolver *r, enum resolver_budget budget)
+static void make_room(struct resolver_room *room)
 {
-    if (r->n_questions[budget] < QUESTIONS_MAX)
+    if (room->n < room->max)
         return;
-    list_for_each (pos, &r->in_order[budget]) {
+    list_for_each (pos, &room->in_order) {
         struct question *q = list_entry(pos, struct question, in_order);
         if (!list_is_linked(&q->end.node)) {
             question_fail_soon(q, RESOLVER_BUSY);
@@ -637,7 +649,9 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
                                      const struct answer_key *key, uint64_t hash,
                                      const struct resolver_request *request)
 {
-    make_room(r, request->budget);
+    struct resolver_room *room =
+        group->policy.is_zone ? &group->rooms[request->budget] : &r->rooms[request->budget];
+    make_room(room);
     struct question *q = calloc(1, sizeof(*q));
     if (!q)
         return NULL;
@@ -645,7 +659,7 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     q->group = resolver_group_ref(group);
     q->key = *key;
     q->hash = hash;
-    q->budget = request->budget;
+    q->room = room;
     q->authentic_data = request->authentic_data || request->wants_dnssec;
     q->by_tcp = request->by_tcp;
     q->started_ms = loop_now_ms(r->loop);
@@ -668,8 +682,8 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     list_init(&q->in_bucket);
     if (!q->raw)
         list_append(bucket_of(r, hash ^ key->question.type), &q->in_bucket);
-    list_append(&r->in_order[q->budget], &q->in_order);
-    r->n_questions[q->budget]++;
+    list_append(&room->in_order, &q->in_order);
+    room->n++;
     loop_timer_start(r->loop, &q->limit, q->limit_ms, on_question_late);
     r->counters.n_started++;
     look_for_loops(group);
@@ -699,7 +713,26 @@ static void join(struct question *q, struct resolver_ask *ask, resolver_done_fn 
     question_advance(q);
 }
 
-/* What is known without asking: own data, or the cache. */
+/* Local records come before the cache, so a changed file counts from the next question on. */
+static bool answer_local(struct resolver *r, struct resolver_group *group,
+                         const struct answer_key *key, struct resolver_result *ret)
+{
+    struct answer *a;
+    int rc = local_answer(group->policy.hosts, key, loop_now_ms(r->loop), &a);
+    if (rc == LOCAL_NOT)
+        return false;
+    if (rc < 0) {
+        *ret = (struct resolver_result){.outcome = RESOLVER_BUSY, .rcode = WIRE_RCODE_SERVFAIL};
+        return true;
+    }
+    r->counters.n_local++;
+    answer_unref(r->shown);
+    r->shown = a;
+    *ret = (struct resolver_result){.outcome = RESOLVER_ANSWER, .rcode = a->rcode, .answer = a};
+    return true;
+}
+
+/* What is known without asking: the cache, or special names. */
 static bool answer_at_once(struct resolver *r, struct resolver_group *group,
                            const struct answer_key *key, uint64_t hash, bool is_raw,
                            struct resolver_result *ret)
@@ -742,16 +775,19 @@ int resolver_ask_start(struct resolver_ask *ask, struct resolver *r, struct reso
 {
     struct answer_key key = {
         .question = request->question,
-        .group = group->id,
         .flags = (uint8_t)((request->wants_dnssec ? ANSWER_KEY_DO : 0) |
                            (request->checking_disabled ? ANSWER_KEY_CD : 0)),
     };
     ask->question = NULL;
     wire_name_lower(&key.question.name);
-    uint64_t hash = cache_hash(r->cache, &key);
     r->counters.n_asked++;
     if (request->raw && r->n_raw_bytes + request->n_raw > RAW_BYTES_MAX)
         return done_with(ret_result, RESOLVER_BUSY, WIRE_RCODE_SERVFAIL);
+    if (answer_local(r, group, &key, ret_result))
+        return RESOLVER_DONE;
+    group = resolver_group_for(group, &key.question.name);
+    key.group = group->id;
+    uint64_t hash = cache_hash(r->cache, &key);
     if (answer_at_once(r, group, &key, hash, request->raw != NULL, ret_result))
         return RESOLVER_DONE;
     if (request->no_recursion && !request->raw)

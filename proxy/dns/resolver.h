@@ -10,6 +10,7 @@
 #include "conf/snapshot.h"
 #include "proxy/base/list.h"
 #include "proxy/dns/answer.h"
+#include "proxy/dns/local.h"
 #include "proxy/loop/loop.h"
 #include "proxy/net/egress.h"
 
@@ -87,16 +88,21 @@ struct resolver_server_news {
 };
 typedef void (*resolver_server_fn)(void *owner, const struct resolver_server_news *news);
 
+/* Questions in flight that share a limit. */
+struct resolver_room {
+    struct list in_order; /* oldest first */
+    unsigned n, max;
+};
+
 /* One a worker, embedded there. */
 struct resolver {
     struct loop *loop;
-    struct cache *cache;                    /* owned */
-    struct upstream_env *env;               /* owned */
-    struct list groups;                     /* struct resolver_group */
-    struct list *buckets;                   /* owned: questions in flight by hash */
-    struct list in_order[RESOLVER_BUDGETS]; /* the same by age, oldest first */
-    unsigned n_questions[RESOLVER_BUDGETS];
-    struct list probes; /* attempts whose question has ended */
+    struct cache *cache;                          /* owned */
+    struct upstream_env *env;                     /* owned */
+    struct list groups;                           /* struct resolver_group */
+    struct list *buckets;                         /* owned: questions in flight by hash */
+    struct resolver_room rooms[RESOLVER_BUDGETS]; /* zones have their own */
+    struct list probes;                           /* attempts whose question has ended */
     uint32_t last_group;
     struct answer *shown; /* owned: what the last RESOLVER_DONE gave out */
     size_t n_raw_bytes;   /* of signed queries in flight */
@@ -131,12 +137,21 @@ size_t resolver_flush(struct resolver *r, const struct wire_name *name);
 struct resolver_group;
 struct resolver_policy {
     struct answer_ttls ttls;
-    bool forwards_special; /* special-names = forward */
-    bool randomises_case;  /* 0x20 */
+    bool forwards_special;             /* special-names = forward */
+    bool randomises_case;              /* 0x20 */
+    struct hosts *hosts[LOCAL_TABLES]; /* local records, newest state of each file; the group takes
+                                          references */
+    const struct conf_zones *zones;    /* borrowed for the call; NULL: none */
+    bool is_zone; /* the group of a zone: questions in flight have limits of their own */
 };
+/* What @conf says for one of its listeners. */
+struct resolver_policy resolver_policy_web(const struct conf *conf, const struct conf_web_proxy *w);
+struct resolver_policy resolver_policy_dns(const struct conf *conf, const struct conf_dns *d);
 
 /* One reference is the caller's; NULL: out of memory. No servers: every question fails. @policy
- * NULL: what [web-proxy] uses (0, 1 day, 1 hour; special names local). */
+ * NULL: what [web-proxy] uses (0, 1 day, 1 hour; special names local), without local records and
+ * zones. The local records of an equal group are replaced by @policy's; the same servers in another
+ * order keep the answers. */
 struct resolver_group *resolver_group_new(struct resolver *r,
                                           const struct conf_name_servers *servers,
                                           const struct egress *egress);

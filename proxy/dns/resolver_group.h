@@ -25,6 +25,8 @@ struct name_server {
     uint64_t told_ms;
 };
 
+struct zones;
+
 struct resolver_group {
     struct list node;
     struct resolver *resolver;
@@ -32,11 +34,17 @@ struct resolver_group {
     uint32_t id;    /* in the keys of its answers */
     uint32_t epoch; /* goes up when a server comes back: failures from before are forgotten */
     struct egress egress;
-    struct resolver_policy policy;
+    struct resolver_policy policy;       /* hosts: one reference each; zones: NULL */
+    struct zones *zones;                 /* owned; NULL: none */
+    struct resolver_group **zone_groups; /* owned, one reference each, by the number in zones */
+    size_t n_zone_groups;
+    struct resolver_room rooms[RESOLVER_BUDGETS]; /* of a zone */
     unsigned n_servers;
     struct name_server servers[GROUP_SERVERS_MAX];
 };
 
+/* Who is asked for @name (lower case): the group of the longest zone that holds it, or @g. */
+struct resolver_group *resolver_group_for(struct resolver_group *g, const struct wire_name *name);
 /* How long to wait for a server before the next one is asked too, milliseconds. */
 uint64_t resolver_group_hedge_ms(const struct resolver_group *g, unsigned server);
 void resolver_group_note_reply(struct resolver_group *g, unsigned server, uint64_t rtt_ms);

@@ -158,13 +158,7 @@ void dns_server_set_view(struct dns_server *server, uint64_t id, struct snapshot
     if (!s)
         return;
     struct egress egress = egress_from_conf(&conf->base.egress);
-    struct resolver_policy policy = {
-        .ttls = {.min_s = conf->min_ttl_s,
-                 .max_s = conf->max_ttl_s,
-                 .negative_max_s = conf->negative_max_ttl_s},
-        .forwards_special = conf->special_forward,
-        .randomises_case = conf->randomise_case,
-    };
+    struct resolver_policy policy = resolver_policy_dns(&snapshot->conf, conf);
     struct resolver_group *group = resolver_group_new_with(
         server->context.resolver, &conf->base.name_servers, &egress, &policy);
     if (!group)

@@ -80,7 +80,8 @@ static struct view *view_new(struct worker *w, struct snapshot *s)
     for (size_t i = 0; i < s->conf.n_web_proxies; i++) {
         const struct conf_listener *base = &s->conf.web_proxies[i].base;
         struct egress egress = egress_from_conf(&base->egress);
-        v->groups[i] = resolver_group_new(&w->resolver, &base->name_servers, &egress);
+        struct resolver_policy policy = resolver_policy_web(&s->conf, &s->conf.web_proxies[i]);
+        v->groups[i] = resolver_group_new_with(&w->resolver, &base->name_servers, &egress, &policy);
         if (!v->groups[i])
             return view_free(v);
     }

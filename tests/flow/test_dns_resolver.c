@@ -634,7 +634,7 @@ Test(dns_resolver, ask_start__lets_the_oldest_go__when_a_budget_is_full)
         cr_assert_eq(askers[i].is_done, i < N - MAX, "question %u", i);
         cr_assert(!askers[i].is_done || askers[i].outcome == RESOLVER_BUSY);
     }
-    cr_assert_eq(rig->resolver.n_questions[RESOLVER_FOR_LAN], MAX);
+    cr_assert_eq(rig->resolver.rooms[RESOLVER_FOR_LAN].n, MAX);
     struct asker dial;
     request = request_of("dial.example", WIRE_TYPE_A);
     request.budget = RESOLVER_FOR_DIAL;
