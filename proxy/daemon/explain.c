@@ -7,6 +7,7 @@
 #include "proxy/daemon/explain.h"
 
 #include <stdarg.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -162,6 +163,7 @@ static void resolve(const struct inquiry *q, const struct conf_web_proxy *w, str
     struct resolver resolver;
     struct egress egress = egress_from_conf(&l->egress);
     r->outcome = LOOKUP_FAILED;
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets as to files */
     if (loop_init(&loop) < 0)
         return;
     if (resolver_init(&resolver, &loop, 1024 * 1024) == 0) {

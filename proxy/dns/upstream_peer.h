@@ -22,6 +22,7 @@ struct upstream_peer {
     unsigned n_streams;
     struct tls_ticket ticket;
     char trouble[TLS_TROUBLE_MAX]; /* why TLS failed the last time */
+    uint64_t trusted_from_ms;      /* it failed: not tried again before */
 };
 
 /* One reference is the caller's. @tls_name: copied; NULL for cleartext. NULL: out of memory. */
@@ -51,7 +52,7 @@ struct upstream_peer_ask {
  * upstream_peer_send - the question over a connection that there is, or a new one
  * A connection that dies with questions unanswered has them asked again on another one, within
  * bounds (RFC 7766 section 6.2.4). What answers no question of the connection is ignored.
- * Returns: 0 · -EAGAIN too much under way · -errno of the socket.
+ * Returns: 0 · -EAGAIN too much under way · -EACCES TLS has just failed · -errno of the socket.
  */
 int upstream_peer_send(struct upstream_peer *p, struct upstream_peer_ask *a, struct wire_ask *ask,
                        upstream_peer_done_fn done) __attribute__((warn_unused_result));

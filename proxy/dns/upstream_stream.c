@@ -6,10 +6,10 @@
  * from the first byte, or nothing is sent.
  *
  * Three clocks, one timer: set-up; silence, past which no new question is added and the connection
- * goes when nobody waits on it; idle. The kernel ends it when what we sent is not acknowledged for
- * five seconds, else a lost mapping in a NAT would take a quarter of an hour to notice. A step runs
- * until nothing can be done; a callback in it may end the connection, which is then freed behind
- * the step. Belongs to one worker.
+ * goes when nobody waits on it (so it does when very many answers never came); idle. The kernel
+ * ends it when what we sent is not acknowledged for five seconds, else a lost mapping in a NAT
+ * would take a quarter of an hour to notice. A step runs until nothing can be done; a callback in
+ * it may end the connection, which is then freed behind the step. Belongs to one worker.
  */
 #include "proxy/dns/upstream_stream.h"
 
@@ -25,10 +25,12 @@ enum {
     ASKS_MAX = 512,
     ASKS_FIRST = 8,
     UNSENT_MAX = 256 * 1024,
+    ORPHANS_MAX = 128, /* answers that never came: the connection is worn out */
     WRONG_MAX = 20,
     SETUP_MS = 4000,
     SILENCE_MS = 3000,
-    IDLE_MS = 15000, /* shorter than the 20-30 s after which servers close */
+    DISTRUST_MS = 500, /* a certificate does not mend itself that fast; handshakes cost */
+    IDLE_MS = 15000,   /* shorter than the 20-30 s after which servers close */
     USER_TIMEOUT_MS = 5000,
     READ_BYTES = 2048,
     READS_A_STEP = 32, /* then others have their turn */
@@ -92,11 +94,22 @@ void upstream_stream_end(struct upstream_stream *s, enum upstream_outcome outcom
 
 /* ---- clocks ---- */
 
+/* Gets no new questions, and goes when nobody waits on it any more. */
+static bool is_leaving(const struct upstream_stream *s)
+{
+    return s->is_silent || s->n_orphans >= ORPHANS_MAX;
+}
+
+static bool is_deserted(const struct upstream_stream *s)
+{
+    return is_leaving(s) && s->n_orphans == s->n_asks;
+}
+
 static void on_silent(struct timer *t)
 {
     struct upstream_stream *s = list_entry(t, struct upstream_stream, timer);
     s->is_silent = true;
-    if (s->n_orphans == s->n_asks)
+    if (is_deserted(s))
         upstream_stream_end(s, UPSTREAM_TIMEOUT);
 }
 
@@ -121,7 +134,9 @@ static void restart_clock(struct upstream_stream *s)
     if (s->state != UPSTREAM_STREAM_OPEN)
         return;
     s->is_silent = false;
-    if (s->n_asks > 0)
+    if (is_deserted(s))
+        upstream_stream_end_soon(s);
+    else if (s->n_asks > 0)
         loop_timer_start(s->env->loop, &s->timer, SILENCE_MS, on_silent);
     else
         loop_timer_start(s->env->loop, &s->timer, IDLE_MS, on_idle);
@@ -131,7 +146,7 @@ static void restart_clock(struct upstream_stream *s)
 
 bool upstream_stream_takes(const struct upstream_stream *s, size_t n_bytes)
 {
-    return s->state != UPSTREAM_STREAM_CLOSED && !s->is_silent && s->n_asks < ASKS_MAX &&
+    return s->state != UPSTREAM_STREAM_CLOSED && !is_leaving(s) && s->n_asks < ASKS_MAX &&
            framing_waiting(&s->out) + FRAMING_PREFIX_BYTES + n_bytes <= UNSENT_MAX;
 }
 
@@ -220,9 +235,8 @@ void upstream_stream_forget(struct upstream_stream *s, const struct upstream_pee
         return;
     s->asks[i] = NULL;
     s->n_orphans++;
-    /* Nobody waits, and it may never answer: not worth keeping, unless a step is at it. */
-    if (s->is_silent && s->n_orphans == s->n_asks && !s->is_stepping)
-        loop_timer_start(s->env->loop, &s->timer, 1, on_silent);
+    if (is_deserted(s)) /* and it may never answer: not worth keeping */
+        upstream_stream_end_soon(s);
 }
 
 /* ---- answers ---- */
@@ -379,6 +393,7 @@ static void handshake(struct upstream_stream *s)
         note_blocked(s, false);
     } else if (rc != 0) {
         tls_trouble(s->tls, s->peer->trouble);
+        s->peer->trusted_from_ms = loop_now_ms(s->env->loop) + DISTRUST_MS;
         upstream_stream_end(s, UPSTREAM_UNTRUSTED);
     } else {
         s->env->counters.n_resumed += tls_is_resumed(s->tls);
@@ -462,7 +477,7 @@ int upstream_stream_open(struct upstream_peer *p, struct upstream_stream **ret_s
     struct upstream_stream *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
-    int fd = dial(p);
+    int fd = loop_now_ms(loop) < p->trusted_from_ms ? -EACCES : dial(p);
     int rc = fd < 0 ? fd : io_open(&s->io, loop, fd, on_ready, s);
     if (rc < 0) {
         free(s);

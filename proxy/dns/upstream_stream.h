@@ -33,7 +33,7 @@ struct upstream_stream {
     unsigned n_answers, n_wrong;
 };
 
-/* Begins to connect. 0 · -errno. */
+/* Begins to connect. 0 · -EACCES its TLS has just failed · -errno. */
 int upstream_stream_open(struct upstream_peer *p, struct upstream_stream **ret_stream)
     __attribute__((warn_unused_result));
 /* Whether a question of @n_bytes may be added. */

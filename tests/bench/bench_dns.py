@@ -6,7 +6,10 @@ the other. CPU is that process's user and system time from /proc/PID/schedstat (
 that dnsperf counted; so it is a cost, not a throughput, and other load on the machine moves it less. All peers get the
 same queries in the same run. Needs root, nsd, dnsperf, unbound, dnsmasq-base, dnsdist.
 
-    tests/bench/bench_dns.py --ukai build/ukai --echo build/tests/bench/bench_dns_echo [--runs N] [--seconds S]
+    tests/bench/bench_dns.py --ukai build/ukai --echo build/tests/bench/bench_dns_echo [--runs N] [--seconds S] [--tls]
+
+--tls measures the forwarded queries again, with a name server that is asked by TLS only (an unbound with one record for all
+names, on the other side), for ukai and unbound only.
 """
 import argparse
 import os
@@ -24,6 +27,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 
 import dnswire  # noqa: E402
+import tlsfiles  # noqa: E402
 from netns import Netns  # noqa: E402
 
 SERVER, NSD = "10.9.0.1", "10.9.0.2"
@@ -67,6 +71,22 @@ UNBOUND = """server:
 forward-zone:
   name: "."
   forward-addr: {nsd}
+"""
+TLS_NAME = "dns.bench.example"
+TLS_SERVER = """server:
+  directory: "{dir}"
+  chroot: ""
+  username: ""
+  pidfile: ""
+  use-syslog: no
+  num-threads: 1
+  interface: {nsd}@853
+  tls-service-key: "{dir}/origin.key"
+  tls-service-pem: "{dir}/origin.pem"
+  access-control: 0.0.0.0/0 allow
+  incoming-num-tcp: 100
+  local-zone: "bench.example." redirect
+  local-data: "bench.example. 86400 A 192.0.2.1"
 """
 DNSDIST = """setLocal("{server}:53")
 setACL("0.0.0.0/0")
@@ -172,6 +192,30 @@ zone:
         }
         return {name: command for name, command in out.items() if not self.options.only or name in self.options.only}
 
+    def start_tls_server(self):
+        tlsfiles.make(self.dir, [TLS_NAME], [])
+        (self.dir / "tls.conf").write_text(TLS_SERVER.format(dir=self.dir, nsd=NSD))
+        self.spawn(self.world, ["unbound", "-d", "-c", self.dir / "tls.conf"])
+
+    def tls_peers(self):
+        """The same servers, but for their way to the name server."""
+        half = CACHE_MIB // 2
+        forward = f"  forward-addr: {NSD}\n"
+        unbound = UNBOUND.format(dir=self.dir, server=SERVER, nsd=NSD, cache=half, half=half)
+        assert forward in unbound
+        files = {
+            "unbound.conf": unbound.replace(forward, f"  forward-tls-upstream: yes\n  forward-addr: {NSD}@853#{TLS_NAME}\n")
+            .replace("server:\n", f'server:\n  tls-cert-bundle: "{self.dir}/ca.pem"\n', 1),
+            "ukai.conf": UKAI.format(nsd=f"tls://{NSD}#{TLS_NAME}", cache=CACHE_MIB), "acl.conf": ACL,
+        }
+        for name, text in files.items():
+            (self.dir / name).write_text(text)
+        out = {
+            "ukai": ["env", f"SSL_CERT_FILE={self.dir}/ca.pem", self.options.ukai, "run", "-c", self.dir / "ukai.conf"],
+            "unbound": ["unbound", "-d", "-c", self.dir / "unbound.conf"],
+        }
+        return {name: command for name, command in out.items() if not self.options.only or name in self.options.only}
+
     def dnsperf(self, queries, limits, outstanding=100, threads=1):
         """(answers, lost, elapsed s)"""
         done = self.world.run(["dnsperf", "-s", SERVER, "-d", queries, "-q", str(outstanding), "-c", "4", "-T",
@@ -227,6 +271,35 @@ def one_peer(bench, name, command, run):
         bench.end(process)
 
 
+def one_by_tls(bench, command, run):
+    """Forwarded queries of one freshly started server whose name server is asked by TLS."""
+    process = bench.spawn(bench.server, command)
+    try:
+        bench.wait_answer(bench.world, SERVER)
+        serial = f"t{run}x{random.randrange(1 << 30):x}"
+        miss = bench.names(bench.dir / "miss", (f"m{serial}{i}" for i in range(20_000)))
+        return measure(bench, process.pid, miss, ["-n", "1"])
+    finally:
+        bench.end(process)
+
+
+def tls_table(bench):
+    bench.start_tls_server()
+    peers = bench.tls_peers()
+    results = {name: [] for name in peers}
+    for run in range(bench.options.runs):
+        for name, command in peers.items():
+            results[name].append(one_by_tls(bench, command, run))
+            print("tls", run + 1, name, results[name][-1], file=sys.stderr, flush=True)
+    lines = ["", "Forwarded to a name server that is asked by TLS:", "",
+             "| server | µs of server CPU per query | q/s | lost |", "|---|---|---|---|"]
+    for name, rows in results.items():
+        us = [row["us"] for row in rows]
+        lines.append(f"| {name} | {middle(us):.2f} ({min(us):.2f}–{max(us):.2f}) | "
+                     f"{middle([row['qps'] for row in rows]):,.0f} | {sum(int(row['lost']) for row in rows)} |")
+    return lines
+
+
 def memory_against_size(bench):
     """Resident memory of ukai when 100,000 names pass through caches of different sizes."""
     rows = []
@@ -279,11 +352,15 @@ def main():
     parser.add_argument("--echo", default="build/tests/bench/bench_dns_echo", type=os.path.abspath)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of the cache hit part")
+    parser.add_argument("--tls", action="store_true", help="forwarding by TLS, and nothing else")
     parser.add_argument("--only", action="append", help="one peer; repeatable")
     options = parser.parse_args()
     bench = Bench(options)
     try:
         bench.start_nsd()
+        if options.tls:
+            print("\n".join(tls_table(bench)))
+            return
         peers = bench.peers()
         results = {name: [] for name in peers}
         for run in range(options.runs):

@@ -114,6 +114,7 @@ def test_B4_39_versions_and_alpn(scene, certs, version):
         assert server.connections[0].version == {"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[version.name]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_B4_39_tls_1_1_is_too_old(scene, certs):
     context = tls_context(certs / "good")
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -253,6 +254,32 @@ def test_check_names_a_store_without_certificates(scene, certs):
     assert done.returncode == 0
     done = run_tool("check", "-c", ukai.conf_path, env=ukai.env)
     assert "CA certificate" not in done.out, done.out
+
+
+def test_explain_resolves_over_tls(scene, certs):
+    with tls_server(scene, certs) as server:
+        ukai = daemon(scene, certs, dot(FIRST))
+        ukai.write(acl=ACL + "tcp 8080 = 192.168.1.0/24\n")
+        done = run_tool("explain", "-c", ukai.conf_path, "--from", "192.168.1.10", "CONNECT www.up.example:443",
+                        env=ukai.env, netns=scene.router)
+        assert "198.51.100.1" in done.out and server.n_queries > 0, done.out
+
+
+def test_web_proxy_resolves_over_tls(scene, certs):
+    """The listener's own name servers; a tunnel whose name cannot be asked for is a 502, not a way around."""
+    acl = ACL + "tcp 8080 = 192.168.1.0/24\n"
+    for kind, wanted in (("good", b"HTTP/1.1 200"), ("other", b"HTTP/1.1 502")):
+        def origin(connection, asked):
+            connection.send(build(asked, [a(ORIGIN)] if asked.questions[0][1] == A else [], authority=[dnswire.soa()]))
+
+        with tls_server(scene, certs, kind=kind, handler=origin) as server:
+            ukai = daemon(scene, certs, dot(FIRST))
+            ukai.write(acl=acl)
+            with ukai:
+                sock = scene.dial()
+                sock.sendall(b"CONNECT www.up.example:443 HTTP/1.1\r\nHost: www.up.example:443\r\n\r\n")
+                assert sock.recv(100).startswith(wanted)
+        assert (server.n_queries > 0) == (kind == "good")
 
 
 # connections
