@@ -539,7 +539,6 @@ static const struct schema_key keys[] = {
      .type = SCHEMA_TYPE_TEXT,
      .preset = "/run/ukai/control.sock",
      RANGE(1, 107),
-     LATER,
      RESTART,
      CONF(control_socket),
      .doc = "Local socket of the commands that talk to the daemon."},

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "proxy/daemon/check.h"
+#include "proxy/daemon/ctl.h"
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/explain.h"
 #include "proxy/daemon/firewall.h"
@@ -211,6 +212,15 @@ static const struct command commands[] = {
     {"import", firewall_import_run, "a firewall's IN rules as acl.conf text"},
     {"export", cmd_export, "the [in] rules as firewall rules"},
     {"diff", cmd_diff, "where a firewall and the [in] rules disagree"},
+    {"status", ctl_run, "what the running daemon is and does"},
+    {"tunnels", ctl_run, "the open tunnels"},
+    {"rules", ctl_run, "every rule with its hits"},
+    {"learn", ctl_run, "[out] lines from what was asked for"},
+    {"reload", ctl_run, "read the files again"},
+    {"drain", ctl_run, "finish what runs, then end"},
+    {"kill", ctl_run, "end a tunnel, or all of a client"},
+    {"flush", ctl_run, "forget cached DNS answers"},
+    {"log", ctl_run, "set the level of the daemon's log"},
     {"version", cmd_version, "versions of ukai and its libraries"},
 };
 

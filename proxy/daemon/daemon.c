@@ -14,21 +14,17 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proxy/base/escape.h"
 #include "proxy/base/log.h"
-#include "proxy/daemon/links.h"
-#include "proxy/daemon/notify.h"
 #include "proxy/daemon/privs.h"
-#include "proxy/daemon/rules.h"
 #include "proxy/daemon/sandbox.h"
-#include "proxy/daemon/sockets.h"
 #include "proxy/daemon/truststore.h"
-#include "proxy/daemon/watchdog.h"
+#include "proxy/daemon/verbs.h"
 #include "proxy/dns/loops.h"
 #include "proxy/dns/rates.h"
-#include "proxy/flow/worker.h"
 #include "proxy/net/tls.h"
 
 enum {
@@ -37,31 +33,6 @@ enum {
     FDS_PER_WORKER = 64,
     POOLED_MAX = 256, /* connections to origins that a worker keeps */
     POOLED_MIN = 8,
-};
-
-struct daemon {
-    struct daemon_options options;
-    struct loop loop;
-    struct mailbox mailbox;
-    struct shared shared;
-    struct sockets sockets;
-    struct offers offers;
-    struct links links;
-    struct addresses addresses;
-    struct notify notify;
-    struct watchdog watchdog;
-    struct snapshot *snapshot;
-    struct rules rules;
-    struct own_set *own;
-    struct worker *workers;
-    unsigned n_workers, n_drained;
-    unsigned n_unapplied;   /* updates on their way to the workers */
-    bool has_untold_reload; /* told once every worker works by it */
-    int signal_fd;
-    struct event signal_event;
-    uint64_t n_generations;
-    unsigned n_waiting; /* interfaces that are not there */
-    bool is_draining;
 };
 
 static void log_findings(const struct findings *f)
@@ -209,10 +180,12 @@ static bool same_target(const struct conf_log *a, const struct conf_log *b)
     return a->access != CONF_ACCESS_FILE || strcmp(a->access_path, b->access_path) == 0;
 }
 
-static void refuse_reload(const struct daemon *d, const char *why)
+static void refuse_reload(const struct daemon *d, const char *why, FILE *said)
 {
     char safe[512];
     escape_write(ESCAPE_LOG, why, strlen(why), safe, sizeof(safe));
+    if (said)
+        fprintf(said, "ukai: reload refused, the old configuration stays in force: %s\n", safe);
     notify_ready(&d->notify, "Reload refused, serving by the old configuration; see the log");
     log_error("msg=\"reload refused\" error=\"%s\" effect=\"the old configuration stays in force\"",
               safe);
@@ -225,11 +198,13 @@ static void number_rules(struct daemon *d, const struct acl *old, struct acl *ac
         log_warning("msg=\"the rules are not counted\" error=\"%s\"", strerror(-rc));
 }
 
-static void reload(struct daemon *d)
+enum exit_code daemon_reload(struct daemon *d, FILE *said)
 {
     if (!d->options.file) {
         log_notice("msg=\"nothing to reload: running on the embedded default\"");
-        return;
+        if (said)
+            fputs("ukai: nothing to reload: running on the embedded default\n", said);
+        return EXIT_DONE;
     }
     notify_reloading(&d->notify);
     struct findings findings = {0};
@@ -239,12 +214,15 @@ static void reload(struct daemon *d)
     if (rc == 0)
         rc = truststore_check(&s->conf, &findings);
     log_findings(&findings);
+    if (said)
+        findings_print(&findings, said);
+    bool is_config = findings.n_errors > 0;
     if (rc < 0) {
         if (findings.n_errors > 0)
             findings_first_error(&findings, text, sizeof(text));
-        refuse_reload(d, text);
+        refuse_reload(d, text, said);
         findings_fini(&findings);
-        return;
+        return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
     findings_fini(&findings);
     number_rules(d, d->snapshot->acl, s->acl);
@@ -259,9 +237,9 @@ static void reload(struct daemon *d)
         rc = apply(d, s, text, sizeof(text));
     if (rc < 0) {
         sink_drop(log_fd);
-        refuse_reload(d, text);
+        refuse_reload(d, text, said);
         snapshot_unref(s);
-        return;
+        return EXIT_FAILED;
     }
     if (has_other_target)
         sink_use(d->shared.sink, &s->conf.log, log_fd);
@@ -272,6 +250,8 @@ static void reload(struct daemon *d)
     snapshot_unref(d->snapshot);
     d->snapshot = s;
     d->has_untold_reload = true;
+    d->loaded_wall_s = (uint64_t)time(NULL);
+    return EXIT_DONE;
 }
 
 static void reopen_logs(struct daemon *d)
@@ -286,7 +266,7 @@ static void reopen_logs(struct daemon *d)
 
 /* ---- the end ---- */
 
-static void drain(struct daemon *d, bool at_once)
+void daemon_drain(struct daemon *d, bool at_once)
 {
     uint64_t limit_ms = at_once ? 0 : d->snapshot->conf.timeouts.drain_ms;
     log_notice("msg=%s limit_ms=%llu clients=%u", at_once ? "stopping" : "draining",
@@ -306,6 +286,9 @@ static void on_updated(struct shared *s)
     log_notice("msg=reloaded generation=%llu rules=%zu",
                (unsigned long long)d->snapshot->generation, d->snapshot->acl->n_in);
     notify_ready(&d->notify, "Serving");
+    for (unsigned i = 0; i < d->n_reloads; i++)
+        control_end(d->reloads[i], EXIT_DONE);
+    d->n_reloads = 0;
 }
 
 static void on_drained(struct shared *s)
@@ -324,17 +307,17 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
         switch (info.ssi_signo) {
         case SIGHUP:
             if (!d->is_draining)
-                reload(d);
+                (void)daemon_reload(d, NULL);
             break;
         case SIGUSR1:
             reopen_logs(d);
             break;
         case SIGTERM:
         case SIGINT:
-            drain(d, d->is_draining);
+            daemon_drain(d, d->is_draining);
             break;
         case SIGQUIT:
-            drain(d, true);
+            daemon_drain(d, true);
             break;
         default:
             break;
@@ -453,6 +436,19 @@ static void name_ourselves(struct daemon *d)
     snprintf(d->shared.via, sizeof(d->shared.via), "ukai-%08x", number);
 }
 
+/* Without a place for it the embedded default and a daemon without root serve all the same; a place
+ * that somebody prepared for us is another matter. */
+static int open_control(struct daemon *d, const struct conf *conf, char *ret_text, size_t text_size)
+{
+    int rc = control_open(&d->control, &d->loop, conf->control_socket, verbs_all(), d, ret_text,
+                          text_size);
+    bool has_no_place = rc == -ENOENT || rc == -EACCES || rc == -EROFS;
+    if (!has_no_place || (rc == -EPERM && conf->file))
+        return rc;
+    log_warning("msg=\"no control socket\" error=\"%s\"", ret_text);
+    return 0;
+}
+
 /* Everything up to the running threads. */
 static enum exit_code start(struct daemon *d)
 {
@@ -511,7 +507,11 @@ static enum exit_code start(struct daemon *d)
     if (rc == 0)
         rc = tls_start();
     if (rc == 0)
+        privs_make_directory(&s->conf, s->conf.control_socket);
+    if (rc == 0)
         rc = privs_drop(&s->conf, text, sizeof(text));
+    if (rc == 0)
+        rc = open_control(d, &s->conf, text, sizeof(text));
     struct sandbox_state fences = {0};
     if (rc == 0 && s->conf.process.sandbox)
         rc = sandbox_enter(&s->conf, &fences, text, sizeof(text));
@@ -529,6 +529,7 @@ static enum exit_code start(struct daemon *d)
         }
     }
     s->generation = d->n_generations = 1;
+    d->started_wall_s = d->loaded_wall_s = (uint64_t)time(NULL);
     if (watchdog_start(&d->watchdog, &d->loop, &d->mailbox, &d->notify, d->workers, d->n_workers) <
         0)
         log_warning("msg=\"no watchdog\" error=\"out of memory\"");
@@ -552,6 +553,9 @@ static void daemon_fini(struct daemon *d)
     rules_fini(&d->rules);
     if (d->sockets.all.next)
         sockets_fini(&d->sockets);
+    control_close(&d->control);
+    for (unsigned i = 0; i < d->n_reloads; i++)
+        control_end(d->reloads[i], EXIT_FAILED);
     links_close(&d->links);
     addresses_close(&d->addresses);
     notify_close(&d->notify);
@@ -577,7 +581,8 @@ enum exit_code daemon_run(const struct daemon_options *options)
                        .signal_fd = -1,
                        .mailbox = {.fd = -1},
                        .links = {.fd = -1},
-                       .notify = {.fd = -1}};
+                       .notify = {.fd = -1},
+                       .control = {.fd = -1}};
     struct findings findings = {0};
     privs_reserve_stdio();
     offers_from_manager(&d.offers); /* before anything else is opened */

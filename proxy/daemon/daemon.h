@@ -2,6 +2,15 @@
 #ifndef PROXY_DAEMON_DAEMON_H
 #define PROXY_DAEMON_DAEMON_H
 
+#include "proxy/daemon/addresses.h"
+#include "proxy/daemon/control.h"
+#include "proxy/daemon/links.h"
+#include "proxy/daemon/notify.h"
+#include "proxy/daemon/offers.h"
+#include "proxy/daemon/rules.h"
+#include "proxy/daemon/sockets.h"
+#include "proxy/daemon/watchdog.h"
+#include "proxy/flow/worker.h"
 #include "proxy/net/pipes.h"
 
 /* Exit codes of every command (contract section 1). */
@@ -13,7 +22,48 @@ struct daemon_options {
     enum pipes_mode relay_mode; /* for tests: how tunnels move bytes */
 };
 
+/* What the main thread has. */
+struct daemon {
+    struct daemon_options options;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct shared shared;
+    struct sockets sockets;
+    struct offers offers;
+    struct links links;
+    struct addresses addresses;
+    struct notify notify;
+    struct watchdog watchdog;
+    struct snapshot *snapshot;
+    struct rules rules;
+    struct own_set *own;
+    struct worker *workers;
+    unsigned n_workers, n_drained;
+    unsigned n_unapplied;   /* updates on their way to the workers */
+    bool has_untold_reload; /* told once every worker works by it */
+    struct control control;
+    struct control_call *reloads[CONTROL_CLIENTS_MAX]; /* they wait until it is told */
+    unsigned n_reloads;
+    uint64_t started_wall_s, loaded_wall_s;
+    int signal_fd;
+    struct event signal_event;
+    uint64_t n_generations;
+    unsigned n_waiting; /* interfaces that are not there */
+    bool is_draining;
+};
+
 /* Serves until it is told to stop. Returns an exit code. */
 enum exit_code daemon_run(const struct daemon_options *options);
+
+/**
+ * daemon_reload - read the files again and serve by them
+ * Findings and the reason of a refusal go to @said (NULL: to the log only).
+ *
+ * Returns: EXIT_DONE handed to the workers, told in the log when all of them work by it ·
+ * EXIT_CONFIG, EXIT_FAILED the old configuration stays in force.
+ */
+enum exit_code daemon_reload(struct daemon *d, FILE *said);
+/* Stops accepting and ends when nothing runs any more, or at the limit; @at_once: now. */
+void daemon_drain(struct daemon *d, bool at_once);
 
 #endif

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -113,6 +114,22 @@ int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
                      strerror(-rc));
     }
     return rc;
+}
+
+void privs_make_directory(const struct conf *conf, const char *path)
+{
+    char dir[256], unused[256];
+    struct passwd *pw;
+    gid_t gid;
+    const char *slash = strrchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) : 0;
+    if (geteuid() != 0 || !conf->file || len == 0 || len >= sizeof(dir))
+        return;
+    memcpy(dir, path, len);
+    dir[len] = '\0';
+    if (mkdir(dir, 0750) == 0 && find_ids(&conf->process, &pw, &gid, unused, sizeof(unused)) == 0 &&
+        lchown(dir, pw->pw_uid, gid) < 0)
+        rmdir(dir);
 }
 
 unsigned long privs_raise_nofile(uint64_t wanted)

@@ -16,6 +16,9 @@
  */
 int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
     __attribute__((warn_unused_result));
+/* As root: makes the directory of @path for the user that privs_drop() will become, where its
+ * parent is there and it is not. What fails is found by who needs the directory. */
+void privs_make_directory(const struct conf *conf, const char *path);
 /* Raises the soft limit of open files (conf.process.nofile, or the hard limit). Returns the limit
  * in force. */
 unsigned long privs_raise_nofile(uint64_t wanted);

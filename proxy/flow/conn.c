@@ -88,6 +88,7 @@ static void reap(struct conn *c)
     walk_forget(&w->review.walk, c);
     walk_forget(&w->periodic.walk, c);
     survey_forget(w->survey, c);
+    roster_forget(w->roster, c);
     list_remove(&c->node);
     view_unref(c->view);
     free(c->texts);

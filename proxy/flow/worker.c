@@ -607,6 +607,7 @@ void worker_fini(struct worker *w)
     review_fini(&w->review);
     periodic_fini(&w->periodic);
     survey_part_end(w->survey);
+    roster_part_end(w->roster);
     finish_all(w);
     if (w->loop.base)
         loop_round(&w->loop, false);

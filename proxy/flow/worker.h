@@ -15,6 +15,7 @@
 #include "proxy/flow/origin.h"
 #include "proxy/flow/periodic.h"
 #include "proxy/flow/review.h"
+#include "proxy/flow/roster.h"
 #include "proxy/flow/survey.h"
 #include "proxy/loop/mailbox.h"
 #include "proxy/net/listener.h"
@@ -103,6 +104,7 @@ struct worker {
     struct counters counters;
     struct hits *hits;           /* owned; of the rules */
     _Atomic(struct seen *) seen; /* owned; NULL until a snapshot has `mode = observe` */
+    struct roster_part *roster;  /* the main thread's; NULL: none under way */
     struct survey_part *survey;  /* the main thread's; NULL: none under way */
     struct timer log_sample;     /* runs while refusals were logged in this second */
     unsigned n_logged, n_unlogged;

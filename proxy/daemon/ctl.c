@@ -1,0 +1,421 @@
+/*
+ * The daemon answers JSON; what people see is made here. The socket's path is read from ukai.conf
+ * without any of the checks that loading has: a broken file must not stand in the way of asking the
+ * daemon that still runs on the good one.
+ */
+#include "proxy/daemon/ctl.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <ini.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "proxy/base/escape.h"
+
+#define DEFAULT_FILE   "/etc/ukai/ukai.conf"
+#define DEFAULT_SOCKET "/run/ukai/control.sock"
+
+/* A reload waits for all workers; a large list takes a moment. */
+enum { ANSWER_LIMIT_S = 60, HEAD_MAX = 96, SHOWN_MAX = 256 };
+
+/* ---- one request ---- */
+
+static int on_key(void *user, const char *section, const char *name, const char *value)
+{
+    char *path = user;
+    if (strcmp(section, "admin") == 0 && strcmp(name, "control-socket") == 0)
+        snprintf(path, sizeof(((struct sockaddr_un *)NULL)->sun_path), "%s", value);
+    return 1;
+}
+
+static int open_place(const struct ctl_place *place, struct sockaddr_un *ret)
+{
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX, .sun_path = DEFAULT_SOCKET};
+    if (place->socket) {
+        if (strlen(place->socket) >= sizeof(ret->sun_path))
+            return -ENAMETOOLONG;
+        memcpy(ret->sun_path, place->socket, strlen(place->socket) + 1);
+    } else {
+        ini_parse(place->file, on_key, ret->sun_path);
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    struct timeval limit = {.tv_sec = ANSWER_LIMIT_S};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    if (connect(fd, (const struct sockaddr *)ret, sizeof(*ret)) < 0) {
+        int rc = -errno;
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+static int send_request(int fd, const char *const *words)
+{
+    json_t *request = json_array();
+    for (; *words; words++)
+        json_array_append_new(request, json_string(*words));
+    char *text = json_dumps(request, JSON_COMPACT);
+    json_decref(request);
+    if (!text)
+        return -EINVAL; /* not UTF-8 */
+    size_t len = strlen(text);
+    text[len] = '\n'; /* in the place of the NUL */
+    size_t done = 0;
+    int rc = 0;
+    while (rc == 0 && done < len + 1) {
+        ssize_t n = send(fd, text + done, len + 1 - done, MSG_NOSIGNAL);
+        if (n > 0)
+            done += (size_t)n;
+        else if (errno != EINTR)
+            rc = -errno;
+    }
+    free(text);
+    return rc;
+}
+
+static int read_exactly(int fd, char *buf, size_t len)
+{
+    size_t done = 0;
+    while (done < len) {
+        ssize_t n = recv(fd, buf + done, len - done, 0);
+        if (n == 0)
+            return -ECONNRESET;
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return 0;
+}
+
+static int read_head(int fd, int *ret_exit, size_t *ret_out, size_t *ret_err)
+{
+    char line[HEAD_MAX];
+    json_int_t out, err;
+    size_t n = 0;
+    do {
+        int rc = n < sizeof(line) ? read_exactly(fd, line + n, 1) : -EPROTO;
+        if (rc < 0)
+            return rc;
+    } while (line[n++] != '\n');
+    json_t *head = json_loadb(line, n, 0, NULL);
+    int rc = json_unpack(head, "{s:i, s:I, s:I}", "exit", ret_exit, "out", &out, "err", &err);
+    json_decref(head);
+    if (rc < 0 || out < 0 || err < 0 || out > CONTROL_ANSWER_MAX || err > CONTROL_ANSWER_MAX)
+        return -EPROTO;
+    *ret_out = (size_t)out;
+    *ret_err = (size_t)err;
+    return 0;
+}
+
+static int read_text(int fd, size_t len, char **ret)
+{
+    char *text = malloc(len + 1);
+    if (!text)
+        return -ENOMEM;
+    text[len] = '\0';
+    *ret = text;
+    return read_exactly(fd, text, len);
+}
+
+static int exchange(int fd, const char *const *words, struct ctl_answer *ret)
+{
+    int code = EXIT_FAILED;
+    int rc = send_request(fd, words);
+    if (rc == 0)
+        rc = read_head(fd, &code, &ret->out_len, &ret->err_len);
+    if (rc == 0)
+        rc = read_text(fd, ret->out_len, &ret->out);
+    if (rc == 0)
+        rc = read_text(fd, ret->err_len, &ret->err);
+    ret->exit = (enum exit_code)code;
+    return rc;
+}
+
+void ctl_answer_fini(struct ctl_answer *a)
+{
+    free(a->out);
+    free(a->err);
+    *a = (struct ctl_answer){0};
+}
+
+enum exit_code ctl_ask(const struct ctl_place *place, const char *const *words,
+                       struct ctl_answer *ret_answer)
+{
+    struct sockaddr_un where;
+    *ret_answer = (struct ctl_answer){0};
+    int fd = open_place(place, &where);
+    if (fd < 0) {
+        fprintf(stderr,
+                "ukai %s: no answer at %s: %s; is the daemon running, and may you talk to it?\n",
+                words[0], where.sun_path, strerror(-fd));
+        return EXIT_FAILED;
+    }
+    int rc = exchange(fd, words, ret_answer);
+    close(fd);
+    if (rc == 0)
+        return EXIT_DONE;
+    fprintf(stderr, "ukai %s: the daemon broke off: %s\n", words[0], strerror(-rc));
+    ctl_answer_fini(ret_answer);
+    return EXIT_FAILED;
+}
+
+/* ---- for people ---- */
+
+static const char *shown(const char *text, char buf[static SHOWN_MAX])
+{
+    escape_write(ESCAPE_TEXT, text ? text : "-", text ? strlen(text) : 1, buf, SHOWN_MAX);
+    return buf;
+}
+
+static const char *string_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text && *text ? text : NULL;
+}
+
+static long long number_of(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
+/* 3 s, 5 m 3 s, 2 h 5 m, 3 d 2 h. */
+static const char *span(long long seconds, char buf[static 32])
+{
+    static const struct {
+        long long length;
+        const char *unit, *below;
+        long long below_length;
+    } steps[] = {{86400, "d", "h", 3600}, {3600, "h", "m", 60}, {60, "m", "s", 1}};
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        if (seconds < steps[i].length)
+            continue;
+        snprintf(buf, 32, "%lld %s %lld %s", seconds / steps[i].length, steps[i].unit,
+                 seconds % steps[i].length / steps[i].below_length, steps[i].below);
+        return buf;
+    }
+    snprintf(buf, 32, "%lld s", seconds);
+    return buf;
+}
+
+static const char *size_text(long long bytes, char buf[static 32])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+    for (; value >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0]); unit++)
+        value /= 1024;
+    snprintf(buf, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return buf;
+}
+
+static void print_listener(const json_t *l)
+{
+    char buf[SHOWN_MAX];
+    size_t i;
+    json_t *network;
+    printf("  %-9s %-12s", string_of(l, "kind"), shown(string_of(l, "name"), buf));
+    json_array_foreach(json_object_get(l, "networks"), i, network)
+        printf("%s%s", i ? ", " : " ", shown(json_string_value(network), buf));
+    printf(" port %lld", number_of(l, "port"));
+    if (string_of(l, "description"))
+        printf("  %s", shown(string_of(l, "description"), buf));
+    putchar('\n');
+}
+
+static void print_status(const char *text)
+{
+    char a[32], b[32], buf[SHOWN_MAX];
+    json_t *s = json_loads(text, 0, NULL);
+    const json_t *t = json_object_get(s, "traffic"), *d = json_object_get(s, "dns");
+    size_t i;
+    json_t *listener;
+    printf("ukai %s, pid %lld, up %s%s\n", shown(string_of(s, "version"), buf), number_of(s, "pid"),
+           span(number_of(s, "uptime_s"), a),
+           json_is_true(json_object_get(s, "draining")) ? ", draining" : "");
+    printf("%s, generation %lld, %lld rules, mode %s\n",
+           shown(string_of(s, "file") ? string_of(s, "file") : "(embedded default)", buf),
+           number_of(s, "generation"), number_of(s, "rules"), string_of(s, "mode"));
+    puts("listeners");
+    json_array_foreach(json_object_get(s, "listeners"), i, listener) print_listener(listener);
+    printf("clients   %lld of %lld, tunnels %lld of %lld, requests under way %lld\n",
+           number_of(t, "clients"), number_of(s, "max_clients"), number_of(t, "tunnels"),
+           number_of(s, "max_tunnels"), number_of(t, "requests"));
+    printf("so far    %lld accepted, %lld sources denied, %lld requests refused\n",
+           number_of(t, "accepted"), number_of(t, "sources_denied"), number_of(t, "refused"));
+    printf("tunnels   %lld opened, %s up, %s down\n", number_of(t, "tunnels_opened"),
+           size_text(number_of(t, "bytes_up"), a), size_text(number_of(t, "bytes_down"), b));
+    printf("dns       %lld queries by UDP, %lld by TCP: %lld from the cache, %lld forwarded, %lld "
+           "errors\n",
+           number_of(d, "queries_udp"), number_of(d, "queries_tcp"), number_of(d, "hits"),
+           number_of(d, "forwarded"), number_of(d, "errors"));
+    printf("cache     %lld answers, %s\n", number_of(d, "cache_entries"),
+           size_text(number_of(d, "cache_bytes"), a));
+    if (number_of(s, "log_dropped"))
+        printf("log       %lld records dropped\n", number_of(s, "log_dropped"));
+    json_decref(s);
+}
+
+static void print_tunnel(const json_t *t)
+{
+    char id[SHOWN_MAX], host[SHOWN_MAX], src[SHOWN_MAX], to[SHOWN_MAX + 8], age[32], idle[32],
+        up[32], down[32];
+    snprintf(to, sizeof(to), "%s:%lld", shown(string_of(t, "host"), host), number_of(t, "port"));
+    printf("%-10s %-16s %-40s %9s %9s %10s %10s\n", shown(string_of(t, "id"), id),
+           shown(string_of(t, "src"), src), to, span(number_of(t, "age_ms") / 1000, age),
+           span(number_of(t, "idle_ms") / 1000, idle), size_text(number_of(t, "bytes_up"), up),
+           size_text(number_of(t, "bytes_down"), down));
+}
+
+static void print_tunnels(const char *text)
+{
+    printf("%-10s %-16s %-40s %9s %9s %10s %10s\n", "ID", "SOURCE", "DESTINATION", "AGE", "IDLE",
+           "UP", "DOWN");
+    for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+        json_t *t = json_loadb(line, (size_t)(end - line), 0, NULL);
+        if (t)
+            print_tunnel(t);
+        json_decref(t);
+    }
+}
+
+static void print_killed(const char *text)
+{
+    json_t *o = json_loads(text, 0, NULL);
+    printf("%lld connections ended\n", number_of(o, "ended"));
+    json_decref(o);
+}
+
+static void print_flushed(const char *text)
+{
+    json_t *o = json_loads(text, 0, NULL);
+    printf("%lld answers forgotten\n", number_of(o, "forgotten"));
+    json_decref(o);
+}
+
+/* ---- the commands ---- */
+
+struct command {
+    const char *name;
+    const char *arguments; /* for the usage; empty: none */
+    bool needs_argument;
+    bool has_json;   /* the option */
+    bool sends_json; /* the daemon makes the text, and must know */
+    void (*print)(const char *text);
+    const char *help;
+};
+
+static const struct command commands[] = {
+    {"status", "", false, true, false, print_status,
+     "What the running daemon is, serves and has served.\n"},
+    {"tunnels", "", false, true, false, print_tunnels,
+     "The open tunnels. With --json a line each.\n"},
+    {"rules", "", false, true, true, NULL,
+     "Every line of the ACL with its hits, the last one and the bytes; those never hit, too.\n"},
+    {"learn", "", false, true, true, NULL,
+     "[out] lines for what was asked for while `mode = observe`, ready to paste.\n"},
+    {"reload", "", false, false, false, NULL,
+     "Reads the files again. Returns when all workers serve by them (0), or says why the old\n"
+     "configuration stays in force (78: the files are wrong; 1: anything else).\n"},
+    {"drain", "", false, false, false, NULL,
+     "Stops accepting; the daemon ends when nothing runs any more, or after `drain` in "
+     "[timeouts].\n"},
+    {"kill", "ID|ADDR", true, true, false, print_killed,
+     "Ends one connection by its id, or all of a source address. 3: there was none.\n"},
+    {"flush", "[NAME]", false, true, false, print_flushed,
+     "Forgets all answers of the DNS cache, or those of one name.\n"},
+    {"log", "LEVEL", true, false, false, NULL,
+     "Sets the level of the daemon's log until the next reload: error, warning, notice, info or\n"
+     "debug.\n"},
+};
+
+static enum exit_code usage_error(const struct command *c)
+{
+    fprintf(stderr, "ukai: see `ukai %s --help`\n", c->name);
+    return EXIT_USAGE;
+}
+
+static void print_help(const struct command *c)
+{
+    printf("usage: ukai %s [-c FILE] [--socket PATH]%s%s%s\n\n%s\n" CTL_OPTIONS_HELP, c->name,
+           c->has_json ? " [--json]" : "", c->arguments[0] ? " " : "", c->arguments, c->help);
+    if (c->has_json)
+        puts("      --json         for programs");
+}
+
+static enum exit_code ask_and_print(const struct command *c, const struct ctl_place *place,
+                                    const char *argument, bool is_json)
+{
+    const char *words[4] = {c->name};
+    struct ctl_answer answer;
+    unsigned n = 1;
+    if (argument)
+        words[n++] = argument;
+    if (is_json && c->sends_json)
+        words[n++] = "--json";
+    enum exit_code code = ctl_ask(place, words, &answer);
+    if (code != EXIT_DONE)
+        return code;
+    if (answer.out_len > 0 && !is_json && c->print)
+        c->print(answer.out);
+    else
+        fwrite(answer.out, 1, answer.out_len, stdout);
+    fwrite(answer.err, 1, answer.err_len, stderr);
+    code = answer.exit;
+    ctl_answer_fini(&answer);
+    return code;
+}
+
+static enum exit_code run(const struct command *c, int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"socket", required_argument, NULL, 's'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    struct ctl_place place = {.file = DEFAULT_FILE};
+    bool is_json = false;
+    for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        switch (opt) {
+        case 'c':
+            place.file = optarg;
+            break;
+        case 's':
+            place.socket = optarg;
+            break;
+        case 'j':
+            if (!c->has_json)
+                return usage_error(c);
+            is_json = true;
+            break;
+        case 'h':
+            print_help(c);
+            return EXIT_DONE;
+        default:
+            return usage_error(c);
+        }
+    }
+    int n = argc - optind;
+    if (n > (c->arguments[0] ? 1 : 0) || (c->needs_argument && n == 0))
+        return usage_error(c);
+    return ask_and_print(c, &place, n ? argv[optind] : NULL, is_json);
+}
+
+enum exit_code ctl_run(int argc, char **argv)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(commands[i].name, argv[0]) == 0)
+            return run(&commands[i], argc, argv);
+    }
+    return EXIT_USAGE;
+}

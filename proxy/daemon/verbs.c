@@ -1,0 +1,440 @@
+/*
+ * One row a verb. What the main thread knows is answered at once; what the workers know is asked of
+ * them by mail (flow/roster, flow/survey), and the call waits. Answers for programs are JSON with
+ * stable keys; the commands make tables of them for people (daemon/ctl).
+ */
+#include "proxy/daemon/verbs.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proxy/base/log.h"
+#include "proxy/daemon/against.h"
+#include "proxy/daemon/daemon.h"
+#include "proxy/daemon/learn.h"
+#include "proxy/flow/roster.h"
+
+static bool has_word(char **args, const char *word)
+{
+    for (char **a = args + 1; *a; a++) {
+        if (strcmp(*a, word) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The first argument that is no option; NULL: there is none. */
+static const char *subject(char **args)
+{
+    for (char **a = args + 1; *a; a++) {
+        if (strncmp(*a, "--", 2) != 0)
+            return *a;
+    }
+    return NULL;
+}
+
+static void fail(struct control_call *call, enum exit_code code, const char *why)
+{
+    fprintf(control_err(call), "ukai: %s\n", why);
+    control_end(call, code);
+}
+
+/* ---- asking the workers ---- */
+
+struct question {
+    struct control_call *call;
+    void (*answer)(struct question *q, struct roster *r);
+};
+
+static void on_answered(struct roster *r, void *owner)
+{
+    struct question *q = owner;
+    if (control_is_awaited(q->call))
+        q->answer(q, r);
+    else
+        control_end(q->call, EXIT_FAILED);
+    roster_free(r);
+    free(q);
+}
+
+/* NULL: out of memory, and the call is ended. */
+static struct roster *question_new(struct control_call *call, enum roster_job job,
+                                   void (*answer)(struct question *q, struct roster *r))
+{
+    struct daemon *d = control_owner(call);
+    struct question *q = calloc(1, sizeof(*q));
+    struct roster *r = q ? roster_new(d->workers, d->n_workers, job, on_answered, q) : NULL;
+    if (!r) {
+        free(q);
+        fail(call, EXIT_FAILED, "out of memory");
+        return NULL;
+    }
+    q->call = call;
+    q->answer = answer;
+    return r;
+}
+
+static bool is_cut_short(const struct roster *r)
+{
+    for (unsigned i = 0; i < r->n_parts; i++) {
+        if (r->parts[i].is_cut_short)
+            return true;
+    }
+    return false;
+}
+
+/* ---- status ---- */
+
+static uint64_t monotonic_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static json_t *networks_json(const struct conf_listener *l)
+{
+    json_t *list = json_array();
+    char text[ADDR_TEXT_MAX];
+    for (size_t i = 0; i < l->n_networks; i++) {
+        const struct conf_network *n = &l->networks[i];
+        json_array_append_new(list,
+                              json_string(n->ifname[0] ? n->ifname : addr_text(&n->addr, text)));
+    }
+    return list;
+}
+
+static json_t *listener_json(const char *kind, const struct conf_listener *l)
+{
+    return json_pack("{s:s, s:s, s:o, s:i, s:s}", "kind", kind, "name", l->name, "networks",
+                     networks_json(l), "port", (int)l->port, "description",
+                     l->description ? l->description : "");
+}
+
+static json_t *listeners_json(const struct conf *conf)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < conf->n_web_proxies; i++)
+        json_array_append_new(list, listener_json("web-proxy", &conf->web_proxies[i].base));
+    for (size_t i = 0; i < conf->n_dns; i++)
+        json_array_append_new(list, listener_json("dns", &conf->dns[i].base));
+    return list;
+}
+
+static void set_number(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static json_t *traffic_json(const struct roster_figures *f)
+{
+    json_t *t = json_object();
+    set_number(t, "clients", f->n_clients);
+    set_number(t, "tunnels", f->n_tunnels);
+    set_number(t, "requests", f->n_exchanges);
+    set_number(t, "accepted", f->n_accepted);
+    set_number(t, "sources_denied", f->n_source_denied);
+    set_number(t, "refused", f->n_refused);
+    set_number(t, "tunnels_opened", f->n_opened);
+    set_number(t, "tunnels_closed", f->n_closed);
+    set_number(t, "bytes_up", f->bytes_up);
+    set_number(t, "bytes_down", f->bytes_down);
+    return t;
+}
+
+static json_t *dns_json(const struct roster_figures *f)
+{
+    json_t *t = json_object();
+    set_number(t, "queries_udp", f->dns.n_udp);
+    set_number(t, "queries_tcp", f->dns.n_tcp);
+    set_number(t, "hits", f->dns.n_hits);
+    set_number(t, "forwarded", f->dns.n_waited);
+    set_number(t, "errors", f->dns.n_errors);
+    set_number(t, "truncated", f->dns.n_truncated);
+    set_number(t, "denied", f->dns.n_denied);
+    set_number(t, "limited", f->dns.n_limited);
+    set_number(t, "dropped", f->dns.n_dropped);
+    set_number(t, "upstream_sent", f->resolver.n_sent);
+    set_number(t, "upstream_failed", f->resolver.n_failed);
+    set_number(t, "upstream_timeouts", f->resolver.n_timeouts);
+    set_number(t, "cache_entries", f->cache_entries);
+    set_number(t, "cache_bytes", f->cache_bytes);
+    return t;
+}
+
+static void answer_status(struct question *q, struct roster *r)
+{
+    struct daemon *d = control_owner(q->call);
+    const struct conf *conf = &d->snapshot->conf;
+    struct roster_figures f = roster_sum(r);
+    uint64_t now = (uint64_t)time(NULL);
+    json_t *s = json_pack("{s:s, s:s, s:b, s:s}", "version", UKAI_VERSION, "file",
+                          conf->file ? conf->file : "", "draining", (int)d->is_draining, "mode",
+                          conf->acl_observe ? "observe" : "enforce");
+    if (!s) {
+        fail(q->call, EXIT_FAILED, "out of memory");
+        return;
+    }
+    set_number(s, "pid", (uint64_t)getpid());
+    set_number(s, "uptime_s", now - d->started_wall_s);
+    set_number(s, "loaded_timestamp_s", d->loaded_wall_s);
+    set_number(s, "generation", d->snapshot->generation);
+    set_number(s, "workers", d->n_workers);
+    set_number(s, "rules", d->snapshot->acl->n_in);
+    set_number(s, "max_clients", atomic_load(&d->shared.max_clients));
+    set_number(s, "max_tunnels", atomic_load(&d->shared.max_tunnels));
+    set_number(s, "log_dropped", sink_n_dropped(d->shared.sink));
+    json_object_set_new(s, "listeners", listeners_json(conf));
+    json_object_set_new(s, "traffic", traffic_json(&f));
+    json_object_set_new(s, "dns", dns_json(&f));
+    json_dumpf(s, control_out(q->call), JSON_COMPACT);
+    fputc('\n', control_out(q->call));
+    json_decref(s);
+    control_end(q->call, EXIT_DONE);
+}
+
+static void run_status(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    (void)args;
+    struct roster *r = question_new(call, ROSTER_FIGURES, answer_status);
+    if (r)
+        roster_start(r);
+}
+
+/* ---- tunnels ---- */
+
+static void answer_tunnels(struct question *q, struct roster *r)
+{
+    FILE *out = control_out(q->call);
+    for (unsigned i = 0; i < r->n_parts; i++)
+        fwrite(r->parts[i].lines, 1, r->parts[i].len, out);
+    if (is_cut_short(r))
+        fputs("ukai: the list is not whole: a worker was short of memory, or is busy with another "
+              "one; ask again\n",
+              control_err(q->call));
+    control_end(q->call, is_cut_short(r) ? EXIT_FAILED : EXIT_DONE);
+}
+
+static void run_tunnels(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    (void)args;
+    struct roster *r = question_new(call, ROSTER_TUNNELS, answer_tunnels);
+    if (r)
+        roster_start(r);
+}
+
+/* ---- kill ---- */
+
+static bool parse_whom(const char *text, struct roster_whom *ret)
+{
+    char *end;
+    *ret = (struct roster_whom){0};
+    if (addr_parse(text, strlen(text), &ret->source) == 0) {
+        ret->has_source = true;
+        return true;
+    }
+    unsigned long worker = strtoul(text, &end, 10);
+    if (end == text || *end != '.' || worker > UINT32_MAX || *text < '0' || *text > '9')
+        return false;
+    const char *serial = end + 1;
+    ret->worker = (unsigned)worker;
+    ret->serial = strtoull(serial, &end, 10);
+    return *serial >= '0' && *serial <= '9' && *end == '\0';
+}
+
+static void answer_kill(struct question *q, struct roster *r)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < r->n_parts; i++)
+        n += r->parts[i].n_done;
+    log_notice("msg=\"ended by the admin\" connections=%llu", (unsigned long long)n);
+    fprintf(control_out(q->call), "{\"ended\":%llu}\n", (unsigned long long)n);
+    control_end(q->call, n ? EXIT_DONE : EXIT_NO);
+}
+
+static void run_kill(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    struct roster_whom whom;
+    const char *text = subject(args);
+    if (!text || !parse_whom(text, &whom)) {
+        fail(call, EXIT_USAGE,
+             "kill takes the id of a tunnel, as `ukai tunnels` shows it, or the "
+             "address of a client");
+        return;
+    }
+    struct roster *r = question_new(call, ROSTER_KILL, answer_kill);
+    if (!r)
+        return;
+    r->whom = whom;
+    roster_start(r);
+}
+
+/* ---- flush ---- */
+
+static void answer_flush(struct question *q, struct roster *r)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < r->n_parts; i++)
+        n += r->parts[i].n_done;
+    fprintf(control_out(q->call), "{\"forgotten\":%llu}\n", (unsigned long long)n);
+    control_end(q->call, EXIT_DONE);
+}
+
+static void run_flush(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    const char *text = subject(args);
+    struct wire_name name;
+    if (text && wire_name_from_text(text, strlen(text), &name) < 0) {
+        fail(call, EXIT_USAGE, "flush takes a domain name, or nothing for all of the cache");
+        return;
+    }
+    struct roster *r = question_new(call, ROSTER_FLUSH, answer_flush);
+    if (!r)
+        return;
+    r->has_name = text;
+    if (text)
+        r->name = name;
+    roster_start(r);
+}
+
+/* ---- reload, drain, log ---- */
+
+static void run_reload(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    (void)args;
+    struct daemon *d = control_owner(call);
+    if (d->is_draining) {
+        fail(call, EXIT_FAILED, "the daemon is stopping");
+        return;
+    }
+    enum exit_code code = daemon_reload(d, control_err(call));
+    bool waits = code == EXIT_DONE && d->n_unapplied > 0 && d->n_reloads < CONTROL_CLIENTS_MAX;
+    if (waits)
+        d->reloads[d->n_reloads++] = call;
+    else
+        control_end(call, code);
+}
+
+static void run_drain(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    (void)args;
+    struct daemon *d = control_owner(call);
+    if (!d->is_draining)
+        daemon_drain(d, false);
+    control_end(call, EXIT_DONE);
+}
+
+static void run_log(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    static const char *const words[] = {"error", "warning", "notice", "info", "debug"};
+    const char *text = subject(args);
+    for (unsigned i = 0; text && i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(words[i], text) != 0)
+            continue;
+        log_set_level((enum log_level)i);
+        log_notice("msg=\"log level changed\" level=%s", words[i]);
+        control_end(call, EXIT_DONE);
+        return;
+    }
+    fail(call, EXIT_USAGE, "log takes a level: error, warning, notice, info or debug");
+}
+
+/* ---- rules, learn, check --against-live ---- */
+
+static void run_rules(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    struct daemon *d = control_owner(call);
+    rules_write(&d->rules, d->snapshot, monotonic_ms(), has_word(args, "--json"),
+                control_out(call));
+    control_end(call, EXIT_DONE);
+}
+
+static void run_learn(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    struct daemon *d = control_owner(call);
+    if (learn_write(d->workers, d->n_workers, d->snapshot, monotonic_ms(), has_word(args, "--json"),
+                    control_out(call)) < 0)
+        fail(call, EXIT_FAILED, "out of memory");
+    else
+        control_end(call, EXIT_DONE);
+}
+
+struct against {
+    struct control_call *call;
+    bool is_json;
+};
+
+static void on_surveyed(struct survey *s, void *owner)
+{
+    struct against *a = owner;
+    int rc = against_write(s, a->is_json, control_out(a->call));
+    survey_free(s);
+    if (rc < 0)
+        fail(a->call, EXIT_FAILED, "out of memory");
+    else
+        control_end(a->call, EXIT_DONE);
+    free(a);
+}
+
+/* The files that a reload would read, judged by the workers without a change. */
+static void run_against(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    struct daemon *d = control_owner(call);
+    struct findings findings = {0};
+    struct snapshot *candidate = NULL;
+    if (!d->options.file) {
+        fail(call, EXIT_FAILED, "the daemon runs on the embedded default");
+        return;
+    }
+    int rc = snapshot_load(d->options.file, &findings, &candidate);
+    findings_print(&findings, control_err(call));
+    bool is_config = findings.n_errors > 0;
+    findings_fini(&findings);
+    if (rc < 0) {
+        control_end(call, is_config ? EXIT_CONFIG : EXIT_FAILED);
+        return;
+    }
+    struct against *a = calloc(1, sizeof(*a));
+    struct own_set *own = a ? sockets_own(&candidate->conf, &d->addresses) : NULL;
+    struct survey *s = NULL;
+    if (own) {
+        *a = (struct against){.call = call, .is_json = has_word(args, "--json")};
+        s = survey_start(d->workers, d->n_workers, candidate, own, on_surveyed, a);
+    }
+    own_set_unref(own);
+    snapshot_unref(candidate);
+    if (!s) {
+        free(a);
+        fail(call, EXIT_FAILED, "out of memory");
+    }
+}
+
+const struct control_verb *verbs_all(void)
+{
+    static const struct control_verb verbs[] = {{"status", run_status},
+                                                {"tunnels", run_tunnels},
+                                                {"kill", run_kill},
+                                                {"flush", run_flush},
+                                                {"reload", run_reload},
+                                                {"drain", run_drain},
+                                                {"log", run_log},
+                                                {"rules", run_rules},
+                                                {"learn", run_learn},
+                                                {"against", run_against},
+                                                {0}};
+    return verbs;
+}

@@ -1,0 +1,301 @@
+/*
+ * For the admin's questions. A part goes to each worker as mail, is filled there and comes back as
+ * mail, so nobody reads what another thread writes. Tunnels are looked at in slices, since there
+ * may be ten thousand; each is written as a line of JSON, about 300 bytes, in the memory of the
+ * part.
+ */
+#include "proxy/flow/roster.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/escape.h"
+#include "proxy/dns/cache.h"
+#include "proxy/flow/conn.h"
+#include "proxy/flow/worker.h"
+
+enum { SLICE_CONNS = 64, LINE_MAX_BYTES = 4096, TEXT_MAX = 512 };
+
+struct roster *roster_free(struct roster *r)
+{
+    for (unsigned i = 0; r && i < r->n_parts; i++)
+        free(r->parts[i].lines);
+    free(r);
+    return NULL;
+}
+
+/* ---- in the worker: a line ---- */
+
+static bool has_room(struct roster_part *p)
+{
+    if (p->len + LINE_MAX_BYTES <= p->capacity)
+        return true;
+    size_t capacity = p->capacity ? 2 * p->capacity : 16 * LINE_MAX_BYTES;
+    char *lines = realloc(p->lines, capacity);
+    if (!lines) {
+        p->is_cut_short = true;
+        return false;
+    }
+    p->lines = lines;
+    p->capacity = capacity;
+    return true;
+}
+
+__attribute__((format(printf, 2, 3))) static void put(struct roster_part *p, const char *fmt, ...)
+{
+    va_list args;
+    size_t room = p->capacity - p->len;
+    va_start(args, fmt);
+    int n = vsnprintf(p->lines + p->len, room, fmt, args);
+    va_end(args);
+    if (n > 0)
+        p->len += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static void put_string(struct roster_part *p, const char *key, const char *text)
+{
+    size_t len = text ? strlen(text) : 0;
+    if (!text)
+        return;
+    put(p, ",\"%s\":\"", key);
+    p->len += escape_write(ESCAPE_JSON, text, len < TEXT_MAX ? len : TEXT_MAX, p->lines + p->len,
+                           p->capacity - p->len);
+    put(p, "\"");
+}
+
+static void put_rule(struct roster_part *p, const struct in_rule *rule)
+{
+    char place[256];
+    if (!rule)
+        return;
+    snprintf(place, sizeof(place), "%s:%u", rule->place.file ? rule->place.file : "acl",
+             rule->place.line);
+    put_string(p, "rule", place);
+    put_string(p, "memo", rule->place.memo && rule->place.memo[0] ? rule->place.memo : NULL);
+}
+
+static void write_tunnel(struct roster_part *p, const struct conn *c)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    uint64_t now = loop_now_ms(&c->worker->loop);
+    if (!has_room(p))
+        return;
+    put(p, "{\"id\":\"%u.%llu\"", c->worker->index, (unsigned long long)c->serial);
+    put_string(p, "src", addr_text(&c->client.addr, text));
+    put(p, ",\"src_port\":%u", c->client.port);
+    put_string(p, "listener", c->proxy->base.name);
+    put_string(p, "host", c->host);
+    put(p, ",\"port\":%u", c->port);
+    put_string(p, "addr", c->has_origin ? endpoint_text(&c->origin, text) : NULL);
+    put_rule(p, c->rule);
+    put(p, ",\"age_ms\":%llu,\"idle_ms\":%llu,\"bytes_up\":%llu,\"bytes_down\":%llu}\n",
+        (unsigned long long)(now - c->times.start_ms),
+        (unsigned long long)(now - c->relay.last_active_ms),
+        (unsigned long long)c->relay.sides[RELAY_CLIENT].bytes_in,
+        (unsigned long long)c->relay.sides[RELAY_ORIGIN].bytes_in);
+}
+
+/* ---- in the worker: the jobs ---- */
+
+static void on_part_back(struct mail *m)
+{
+    struct roster *r = list_entry(m, struct roster_part, mail)->roster;
+    if (--r->n_away == 0)
+        r->done(r, r->owner);
+}
+
+static void send_back(struct roster_part *p)
+{
+    mailbox_post(p->worker->shared->main_mailbox, &p->mail, on_part_back);
+}
+
+static uint64_t relaxed(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void take_figures(struct roster_part *p)
+{
+    struct worker *w = p->worker;
+    const struct counters *c = &w->counters;
+    p->figures = (struct roster_figures){
+        .n_accepted = relaxed(&c->n_accepted),
+        .n_source_denied = relaxed(&c->n_source_denied),
+        .n_refused = relaxed(&c->n_refused),
+        .n_opened = relaxed(&c->n_opened),
+        .n_closed = relaxed(&c->n_closed),
+        .bytes_up = relaxed(&c->bytes_up),
+        .bytes_down = relaxed(&c->bytes_down),
+        .n_clients = w->n_conns,
+        .dns = *dns_server_counters(w->dns),
+        .resolver = w->resolver.counters,
+        .cache_bytes = cache_used_bytes(w->resolver.cache),
+        .cache_entries = cache_count(w->resolver.cache),
+    };
+}
+
+static void on_conn(struct conn *c)
+{
+    struct roster_part *p = c->worker->roster;
+    p->figures.n_tunnels += c->state == CONN_STATE_RELAY;
+    p->figures.n_exchanges += c->state == CONN_STATE_EXCHANGE;
+    if (p->roster->job == ROSTER_TUNNELS && c->state == CONN_STATE_RELAY)
+        write_tunnel(p, c);
+}
+
+static void on_walked(struct worker *w)
+{
+    struct roster_part *p = w->roster;
+    w->roster = NULL;
+    send_back(p);
+}
+
+static bool is_meant(const struct roster_whom *whom, const struct conn *c)
+{
+    if (c->state == CONN_STATE_CLOSED)
+        return false;
+    if (whom->has_source)
+        return addr_compare(&c->client.addr, &whom->source) == 0;
+    return c->worker->index == whom->worker && c->serial == whom->serial;
+}
+
+/* Comparing costs nanoseconds, so this is one go; the connections stay in the list till the round
+ * ends. */
+static void kill(struct roster_part *p)
+{
+    list_for_each (pos, &p->worker->conns) {
+        struct conn *c = list_entry(pos, struct conn, node);
+        if (!is_meant(&p->roster->whom, c))
+            continue;
+        p->n_done++;
+        conn_finish(c, REASON_ADMIN);
+    }
+}
+
+static void walk_all(struct roster_part *p)
+{
+    struct worker *w = p->worker;
+    if (w->roster) { /* one at a time */
+        p->is_cut_short = true;
+        send_back(p);
+        return;
+    }
+    w->roster = p;
+    walk_init(&p->walk, w, SLICE_CONNS, on_conn, on_walked);
+    walk_start(&p->walk);
+}
+
+static void on_part(struct mail *m)
+{
+    struct roster_part *p = list_entry(m, struct roster_part, mail);
+    const struct roster *r = p->roster;
+    switch (r->job) {
+    case ROSTER_FIGURES:
+    case ROSTER_TUNNELS:
+        take_figures(p);
+        walk_all(p);
+        return;
+    case ROSTER_KILL:
+        kill(p);
+        break;
+    case ROSTER_FLUSH:
+        p->n_done = resolver_flush(&p->worker->resolver, r->has_name ? &r->name : NULL);
+        break;
+    }
+    send_back(p);
+}
+
+void roster_part_end(struct roster_part *p)
+{
+    if (!p)
+        return;
+    walk_fini(&p->walk);
+    p->is_cut_short = true;
+    on_walked(p->worker);
+}
+
+void roster_forget(struct roster_part *p, const struct conn *c)
+{
+    if (p)
+        walk_forget(&p->walk, c);
+}
+
+/* ---- on the main thread ---- */
+
+struct roster *roster_new(struct worker *workers, unsigned n_workers, enum roster_job job,
+                          roster_done_fn done, void *owner)
+{
+    struct roster *r = calloc(1, sizeof(*r) + n_workers * sizeof(r->parts[0]));
+    if (!r)
+        return NULL;
+    r->job = job;
+    r->done = done;
+    r->owner = owner;
+    r->n_parts = r->n_away = n_workers;
+    for (unsigned i = 0; i < n_workers; i++) {
+        r->parts[i].roster = r;
+        r->parts[i].worker = &workers[i];
+    }
+    return r;
+}
+
+void roster_start(struct roster *r)
+{
+    for (unsigned i = 0; i < r->n_parts; i++)
+        mailbox_post(&r->parts[i].worker->mailbox, &r->parts[i].mail, on_part);
+}
+
+static void add_dns(struct dns_server_counters *sum, const struct dns_server_counters *one)
+{
+    sum->n_udp += one->n_udp;
+    sum->n_tcp += one->n_tcp;
+    sum->n_hits += one->n_hits;
+    sum->n_waited += one->n_waited;
+    sum->n_errors += one->n_errors;
+    sum->n_truncated += one->n_truncated;
+    sum->n_denied += one->n_denied;
+    sum->n_limited += one->n_limited;
+    sum->n_dropped += one->n_dropped;
+    sum->n_late += one->n_late;
+    sum->n_connections += one->n_connections;
+    sum->n_connections_refused += one->n_connections_refused;
+}
+
+static void add_resolver(struct resolver_counters *sum, const struct resolver_counters *one)
+{
+    sum->n_asked += one->n_asked;
+    sum->n_hits += one->n_hits;
+    sum->n_local += one->n_local;
+    sum->n_joined += one->n_joined;
+    sum->n_started += one->n_started;
+    sum->n_busy += one->n_busy;
+    sum->n_sent += one->n_sent;
+    sum->n_replies += one->n_replies;
+    sum->n_failed += one->n_failed;
+    sum->n_timeouts += one->n_timeouts;
+}
+
+struct roster_figures roster_sum(const struct roster *r)
+{
+    struct roster_figures sum = {0};
+    for (unsigned i = 0; i < r->n_parts; i++) {
+        const struct roster_figures *f = &r->parts[i].figures;
+        sum.n_accepted += f->n_accepted;
+        sum.n_source_denied += f->n_source_denied;
+        sum.n_refused += f->n_refused;
+        sum.n_opened += f->n_opened;
+        sum.n_closed += f->n_closed;
+        sum.bytes_up += f->bytes_up;
+        sum.bytes_down += f->bytes_down;
+        sum.n_clients += f->n_clients;
+        sum.n_tunnels += f->n_tunnels;
+        sum.n_exchanges += f->n_exchanges;
+        sum.cache_bytes += f->cache_bytes;
+        sum.cache_entries += f->cache_entries;
+        add_dns(&sum.dns, &f->dns);
+        add_resolver(&sum.resolver, &f->resolver);
+    }
+    return sum;
+}

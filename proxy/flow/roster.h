@@ -1,0 +1,84 @@
+/* roster - what the workers have at this moment: figures, open tunnels, and an end to some of them.
+ */
+#ifndef PROXY_FLOW_ROSTER_H
+#define PROXY_FLOW_ROSTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/base/addr.h"
+#include "proxy/dns/resolver.h"
+#include "proxy/dns/server.h"
+#include "proxy/flow/walk.h"
+#include "proxy/loop/mailbox.h"
+
+struct roster;
+struct worker;
+
+enum roster_job {
+    ROSTER_FIGURES, /* only what is counted */
+    ROSTER_TUNNELS, /* a line of JSON for each open tunnel, too */
+    ROSTER_KILL,    /* ends the connections that are named */
+    ROSTER_FLUSH,   /* forgets cached answers */
+};
+
+/* Which connections: of one source, or the one that logs call WORKER.SERIAL. */
+struct roster_whom {
+    bool has_source;
+    struct addr source;
+    unsigned worker;
+    uint64_t serial;
+};
+
+struct roster_figures {
+    uint64_t n_accepted, n_source_denied, n_refused, n_opened, n_closed, bytes_up, bytes_down;
+    unsigned n_clients, n_tunnels, n_exchanges;
+    struct dns_server_counters dns;
+    struct resolver_counters resolver;
+    uint64_t cache_bytes, cache_entries;
+};
+
+/* One worker's share; the worker's until it comes back. */
+struct roster_part {
+    struct mail mail;
+    struct roster *roster;
+    struct worker *worker;
+    struct walk walk;
+    struct roster_figures figures;
+    char *lines; /* owned: ROSTER_TUNNELS */
+    size_t len, capacity;
+    uint64_t n_done;   /* ended connections, or forgotten answers */
+    bool is_cut_short; /* out of memory, or the worker is ending or busy with another one */
+};
+
+/* All parts are back; on the main thread. Takes @r. */
+typedef void (*roster_done_fn)(struct roster *r, void *owner);
+
+struct roster {
+    enum roster_job job;
+    struct roster_whom whom;
+    bool has_name; /* ROSTER_FLUSH: only this one */
+    struct wire_name name;
+    roster_done_fn done;
+    void *owner;
+    unsigned n_parts, n_away;
+    struct roster_part parts[];
+};
+
+/* A request to all workers, to be filled in and started. NULL: out of memory. */
+struct roster *roster_new(struct worker *workers, unsigned n_workers, enum roster_job job,
+                          roster_done_fn done, void *owner);
+/* @done is called once, later. Connections are looked at a few a round. */
+void roster_start(struct roster *r);
+struct roster *roster_free(struct roster *r); /* never started, or after done */
+/* All parts together. */
+struct roster_figures roster_sum(const struct roster *r);
+
+/* The worker ends: what it has so far goes back. NULL is fine. */
+void roster_part_end(struct roster_part *p);
+/* A connection leaves the worker @p (NULL: none) is with. */
+struct conn;
+void roster_forget(struct roster_part *p, const struct conn *c);
+
+#endif

@@ -1,0 +1,278 @@
+"""The control socket and the commands that use it: who may, what they say, and that nobody can hold the daemon up by it."""
+import json
+import os
+import socket
+import stat
+import subprocess
+import threading
+
+import pytest
+
+from client import exchange, open_tunnel
+from daemon import Ukai, run_tool, sections
+from scene import wait_until
+
+AGENTS = "agents.deepsecurity.trendmicro.com"
+IN = "[in]\ntcp 8080 = 192.168.1.10 ; Webプロキシ\ntcp 8080 = 192.168.1.20\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
+
+
+@pytest.fixture
+def ukai(scene):
+    with Ukai(scene, sections(), IN) as daemon:
+        yield daemon
+
+
+def ctl(daemon, *words, **options):
+    return run_tool(words[0], "-c", daemon.conf_path, *words[1:], **options)
+
+
+def ctl_json(daemon, *words):
+    done = ctl(daemon, *words, "--json")
+    assert done.returncode == 0, done.out
+    return json.loads(done.out)
+
+
+def raw(daemon, timeout=10):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout)
+
+    def connected():
+        try:
+            sock.connect(str(daemon.dir / "control.sock"))
+            return True
+        except BlockingIOError:  # a full backlog
+            return False
+
+    wait_until(connected)
+    return sock
+
+
+def tunnels(daemon):
+    return [json.loads(line) for line in ctl(daemon, "tunnels", "--json").out.splitlines()]
+
+
+# the place
+
+def test_O08_mode_and_removal(scene):
+    daemon = Ukai(scene, sections(dns=False), IN)
+    with daemon:
+        mode = os.lstat(daemon.dir / "control.sock").st_mode
+        assert stat.S_ISSOCK(mode) and mode & 0o777 == 0o660
+    assert not (daemon.dir / "control.sock").exists()
+
+
+def test_O08_what_a_crash_left_is_replaced(scene):
+    daemon = Ukai(scene, sections(dns=False), IN)
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(daemon.dir / "control.sock"))
+    left.close()
+    with daemon:
+        assert ctl(daemon, "status").returncode == 0
+
+
+@pytest.mark.parametrize("what, words", [("link", "symbolic link"), ("file", "no socket"), ("open", "anybody may write"),
+                                         ("live", "another daemon")])
+def test_O08_refused(scene, what, words):
+    daemon = Ukai(scene, sections(dns=False), IN)
+    place = daemon.dir / "control.sock"
+    held = None
+    if what == "link":
+        place.symlink_to("/tmp/elsewhere.sock")
+    elif what == "file":
+        place.write_text("mine")
+    elif what == "open":
+        daemon.dir.chmod(0o777)
+    else:
+        held = socket.socket(socket.AF_UNIX)
+        held.bind(str(place))
+        held.listen()
+    daemon.start(wait=False)
+    assert daemon.wait_exit() == 1
+    assert any(words in line for line in daemon.lines), daemon.lines
+    if what == "file":
+        assert place.read_text() == "mine"
+    daemon.process.stderr.close()
+    daemon.process = None
+    if held:
+        held.close()
+
+
+def test_without_a_daemon_the_command_says_so(tmp_path):
+    done = run_tool("status", "--socket", tmp_path / "none.sock")
+    assert done.returncode == 1 and "is the daemon running" in done.out
+
+
+# the words
+
+def test_status_counts_what_happens(scene, ukai):
+    before = ctl_json(ukai, "status")
+    sock = scene.dial()
+    open_tunnel(sock, f"{AGENTS}:443")
+    assert scene.host10.run(["dig", "+short", "@192.168.1.254", AGENTS]).stdout.strip()
+    now = ctl_json(ukai, "status")
+    assert now["traffic"]["tunnels"] == 1 and now["traffic"]["tunnels_opened"] == before["traffic"]["tunnels_opened"] + 1
+    assert now["dns"]["queries_udp"] == before["dns"]["queries_udp"] + 1 and now["dns"]["cache_entries"] >= 1
+    assert {l["kind"] for l in now["listeners"]} == {"web-proxy", "dns"} and now["rules"] == 4
+    text = ctl(ukai, "status").out
+    assert "tunnels 1 of" in text and "lan0 port 8080" in text
+
+
+def test_tunnels_are_listed_with_rule_and_memo(scene, ukai):
+    sock = scene.dial()
+    open_tunnel(sock, f"{AGENTS}:443")
+    (tunnel,) = tunnels(ukai)
+    assert tunnel["src"] == "192.168.1.10" and tunnel["host"] == AGENTS and tunnel["port"] == 443
+    assert tunnel["memo"] == "Webプロキシ" and tunnel["rule"].endswith("acl.conf:2")
+    assert AGENTS in ctl(ukai, "tunnels").out
+    sock.close()
+    wait_until(lambda: not tunnels(ukai))
+
+
+def test_a_thousand_tunnels_are_listed(scene, ukai):
+    socks = []
+    for _ in range(1000):
+        socks.append(scene.dial())
+        open_tunnel(socks[-1], f"{AGENTS}:443")
+    assert len({t["id"] for t in tunnels(ukai)}) == 1000
+
+
+def test_kill_by_id_and_by_address(scene, ukai):
+    mark = ukai.mark()
+    socks = [scene.dial(), scene.dial(), scene.dial(host=scene.host20)]
+    for sock in socks:
+        open_tunnel(sock, f"{AGENTS}:443")
+    victim = next(t for t in tunnels(ukai) if t["src"] == "192.168.1.20")
+    assert ctl(ukai, "kill", victim["id"]).out == "1 connections ended\n"
+    record = ukai.record(mark, lambda r: r["event"] == "close")
+    assert record["closed_by"] == "admin" and record["src"] == "192.168.1.20" and record["id"] == victim["id"]
+    assert len(tunnels(ukai)) == 2
+    assert ctl_json(ukai, "kill", "192.168.1.10") == {"ended": 2}
+    assert not tunnels(ukai)
+    assert ctl(ukai, "kill", "192.168.1.10").returncode == 3
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.", ".1", "1.x", "1.-1", "192.168.1", "1.2.3.4.5"])
+def test_kill_of_nonsense_is_a_usage_error(ukai, text):
+    assert ctl(ukai, "kill", text).returncode == 2
+
+
+def test_flush_forgets(scene, ukai):
+    for name in (AGENTS, "ns.trendmicro.com"):
+        scene.host10.run(["dig", "+short", "@192.168.1.254", name])
+    assert ctl_json(ukai, "flush", AGENTS)["forgotten"] == 1
+    assert ctl_json(ukai, "flush", AGENTS)["forgotten"] == 0
+    ctl(ukai, "flush")
+    assert ctl_json(ukai, "status")["dns"]["cache_entries"] == 0
+
+
+def test_reload_tells_the_truth(scene, ukai):
+    def served():
+        return exchange(scene.dial(host=scene.host20), b"GARBAGE\r\n\r\n").status == 400
+
+    assert served()
+    ukai.write(acl="[in]\ntcp 8080 = 192.168.1.10\n")
+    assert ctl(ukai, "reload").returncode == 0
+    assert not served()  # at once: the command returns when the workers have it
+    ukai.write(acl="[in]\ntcp 8080 = 192.168.1.10\ntcp 99999 = 192.168.1.20\n")
+    done = ctl(ukai, "reload")
+    assert done.returncode == 78 and "acl.conf:3: error:" in done.out and "old configuration stays" in done.out
+    ukai.write(acl=IN)
+    assert ctl(ukai, "reload").returncode == 0 and served()
+
+
+def test_reload_works_while_ukai_conf_is_broken(ukai):
+    good = ukai.conf_path.read_text()
+    ukai.write(conf_text=good + "\n[nonsense]\nx = 1\n")
+    assert ctl(ukai, "reload").returncode == 78
+    ukai.write(conf_text=good)
+    assert ctl(ukai, "reload").returncode == 0
+
+
+def test_drain_by_command(scene):
+    with Ukai(scene, sections(dns=False), IN) as daemon:
+        sock = scene.dial()
+        open_tunnel(sock, f"{AGENTS}:443")
+        assert ctl(daemon, "drain").returncode == 0
+        daemon.wait_log("msg=draining")
+        assert ctl_json(daemon, "status")["draining"] is True
+        assert ctl(daemon, "reload").returncode == 1
+        sock.close()
+        assert daemon.wait_exit() == 0
+
+
+def test_log_level(ukai):
+    assert ctl(ukai, "log", "debug").returncode == 0
+    assert ctl(ukai, "status").returncode == 0
+    ukai.wait_log('msg=control verb="status" uid=0')
+    assert ctl(ukai, "log", "loud").returncode == 2
+
+
+def test_rules_show_hits(scene, ukai):
+    open_tunnel(scene.dial(), f"{AGENTS}:443")
+    text = ctl(ukai, "rules").out
+    line = next(line for line in text.splitlines() if "Webプロキシ" in line)
+    assert line.split()[0] == "1"
+
+
+def test_learn_over_the_socket(scene):
+    config = sections(dns=False, acl={"mode": "observe"})
+    with Ukai(scene, config, IN + "[out]\nallow = nothing.example\n") as daemon:
+        open_tunnel(scene.dial(), f"{AGENTS}:443")
+        assert f"allow = {AGENTS}:443" in ctl(daemon, "learn").out
+
+
+# who wants to be a nuisance
+
+@pytest.mark.parametrize("request_bytes", [
+    b"\n", b"[]\n", b"[1]\n", b'{"a":1}\n', b'["status"\n', b'["no-such-verb"]\n', b'["sta\\u0000tus"]\n', b"\xff\xfe\n",
+    b"[" * 4000 + b"\n", json.dumps(["x"] * 17).encode() + b"\n", b'["status","' + b"a" * 3900 + b'"]\n'])
+def test_garbage_gets_an_answer_and_does_no_harm(ukai, request_bytes):
+    with raw(ukai) as sock:
+        sock.sendall(request_bytes)
+        head = json.loads(sock.makefile("rb").readline())
+        assert head["exit"] in (0, 2)
+    assert ctl(ukai, "status").returncode == 0
+
+
+def test_a_request_without_end_is_dropped(ukai):
+    with raw(ukai) as sock:
+        sock.sendall(b"x" * 4096)
+        assert sock.recv(10) == b""
+    assert ctl(ukai, "status").returncode == 0
+
+
+def test_silent_clients_hold_nobody_up(ukai):
+    silent = [raw(ukai) for _ in range(15)]
+    assert ctl(ukai, "status").returncode == 0
+    more = [raw(ukai) for _ in range(5)]  # beyond the places: closed
+    assert any(sock.recv(1) == b"" for sock in more)
+    for sock in silent + more:
+        sock.close()
+    wait_until(lambda: ctl(ukai, "status").returncode == 0)
+
+
+def test_clients_that_leave_in_the_middle(ukai):
+    for _ in range(50):
+        with raw(ukai) as sock:
+            sock.sendall(b'["tunnels"]\n')
+    assert ctl(ukai, "tunnels").returncode in (0, 1)
+    wait_until(lambda: ctl(ukai, "tunnels").returncode == 0)
+
+
+def test_many_reloads_at_once_all_hear_the_outcome(ukai):
+    codes = []
+    threads = [threading.Thread(target=lambda: codes.append(ctl(ukai, "reload").returncode)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0] * 8
+
+
+def test_every_command_has_help():
+    words = run_tool("--help").out
+    for command in ("status", "tunnels", "rules", "learn", "reload", "drain", "kill", "flush", "log"):
+        assert f"  {command} " in words
+        done = run_tool(command, "--help")
+        assert done.returncode == 0 and f"usage: ukai {command}" in done.out
+        assert run_tool(command, "--no-such-option").returncode == 2
