@@ -86,7 +86,7 @@ static void write_tunnel(struct roster_part *p, const struct conn *c)
     put_string(p, "src", addr_text(&c->client.addr, text));
     put(p, ",\"src_port\":%u", c->client.port);
     put_string(p, "listener", c->proxy->base.name);
-    put_string(p, "host", c->host);
+    put_string(p, "host", conn_host(c));
     put(p, ",\"port\":%u", c->port);
     put_string(p, "addr", c->has_origin ? endpoint_text(&c->origin, text) : NULL);
     put_rule(p, c->rule);
