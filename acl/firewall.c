@@ -57,7 +57,8 @@ int firewall_word(const char *text, struct firewall_rule *ret_rule)
     return -EINVAL;
 }
 
-int firewall_port(const char *text, uint16_t *ret_port)
+/* A port in decimal, 1-65535. */
+static int parse_port(const char *text, uint16_t *ret_port)
 {
     unsigned long port = 0;
     size_t len = strlen(text);
@@ -187,7 +188,7 @@ int firewall_add(struct firewall *fw, const struct firewall_rule *like, const ch
 static int parse_item_port(const char *text, uint16_t *ret_port)
 {
     *ret_port = 0;
-    return !is_given(text) || strcmp(text, "0") == 0 ? 0 : firewall_port(text, ret_port);
+    return !is_given(text) || strcmp(text, "0") == 0 ? 0 : parse_port(text, ret_port);
 }
 
 /* The ports of a rule, or why they cannot be understood. Nobody has port 0: 0-65535 is 1-65535. */

@@ -81,8 +81,6 @@ void firewall_fini(struct firewall *fw);
 /* "tcp", "ssh", ... in any case, into proto, proto_word and the ports of a preset. 0 · -EINVAL. */
 int firewall_word(const char *text, struct firewall_rule *ret_rule)
     __attribute__((warn_unused_result));
-/* A port in decimal, 1-65535. 0 · -EINVAL. */
-int firewall_port(const char *text, uint16_t *ret_port) __attribute__((warn_unused_result));
 
 /* All [in] lines of a finished ACL as firewall rules; @where becomes `FILE:LINE`. 0 · -ENOMEM. */
 int firewall_from_acl(struct firewall *fw, const struct acl *acl)

@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 32, STEPS_MAX = 1000000, COMPARED_MAX = 300000000 };
+enum { DEPTH_MAX = 32, STEPS_MAX = 1000000 };
+enum { ITEMS_MADE_MAX = 4000000 }; /* sources of cut matches, all together */
+enum { COMPARED_MAX = 300000000 }; /* items; a few seconds */
 
 static const char *const proto_words[] = {"tcp", "udp", "icmp", "icmpv6-all",
                                           "gre", "esp", "ah",   "vrrp"};
@@ -51,6 +53,7 @@ struct judge {
     size_t n_steps;
     struct chain_match **made; /* cut matches, owned */
     size_t n_made;
+    size_t n_items_made;
     size_t n_ignored; /* rules that no opening packet meets, or that only log */
     unsigned ignored_line;
     bool *is_reached; /* by chain */
@@ -133,7 +136,7 @@ static int cut_ports(struct chain_match *ret, const struct chain_match *a,
     return 0;
 }
 
-static int cut_sources(struct chain_match *ret, const struct chain_match *a,
+static int cut_sources(struct judge *j, struct chain_match *ret, const struct chain_match *a,
                        const struct chain_match *b)
 {
     const struct chain_match *whole = !a->sources ? b : a;
@@ -141,7 +144,8 @@ static int cut_sources(struct chain_match *ret, const struct chain_match *a,
 
     if (!whole->sources)
         return 0;
-    if (max > CHAIN_ITEMS_MAX)
+    j->n_items_made += max;
+    if (max > CHAIN_ITEMS_MAX || j->n_items_made > ITEMS_MADE_MAX)
         return -E2BIG;
     ret->sources = calloc(max + 1, sizeof(*ret->sources));
     if (!ret->sources)
@@ -186,7 +190,7 @@ static int cut_match(struct judge *j, const struct chain_match *a, const struct 
     memcpy(m->condition, a->condition[0] ? a->condition : b->condition, sizeof(m->condition));
     int r = cut_ports(m, a, b);
     if (r == 0)
-        r = cut_sources(m, a, b);
+        r = cut_sources(j, m, a, b);
     m->is_never = a->is_never || b->is_never || m->protos == 0 || (m->ports && m->n_ports == 0) ||
                   (m->sources && m->n_sources == 0);
     *ret = m;
@@ -216,18 +220,21 @@ static bool sources_meet(const struct chain_match *a, const struct chain_match *
     return false;
 }
 
-static bool matches_meet(const struct chain_match *a, const struct chain_match *b)
+/* Counted, since a hostile table may make it long. */
+static bool matches_meet(struct judge *j, const struct chain_match *a, const struct chain_match *b)
 {
     unsigned protos = a->protos & b->protos;
 
+    j->n_compared += 1 + a->n_sources * b->n_sources + a->n_ports * b->n_ports;
     if (protos == 0 || !sources_meet(a, b))
         return false;
     return (protos & ~(unsigned)CHAIN_PROTOS_WITH_PORTS) || ports_meet(a, b);
 }
 
 /* Whether @a, without its condition, holds all of @b. May say no where it does. */
-static bool match_holds(const struct chain_match *a, const struct chain_match *b)
+static bool match_holds(struct judge *j, const struct chain_match *a, const struct chain_match *b)
 {
+    j->n_compared += 1 + a->n_sources * b->n_sources + a->n_ports * b->n_ports;
     bool holds =
         (b->protos & ~a->protos) == 0 && (!a->ports || b->ports) && (!a->sources || b->sources);
 
@@ -402,9 +409,9 @@ static int emit(struct judge *j, const struct step *step)
 /* A RETURN before @i that holds for it and may take a part of it away, or NULL. */
 static const struct step *find_hole(struct judge *j, const size_t *holes, size_t n, size_t i)
 {
-    for (size_t k = 0; k < n; k++, j->n_compared++)
+    for (size_t k = 0; k < n && j->n_compared <= COMPARED_MAX; k++)
         if (j->steps[holes[k]].until > i &&
-            matches_meet(j->steps[holes[k]].match, j->steps[i].match))
+            matches_meet(j, j->steps[holes[k]].match, j->steps[i].match))
             return &j->steps[holes[k]];
     return NULL;
 }
@@ -412,10 +419,10 @@ static const struct step *find_hole(struct judge *j, const size_t *holes, size_t
 /* Whether a rule before @drop accepts all of @step already. */
 static bool is_accepted(struct judge *j, size_t drop, const struct step *step)
 {
-    for (size_t i = 0; i < drop; i++, j->n_compared++) {
+    for (size_t i = 0; i < drop && j->n_compared <= COMPARED_MAX; i++) {
         const struct step *before = &j->steps[i];
         if (before->verdict == CHAIN_VERDICT_ACCEPT && before->match->condition[0] == '\0' &&
-            match_holds(before->match, step->match))
+            match_holds(j, before->match, step->match))
             return true;
     }
     return false;
@@ -430,12 +437,12 @@ static enum accept_fate find_fate(struct judge *j, const size_t *drops, size_t n
     const struct step *step = &j->steps[i];
     enum accept_fate fate = FATE_WHOLE;
 
-    for (size_t k = 0; k < n; k++, j->n_compared++) {
+    for (size_t k = 0; k < n && j->n_compared <= COMPARED_MAX; k++) {
         const struct step *drop = &j->steps[drops[k]];
-        if (!matches_meet(drop->match, step->match))
+        if (!matches_meet(j, drop->match, step->match))
             continue;
         bool takes_all = drop->verdict == CHAIN_VERDICT_DROP && drop->match->condition[0] == '\0' &&
-                         match_holds(drop->match, step->match);
+                         match_holds(j, drop->match, step->match);
         if (fate == FATE_WHOLE || takes_all)
             *ret_by = drop;
         if (takes_all)

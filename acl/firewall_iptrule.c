@@ -390,6 +390,13 @@ static int parse_flags(struct parser *p, const struct option *o)
     return 0;
 }
 
+static int parse_icmp_type(struct parser *p, const struct option *o)
+{
+    if (o->is_negated || strcmp(o->args[0], "any") != 0)
+        narrow(p, o->name);
+    return 0;
+}
+
 static int parse_syn(struct parser *p, const struct option *o)
 {
     if (o->is_negated)
@@ -481,6 +488,7 @@ static const struct known_option *find_option(const char *name)
         {{"--state", "--ctstate"}, parse_states, 1},
         {{"--tcp-flags"}, parse_flags, 2},
         {{"--syn"}, parse_syn, 0},
+        {{"--icmp-type"}, parse_icmp_type, 1},
         {{"--comment"}, parse_comment, 1, true},
         {{"--reject-with"}, parse_nothing, 1, true},
     };

@@ -84,7 +84,8 @@ static enum exit_code exit_of(const char *command, int r)
     if (r == 0)
         return EXIT_DONE;
     if (r == -E2BIG)
-        fprintf(stderr, "ukai %s: more rules than are taken (%d)\n", command, FIREWALL_RULES_MAX);
+        fprintf(stderr, "ukai %s: more rules than the %d that are taken, or too tangled ones\n",
+                command, FIREWALL_RULES_MAX);
     else if (r == -EOVERFLOW)
         fprintf(stderr, "ukai %s: they disagree in more places than can be compared or listed\n",
                 command);

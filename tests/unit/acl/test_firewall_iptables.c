@@ -58,6 +58,7 @@ Test(acl_firewall_iptables, read__takes_or_refuses__row_by_row)
         {IN("-A INPUT -p tcp --dport 80 -m set --match-set x src -j ACCEPT\n"), NULL, 0, 5},
         {IN("-A INPUT -p tcp --dport 80 -m socket -j ACCEPT\n"), NULL, 0, 5},
         {IN("-A INPUT -p icmp -m icmp --icmp-type 8 -j ACCEPT\n"), "[in]\n", 1, 5},
+        {IN("-A INPUT -s 10.0.0.1 -p icmp -m icmp --icmp-type any -j ACCEPT\n"), "[in]\nicmp = 10.0.0.1\n", 0},
         {IN("-A INPUT -p sctp --dport 80 -j ACCEPT\n"), "[in]\n", 1, 5},
         {IN("-A INPUT -p sctp -j DROP\n-A INPUT -s 10.0.0.1 -j ACCEPT\n"), NULL, 0, 5},
         {IN("-A INPUT -p tcp --dport 80 -j NFQUEUE --queue-num 1\n"), NULL, 0, 5},
@@ -255,6 +256,28 @@ Test(acl_firewall_iptables, read__is_bounded__where_chains_double)
     for (unsigned i = 0; i + 1 < 30; i++)
         fprintf(out, "-A c%u -j c%u\n-A c%u -j c%u\n", i, i + 1, i, i + 1);
     fputs("-A c29 -s 10.0.0.1 -j ACCEPT\nCOMMIT\n", out);
+    fclose(out);
+    cr_expect_eq(firewall_iptables_read(&fw, text, size), -E2BIG);
+    free(text);
+    firewall_fini(&fw);
+    findings_fini(&findings);
+}
+
+Test(acl_firewall_iptables, read__is_bounded__where_many_drops_meet_many_rules, .timeout = 60)
+{
+    struct findings findings = {0};
+    struct firewall fw = {.file = "t", .findings = &findings};
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    fputs("*filter\n:INPUT DROP [0:0]\n", out);
+    for (unsigned i = 0; i < 60000; i++)
+        fprintf(out, "-A INPUT -s 10.0.%u.%u -p tcp --dport 80 -j ACCEPT\n", i >> 8, i & 255);
+    fputs("-A INPUT -j ACCEPT\n", out);
+    for (unsigned i = 0; i < 60000; i++)
+        fprintf(out, "-A INPUT -s 10.0.%u.%u -p tcp --dport 80 -j DROP\n", i >> 8, i & 255);
+    fputs("-A INPUT -s 10.0.0.0/8 -j ACCEPT\nCOMMIT\n", out);
     fclose(out);
     cr_expect_eq(firewall_iptables_read(&fw, text, size), -E2BIG);
     free(text);
