@@ -556,7 +556,7 @@ def test_B3_30_no_padding_in_clear(asker, up, ukai):
 
 # B4: sending upstream
 
-def test_B4_31_U06_ids_and_ports(scene, asker, up, ukai):
+def test_B4_31_B1_6_1_U06_ids_and_ports(scene, asker, up, ukai):
     names = [up.name(label="port") for _ in range(1000)]
     sock = scene.udp(timeout=3)
     for at in range(0, 1000, 50):
@@ -805,7 +805,7 @@ def test_B5_48_unknown_data_byte_exact(asker, up, ukai):
             assert rdata(reply) == [data]
 
 
-def test_B5_49_records_of_other_names_are_never_used(scene, asker, up, ukai):
+def test_B5_49_U13_records_of_other_names_are_never_used(scene, asker, up, ukai):
     victim = up.name()
     evil = dnswire.name(victim)
     lie = a("192.0.2.66", owner=evil)
