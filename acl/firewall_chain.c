@@ -16,18 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 32, STEPS_MAX = 1000000 };
+enum { DEPTH_MAX = 32, STEPS_MAX = 1000000, ANY_PROTO = 16 };
 enum { ITEMS_MADE_MAX = 4000000 }; /* sources of cut matches, all together */
 enum { COMPARED_MAX = 300000000 }; /* items; a few seconds */
 
-static const char *const proto_words[] = {"tcp", "udp", "icmp", "icmpv6-all",
-                                          "gre", "esp", "ah",   "vrrp"};
-
-enum { N_PROTO_WORDS = sizeof(proto_words) / sizeof(proto_words[0]) };
-
 /* One rule of the flat chain. */
 struct step {
-    const struct chain_match *match;
+    const struct firewall_match *match;
     const struct chain *chain;
     const struct chain_rule *rule; /* NULL: the policy */
     const char *memo;              /* or NULL */
@@ -38,7 +33,7 @@ struct step {
 struct frame {
     const struct chain *chain;
     size_t at;
-    const struct chain_match *match; /* of all the jumps that led here; NULL: everything */
+    const struct firewall_match *match; /* of all the jumps that led here; NULL: everything */
     const char *memo;
     size_t first_step;
 };
@@ -46,12 +41,12 @@ struct frame {
 struct judge {
     struct firewall *fw;
     const struct chain_table *table;
-    struct chain_match all;
+    struct firewall_match all;
     struct frame frames[DEPTH_MAX];
     size_t n_frames;
     struct step *steps;
     size_t n_steps;
-    struct chain_match **made; /* cut matches, owned */
+    struct firewall_match **made; /* cut matches, owned */
     size_t n_made;
     size_t n_items_made;
     size_t n_ignored; /* rules that no opening packet meets, or that only log */
@@ -60,27 +55,12 @@ struct judge {
     uint64_t n_compared;
 };
 
-unsigned firewall_chain_proto(const char *word)
-{
-    for (unsigned i = 0; i < N_PROTO_WORDS; i++)
-        if (strcmp(proto_words[i], word) == 0)
-            return 1U << i;
-    return CHAIN_PROTOS_OTHERS;
-}
-
-void firewall_chain_match_fini(struct chain_match *match)
-{
-    free(match->ports);
-    free(match->sources);
-    *match = (struct chain_match){0};
-}
-
 void firewall_chain_table_fini(struct chain_table *table)
 {
     for (size_t i = 0; i < table->n_chains; i++) {
         struct chain *chain = &table->chains[i];
         for (size_t k = 0; k < chain->n_rules; k++) {
-            firewall_chain_match_fini(&chain->rules[k].match);
+            firewall_match_fini(&chain->rules[k].match);
             free(chain->rules[k].memo);
         }
         free(chain->rules);
@@ -90,166 +70,43 @@ void firewall_chain_table_fini(struct chain_table *table)
     *table = (struct chain_table){0};
 }
 
-/* ---- matches ---- */
-
-static bool is_everything(const struct chain_match *m)
-{
-    return m->protos == CHAIN_PROTOS_ALL && !m->ports && !m->sources && !m->is_never &&
-           m->condition[0] == '\0';
-}
-
-static struct addr later(const struct addr *a, const struct addr *b)
-{
-    return addr_compare(a, b) > 0 ? *a : *b;
-}
-
-static struct addr earlier(const struct addr *a, const struct addr *b)
-{
-    return addr_compare(a, b) < 0 ? *a : *b;
-}
-
-static int cut_ports(struct chain_match *ret, const struct chain_match *a,
-                     const struct chain_match *b)
-{
-    const struct chain_match *whole = !a->ports ? b : a;
-    size_t max = a->ports && b->ports ? a->n_ports + b->n_ports : whole->n_ports;
-
-    if (!whole->ports)
-        return 0;
-    ret->ports = calloc(max + 1, sizeof(*ret->ports));
-    if (!ret->ports)
-        return -ENOMEM;
-    if (!a->ports || !b->ports) {
-        memcpy(ret->ports, whole->ports, whole->n_ports * sizeof(*ret->ports));
-        ret->n_ports = whole->n_ports;
-        return 0;
-    }
-    for (size_t i = 0; i < a->n_ports; i++) {
-        for (size_t k = 0; k < b->n_ports; k++) {
-            const struct chain_ports *x = &a->ports[i], *y = &b->ports[k];
-            uint16_t first = x->first > y->first ? x->first : y->first;
-            uint16_t last = x->last < y->last ? x->last : y->last;
-            if (first <= last && ret->n_ports < max) /* disjoint lists never give more */
-                ret->ports[ret->n_ports++] = (struct chain_ports){first, last};
-        }
-    }
-    return 0;
-}
-
-static int cut_sources(struct judge *j, struct chain_match *ret, const struct chain_match *a,
-                       const struct chain_match *b)
-{
-    const struct chain_match *whole = !a->sources ? b : a;
-    size_t max = a->sources && b->sources ? a->n_sources * b->n_sources : whole->n_sources;
-
-    if (!whole->sources)
-        return 0;
-    j->n_items_made += max;
-    if (max > CHAIN_ITEMS_MAX || j->n_items_made > ITEMS_MADE_MAX)
-        return -E2BIG;
-    ret->sources = calloc(max + 1, sizeof(*ret->sources));
-    if (!ret->sources)
-        return -ENOMEM;
-    if (!a->sources || !b->sources) {
-        memcpy(ret->sources, whole->sources, whole->n_sources * sizeof(*ret->sources));
-        ret->n_sources = whole->n_sources;
-        return 0;
-    }
-    for (size_t i = 0; i < a->n_sources; i++) {
-        for (size_t k = 0; k < b->n_sources; k++) {
-            const struct addr_range *x = &a->sources[i], *y = &b->sources[k];
-            const struct addr_range cut = {later(&x->first, &y->first),
-                                           earlier(&x->last, &y->last)};
-            if (addr_compare(&cut.first, &cut.last) <= 0)
-                ret->sources[ret->n_sources++] = cut;
-        }
-    }
-    return 0;
-}
-
 /* What both match; @j owns the result. */
-static int cut_match(struct judge *j, const struct chain_match *a, const struct chain_match *b,
-                     const struct chain_match **ret)
+static int cut_match(struct judge *j, const struct firewall_match *a,
+                     const struct firewall_match *b, const struct firewall_match **ret)
 {
-    if (!a || is_everything(b)) {
+    if (!a || firewall_match_is_everything(b)) {
         *ret = a ? a : b;
         return 0;
     }
     if ((j->n_made & (j->n_made - 1)) == 0) {
-        struct chain_match **grown =
-            reallocarray(j->made, j->n_made ? 2 * j->n_made : 1, sizeof(struct chain_match *));
+        struct firewall_match **grown =
+            reallocarray(j->made, j->n_made ? 2 * j->n_made : 1, sizeof(struct firewall_match *));
         if (!grown)
             return -ENOMEM;
         j->made = grown;
     }
-    struct chain_match *m = calloc(1, sizeof(*m));
+    struct firewall_match *m = calloc(1, sizeof(*m));
     if (!m)
         return -ENOMEM;
     j->made[j->n_made++] = m;
-    m->protos = a->protos & b->protos;
-    memcpy(m->condition, a->condition[0] ? a->condition : b->condition, sizeof(m->condition));
-    int r = cut_ports(m, a, b);
-    if (r == 0)
-        r = cut_sources(j, m, a, b);
-    m->is_never = a->is_never || b->is_never || m->protos == 0 || (m->ports && m->n_ports == 0) ||
-                  (m->sources && m->n_sources == 0);
+    j->n_items_made += 1 + (a->n_sources | 1) * (b->n_sources | 1);
     *ret = m;
-    return r;
+    return j->n_items_made > ITEMS_MADE_MAX ? -E2BIG : firewall_match_cut(a, b, m);
 }
 
-static bool ports_meet(const struct chain_match *a, const struct chain_match *b)
-{
-    if (!a->ports || !b->ports)
-        return true;
-    for (size_t i = 0; i < a->n_ports; i++)
-        for (size_t k = 0; k < b->n_ports; k++)
-            if (a->ports[i].first <= b->ports[k].last && b->ports[k].first <= a->ports[i].last)
-                return true;
-    return false;
-}
-
-static bool sources_meet(const struct chain_match *a, const struct chain_match *b)
-{
-    if (!a->sources || !b->sources)
-        return true;
-    for (size_t i = 0; i < a->n_sources; i++)
-        for (size_t k = 0; k < b->n_sources; k++)
-            if (addr_compare(&a->sources[i].first, &b->sources[k].last) <= 0 &&
-                addr_compare(&b->sources[k].first, &a->sources[i].last) <= 0)
-                return true;
-    return false;
-}
-
-/* Counted, since a hostile table may make it long. */
-static bool matches_meet(struct judge *j, const struct chain_match *a, const struct chain_match *b)
-{
-    unsigned protos = a->protos & b->protos;
-
-    j->n_compared += 1 + a->n_sources * b->n_sources + a->n_ports * b->n_ports;
-    if (protos == 0 || !sources_meet(a, b))
-        return false;
-    return (protos & ~(unsigned)CHAIN_PROTOS_WITH_PORTS) || ports_meet(a, b);
-}
-
-/* Whether @a, without its condition, holds all of @b. May say no where it does. */
-static bool match_holds(struct judge *j, const struct chain_match *a, const struct chain_match *b)
+/* The two questions of a match, counted: a hostile table may make their answers long. */
+static bool matches_meet(struct judge *j, const struct firewall_match *a,
+                         const struct firewall_match *b)
 {
     j->n_compared += 1 + a->n_sources * b->n_sources + a->n_ports * b->n_ports;
-    bool holds =
-        (b->protos & ~a->protos) == 0 && (!a->ports || b->ports) && (!a->sources || b->sources);
+    return firewall_match_meet(a, b);
+}
 
-    for (size_t i = 0; holds && a->ports && i < b->n_ports; i++) {
-        holds = false;
-        for (size_t k = 0; k < a->n_ports && !holds; k++)
-            holds = a->ports[k].first <= b->ports[i].first && b->ports[i].last <= a->ports[k].last;
-    }
-    for (size_t i = 0; holds && a->sources && i < b->n_sources; i++) {
-        holds = false;
-        for (size_t k = 0; k < a->n_sources && !holds; k++)
-            holds = addr_range_has(&a->sources[k], &b->sources[i].first) &&
-                    addr_range_has(&a->sources[k], &b->sources[i].last);
-    }
-    return holds;
+static bool match_holds(struct judge *j, const struct firewall_match *a,
+                        const struct firewall_match *b)
+{
+    j->n_compared += 1 + a->n_sources * b->n_sources + a->n_ports * b->n_ports;
+    return firewall_match_holds(a, b);
 }
 
 /* ---- laying flat ---- */
@@ -262,7 +119,7 @@ static unsigned line_of(const struct step *step)
 static int add_step(struct judge *j, const struct frame *f, const struct chain_rule *rule,
                     enum chain_verdict verdict)
 {
-    const struct chain_match *match = &j->all;
+    const struct firewall_match *match = &j->all;
 
     if (j->n_steps >= STEPS_MAX)
         return -E2BIG;
@@ -293,7 +150,7 @@ static int refuse(struct judge *j, unsigned line, const char *what)
 /* Opens the chain that @rule jumps to. */
 static int enter(struct judge *j, const struct frame *from, const struct chain_rule *rule)
 {
-    const struct chain_match *match = NULL;
+    const struct firewall_match *match = NULL;
 
     if (j->n_frames >= DEPTH_MAX) {
         j->n_frames = 0;
@@ -303,10 +160,11 @@ static int enter(struct judge *j, const struct frame *from, const struct chain_r
     if (r < 0 || match->is_never)
         return r;
     j->is_reached[rule->target] = true;
-    j->frames[j->n_frames++] = (struct frame){.chain = &j->table->chains[rule->target],
-                                              .match = is_everything(match) ? NULL : match,
-                                              .memo = rule->memo ? rule->memo : from->memo,
-                                              .first_step = j->n_steps};
+    j->frames[j->n_frames++] =
+        (struct frame){.chain = &j->table->chains[rule->target],
+                       .match = firewall_match_is_everything(match) ? NULL : match,
+                       .memo = rule->memo ? rule->memo : from->memo,
+                       .first_step = j->n_steps};
     return 0;
 }
 
@@ -335,7 +193,7 @@ static int flatten_rule(struct judge *j, struct frame *f, const struct chain_rul
     }
     if (rule->verdict == CHAIN_VERDICT_JUMP)
         return enter(j, f, rule);
-    if (rule->verdict == CHAIN_VERDICT_RETURN && is_everything(&rule->match)) {
+    if (rule->verdict == CHAIN_VERDICT_RETURN && firewall_match_is_everything(&rule->match)) {
         f->at = f->chain->n_rules;
         return 0;
     }
@@ -368,11 +226,12 @@ static int emit_proto(struct judge *j, const struct step *step, unsigned bit, co
     static const struct addr_range every_ipv6 = {
         .last = {{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}}};
     const struct addr_range every_ipv4 = {addr_from_ipv4(0), addr_from_ipv4(UINT32_MAX)};
-    static const struct chain_ports every_port = {1, UINT16_MAX};
-    const struct chain_match *m = step->match;
+    static const struct match_ports every_port = {1, UINT16_MAX};
+    const struct firewall_match *m = step->match;
     struct firewall_rule rule;
-    bool has_ports = bit < N_PROTO_WORDS && ((1U << bit) & CHAIN_PROTOS_WITH_PORTS);
-    int r = firewall_word(bit < N_PROTO_WORDS ? proto_words[bit] : "any", &rule);
+    const char *word = firewall_match_proto_word(bit);
+    bool has_ports = (1U << bit) & MATCH_PROTOS_WITH_PORTS;
+    int r = firewall_word(word ? word : "any", &rule);
 
     for (size_t i = 0; i < (has_ports && m->ports ? m->n_ports : 1) && r == 0; i++) {
         if (has_ports) {
@@ -390,17 +249,17 @@ static int emit_proto(struct judge *j, const struct step *step, unsigned bit, co
 static int emit(struct judge *j, const struct step *step)
 {
     char where[128];
-    const struct chain_match *m = step->match;
+    const struct firewall_match *m = step->match;
     int r = 0;
 
     snprintf(where, sizeof(where), "%s %s%u", step->chain->name,
              step->rule ? "line " : "policy, line ", line_of(step));
-    if (m->protos == CHAIN_PROTOS_ALL && !m->ports)
-        return emit_proto(j, step, N_PROTO_WORDS, where);
-    for (unsigned bit = 0; bit < N_PROTO_WORDS && r == 0; bit++)
+    if (m->protos == MATCH_PROTOS_ALL && !m->ports)
+        return emit_proto(j, step, ANY_PROTO, where);
+    for (unsigned bit = 0; firewall_match_proto_word(bit) && r == 0; bit++)
         if (m->protos & (1U << bit))
             r = emit_proto(j, step, bit, where);
-    if (m->protos & CHAIN_PROTOS_OTHERS)
+    if (m->protos & MATCH_PROTOS_OTHERS)
         findings_add(j->fw->findings, FINDING_WARNING, j->fw->file, line_of(step),
                      "%s: no ACL line names the protocol; left out", where);
     return r;
@@ -457,7 +316,7 @@ static int judge_accept(struct judge *j, const size_t *drops, size_t n_drops, co
                         size_t n_holes, size_t i)
 {
     const struct step *step = &j->steps[i], *by = NULL;
-    const struct chain_match *m = step->match;
+    const struct firewall_match *m = step->match;
     enum accept_fate fate = find_fate(j, drops, n_drops, i, &by);
     const struct step *hole = find_hole(j, holes, n_holes, i);
     unsigned line = line_of(step);
@@ -469,7 +328,7 @@ static int judge_accept(struct judge *j, const size_t *drops, size_t n_drops, co
                          "never reached, line %u drops all of it; left out", line_of(by));
         return 0;
     }
-    if (m->condition[0] && !(m->protos & CHAIN_PROTOS_WITH_PORTS)) {
+    if (m->condition[0] && !(m->protos & MATCH_PROTOS_WITH_PORTS)) {
         findings_add(findings, FINDING_WARNING, j->fw->file, line,
                      "no ACL line can say `%s`, and no listener uses the protocol; left out",
                      m->condition);
@@ -560,7 +419,7 @@ int firewall_chain_judge(struct firewall *fw, const struct chain_table *table, u
         return r;
     *j = (struct judge){.fw = fw,
                         .table = table,
-                        .all = {.protos = CHAIN_PROTOS_ALL},
+                        .all = {.protos = MATCH_PROTOS_ALL},
                         .is_reached = calloc(table->n_chains + 1, sizeof(bool))};
     r = j->is_reached ? flatten(j, input) : -ENOMEM;
     if (r == 0)
@@ -568,7 +427,7 @@ int firewall_chain_judge(struct firewall *fw, const struct chain_table *table, u
     if (r == 0)
         tell_rest(j);
     for (size_t i = 0; i < j->n_made; i++) {
-        firewall_chain_match_fini(j->made[i]);
+        firewall_match_fini(j->made[i]);
         free(j->made[i]);
     }
     free(j->made);

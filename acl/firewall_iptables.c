@@ -34,6 +34,7 @@ struct reader {
     struct iptrule_words words;
 };
 
+/* Notes an error. Reading goes on, so that all are told: 0. */
 static int bad(struct reader *rd, const char *what, const char *text)
 {
     char shown[SHOWN_MAX];
@@ -158,12 +159,14 @@ static bool find_verdict(struct reader *rd, const struct iptrule *parsed, struct
     else if (names_find(rd->names, target, strlen(target), &id) &&
              rd->table.chains[id].policy == CHAIN_VERDICT_RETURN)
         rule->verdict = CHAIN_VERDICT_JUMP;
-    else
-        return bad(rd, "no ACL line can say what the target does:", target);
-    rule->target = id;
+    else {
+        bad(rd, "no ACL line can say what the target does:", target);
+        return false;
+    }
     if (parsed->is_goto)
-        return bad(rd, "write -j in place of -g: an ACL has no goto", target);
-    return true;
+        bad(rd, "write -j in place of -g: an ACL has no goto:", target);
+    rule->target = id;
+    return !parsed->is_goto;
 }
 
 /* Keeps a rule of table filter; takes @parsed's match. */
@@ -182,7 +185,7 @@ static int add_rule(struct reader *rd, struct chain *chain, struct iptrule *pars
         return -EINVAL;
     }
     grown[chain->n_rules++] = rule;
-    parsed->match = (struct chain_match){0};
+    parsed->match = (struct firewall_match){0};
     return 0;
 }
 
@@ -231,7 +234,7 @@ static int read_rule(struct reader *rd, size_t first)
         r = add_rule(rd, &rd->table.chains[id], &parsed);
     else if (r == 0)
         r = check_other(rd, rd->table.chains[id].name, &parsed);
-    firewall_chain_match_fini(&parsed.match);
+    firewall_match_fini(&parsed.match);
     return r == -EINVAL ? 0 : r;
 }
 

@@ -108,7 +108,7 @@ static void narrow(struct parser *p, const char *condition)
     char *to = p->rule->match.condition;
 
     if (to[0] == '\0') {
-        escape_write(ESCAPE_TEXT, condition, strlen(condition), to, CHAIN_CONDITION_MAX);
+        escape_write(ESCAPE_TEXT, condition, strlen(condition), to, MATCH_CONDITION_MAX);
         if (to[0] == '\0') /* never empty: that means exact */
             to[0] = '?';
     }
@@ -137,7 +137,7 @@ static int parse_port(const char *text, size_t len, uint32_t *ret_port)
 }
 
 /* `a`, `a:b`, `:b`, `a:`; port 0 is nobody's and falls away. An empty range: first > last. */
-static int parse_ports(const char *text, size_t len, struct chain_ports *ret)
+static int parse_ports(const char *text, size_t len, struct match_ports *ret)
 {
     const char *colon = memchr(text, ':', len);
     size_t first_len = colon ? (size_t)(colon - text) : len;
@@ -153,19 +153,19 @@ static int parse_ports(const char *text, size_t len, struct chain_ports *ret)
         return -EINVAL;
     if (last < first)
         return -EINVAL;
-    *ret = (struct chain_ports){(uint16_t)(first == 0 ? 1 : first), (uint16_t)last};
+    *ret = (struct match_ports){(uint16_t)(first == 0 ? 1 : first), (uint16_t)last};
     return 0;
 }
 
 static int compare_ports(const void *a, const void *b)
 {
-    return ((const struct chain_ports *)a)->first - ((const struct chain_ports *)b)->first;
+    return ((const struct match_ports *)a)->first - ((const struct match_ports *)b)->first;
 }
 
 /* @list, of @n ranges in any order, as a sorted, disjoint set, or what it leaves out. */
-static int set_ports(struct parser *p, struct chain_ports *list, size_t n, bool is_negated)
+static int set_ports(struct parser *p, struct match_ports *list, size_t n, bool is_negated)
 {
-    struct chain_match *m = &p->rule->match;
+    struct firewall_match *m = &p->rule->match;
     uint32_t next = 1;
 
     m->ports = calloc(n + 2, sizeof(*m->ports));
@@ -177,19 +177,19 @@ static int set_ports(struct parser *p, struct chain_ports *list, size_t n, bool 
         if (first > list[i].last)
             continue;
         if (is_negated && first > next)
-            m->ports[m->n_ports++] = (struct chain_ports){(uint16_t)next, (uint16_t)(first - 1)};
+            m->ports[m->n_ports++] = (struct match_ports){(uint16_t)next, (uint16_t)(first - 1)};
         if (!is_negated)
-            m->ports[m->n_ports++] = (struct chain_ports){(uint16_t)first, list[i].last};
+            m->ports[m->n_ports++] = (struct match_ports){(uint16_t)first, list[i].last};
         next = list[i].last + 1U;
     }
     if (is_negated && next <= UINT16_MAX)
-        m->ports[m->n_ports++] = (struct chain_ports){(uint16_t)next, UINT16_MAX};
+        m->ports[m->n_ports++] = (struct match_ports){(uint16_t)next, UINT16_MAX};
     return 0;
 }
 
 static int parse_destination_ports(struct parser *p, const struct option *o)
 {
-    struct chain_ports list[LIST_MAX];
+    struct match_ports list[LIST_MAX];
     size_t n = 0;
     int r = set_once(p, ONCE_PORTS, o->name);
 
@@ -244,7 +244,7 @@ static int note_family(struct parser *p, const struct addr *a, const char *text)
 /* Keeps @list, or the two ends that the one range in it leaves. */
 static int set_sources(struct parser *p, const struct addr_range *list, size_t n, bool is_negated)
 {
-    struct chain_match *m = &p->rule->match;
+    struct firewall_match *m = &p->rule->match;
     struct addr lowest = addr_from_ipv4(0), highest = addr_from_ipv4(UINT32_MAX);
 
     if (p->rule->family == 6) {
@@ -325,13 +325,13 @@ static int parse_proto(struct parser *p, const struct option *o)
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strcmp(word, known[i].name) == 0)
             word = known[i].word;
-    unsigned bit = firewall_chain_proto(word);
-    p->rule->match.protos = o->is_negated ? CHAIN_PROTOS_ALL & ~bit : bit;
-    if (bit == CHAIN_PROTOS_OTHERS) { /* one of many */
-        p->rule->match.protos = o->is_negated ? CHAIN_PROTOS_ALL : bit;
+    unsigned bit = firewall_match_proto(word);
+    p->rule->match.protos = o->is_negated ? MATCH_PROTOS_ALL & ~bit : bit;
+    if (bit == MATCH_PROTOS_OTHERS) { /* one of many */
+        p->rule->match.protos = o->is_negated ? MATCH_PROTOS_ALL : bit;
         narrow(p, "-p");
     }
-    p->is_port_proto = !o->is_negated && (bit & CHAIN_PROTOS_WITH_PORTS);
+    p->is_port_proto = !o->is_negated && (bit & MATCH_PROTOS_WITH_PORTS);
     return 0;
 }
 
@@ -537,14 +537,14 @@ int firewall_iptrule_parse(const struct iptrule_words *words, size_t first,
                            struct iptrule *ret_rule, char why[static IPTRULE_WHY_MAX])
 {
     struct parser p = {.rule = ret_rule, .why = why};
-    struct chain_match *m = &ret_rule->match;
+    struct firewall_match *m = &ret_rule->match;
     int r = 0;
 
-    *ret_rule = (struct iptrule){.match = {.protos = CHAIN_PROTOS_ALL}};
+    *ret_rule = (struct iptrule){.match = {.protos = MATCH_PROTOS_ALL}};
     for (size_t at = first; at < words->n && r == 0;)
         r = parse_option(&p, words, &at);
     if (r == 0 && m->ports && !p.is_port_proto) {
-        if (m->protos & CHAIN_PROTOS_WITH_PORTS)
+        if (m->protos & MATCH_PROTOS_WITH_PORTS)
             return refuse(&p, "ports without", "-p tcp or -p udp");
         free(m->ports); /* sctp and the like: their ports are part of the condition */
         m->ports = NULL;

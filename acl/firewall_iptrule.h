@@ -2,7 +2,7 @@
 #ifndef ACL_FIREWALL_IPTRULE_H
 #define ACL_FIREWALL_IPTRULE_H
 
-#include "acl/firewall_chain.h"
+#include "acl/firewall_match.h"
 
 enum { IPTRULE_WORDS_MAX = 512, IPTRULE_WHY_MAX = 192 };
 
@@ -14,7 +14,7 @@ struct iptrule_words {
 };
 
 struct iptrule {
-    struct chain_match match;
+    struct firewall_match match;
     const char *target; /* borrowed from the words; NULL: none */
     bool is_goto;
     const char *comment; /* likewise */

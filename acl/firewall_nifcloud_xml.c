@@ -36,6 +36,8 @@ struct reader {
     struct list ranges, groups;
     unsigned rule_line;
     bool has_root;
+    bool has_source; /* the open source has its text */
+    unsigned n_groups;
     int result;
 };
 
@@ -86,8 +88,13 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
     rd->text_len = 0;
     if (is_at(rd, ""))
         rd->has_root = true;
-    if (is_at(rd, "/item"))
+    if (is_at(rd, "/item")) {
         rd->group[0] = '\0';
+        rd->n_groups++;
+    }
+    if (is_at(rd, "/item/ipPermissions/item/ipRanges/item") ||
+        is_at(rd, "/item/ipPermissions/item/groups/item"))
+        rd->has_source = false;
     if (is_at(rd, "/item/ipPermissions/item")) {
         clear_rule(rd);
         rd->rule_line = (unsigned)XML_GetCurrentLineNumber(rd->parser);
@@ -131,6 +138,7 @@ static void add_source(struct reader *rd, struct list *list, const char *text)
         stop(rd, -EINVAL, "a source without its text");
         return;
     }
+    rd->has_source = true;
     list->items[list->n] = strdup(text);
     if (list->items[list->n])
         list->n++;
@@ -204,6 +212,9 @@ static void on_end(void *arg, const XML_Char *name)
         add_source(rd, &rd->ranges, text);
     else if (is_at(rd, "/item/ipPermissions/item/groups/item/groupName"))
         add_source(rd, &rd->groups, text);
+    else if (!rd->has_source && (is_at(rd, "/item/ipPermissions/item/ipRanges/item") ||
+                                 is_at(rd, "/item/ipPermissions/item/groups/item")))
+        stop(rd, -EINVAL, "a source without its text");
     else if (is_at(rd, "/item/ipPermissions/item"))
         end_rule(rd);
     else if (slash) {
@@ -244,6 +255,10 @@ int firewall_nifcloud_xml_read(struct firewall *fw, const char *bytes, size_t le
         stop(rd, -EINVAL, XML_ErrorString(XML_GetErrorCode(parser)));
     if (rd->result == 0 && !rd->has_root)
         stop(rd, -EINVAL, "no securityGroupInfo: not DescribeSecurityGroups' answer");
+    if (rd->result == 0 && rd->n_groups > 1)
+        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
+                     "%u firewall groups in one file; their rules are taken together",
+                     rd->n_groups);
     int r = rd->result;
     clear_rule(rd);
     XML_ParserFree(parser);
