@@ -194,7 +194,10 @@ static bool set_name(SSL *ssl, const char *name)
                                                X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (addr_parse(name, strlen(name), &literal) == 0)
         return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
-    return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+    /* The macro for this casts const away, which one of our compilers minds; the name is copied. */
+    return SSL_set1_host(ssl, name) == 1 &&
+           SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                    (void *)(uintptr_t)name) == 1;
 }
 
 static void try_ticket(struct tls *t, const struct tls_client *c)
