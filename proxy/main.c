@@ -102,25 +102,44 @@ static enum exit_code cmd_run(int argc, char **argv)
 static enum exit_code cmd_check(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
-    const char *file = DEFAULT_FILE;
+        {"config", required_argument, NULL, 'c'}, {"against-live", no_argument, NULL, 'a'},
+        {"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},         {0}};
+    const char *file = DEFAULT_FILE, *socket = NULL;
+    bool is_against_live = false, is_json = false;
     for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (opt) {
         case 'c':
             file = optarg;
             break;
+        case 'a':
+            is_against_live = true;
+            break;
+        case 's':
+            socket = optarg;
+            break;
+        case 'j':
+            is_json = true;
+            break;
         case 'h':
             puts(
-                "usage: ukai check [-c FILE]\n\n"
+                "usage: ukai check [-c FILE] [--against-live [--socket PATH] [--json]]\n\n"
                 "Reads everything that `ukai run` would read and prints every finding as\n"
                 "FILE:LINE: error|warning: text. Exit code 0: it would start; 78: it would not.\n\n"
-                "  -c, --config FILE  configuration (default: " DEFAULT_FILE ")");
+                "  -c, --config FILE  configuration (default: " DEFAULT_FILE ")\n"
+                "      --against-live ask the running daemon whom a reload of its files would "
+                "cut;\n"
+                "                     nothing changes. 1: no daemon answers\n"
+                "      --socket PATH  its control socket (default: the one the file names)\n"
+                "      --json         the daemon's answer for programs");
             return EXIT_DONE;
         default:
             return usage_error("check");
         }
     }
-    return optind < argc ? usage_error("check") : check_run(file);
+    if (optind < argc || (!is_against_live && (socket || is_json)))
+        return usage_error("check");
+    return is_against_live ? check_against_live(file, socket, is_json) : check_run(file);
 }
 
 /* TARGET is one argument, or the rest of the words. */

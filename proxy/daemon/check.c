@@ -9,6 +9,7 @@
 
 #include "acl/lint.h"
 #include "conf/snapshot.h"
+#include "proxy/daemon/ctl.h"
 #include "proxy/daemon/truststore.h"
 
 static size_t collect(const struct conf *conf, struct lint_port *ports)
@@ -37,7 +38,7 @@ static int lint(const struct snapshot *s, struct findings *findings)
     return 0;
 }
 
-enum exit_code check_run(const char *file)
+static enum exit_code check_files(const char *file, FILE *out)
 {
     struct findings findings = {0};
     struct snapshot *s = NULL;
@@ -46,17 +47,43 @@ enum exit_code check_run(const char *file)
         rc = lint(s, &findings);
     if (rc == 0)
         rc = truststore_check(&s->conf, &findings);
-    findings_print(&findings, stdout);
+    findings_print(&findings, out);
     size_t n_errors = findings.n_errors, n_warnings = findings.n_warnings;
     findings_fini(&findings);
     if (rc == 0)
-        printf("%s: valid, %zu warnings; %zu web proxies, %zu DNS listeners, %zu [in] and %zu "
-               "[out] rules\n",
-               file, n_warnings, s->conf.n_web_proxies, s->conf.n_dns, s->acl->n_in, s->acl->n_out);
+        fprintf(out,
+                "%s: valid, %zu warnings; %zu web proxies, %zu DNS listeners, %zu [in] and %zu "
+                "[out] rules\n",
+                file, n_warnings, s->conf.n_web_proxies, s->conf.n_dns, s->acl->n_in,
+                s->acl->n_out);
     else if (n_errors > 0)
-        printf("%s: not valid, %zu errors, %zu warnings\n", file, n_errors, n_warnings);
+        fprintf(out, "%s: not valid, %zu errors, %zu warnings\n", file, n_errors, n_warnings);
     else
         fprintf(stderr, "ukai check: %s\n", strerror(-rc));
     snapshot_unref(s);
     return rc == 0 ? EXIT_DONE : n_errors > 0 ? EXIT_CONFIG : EXIT_FAILED;
+}
+
+enum exit_code check_run(const char *file)
+{
+    return check_files(file, stdout);
+}
+
+enum exit_code check_against_live(const char *file, const char *socket, bool is_json)
+{
+    const struct ctl_place place = {.file = file, .socket = socket};
+    const char *const words[] = {"against", is_json ? "--json" : NULL, NULL};
+    struct ctl_answer answer;
+    /* A program gets one JSON object, and the findings beside it. */
+    enum exit_code code = check_files(file, is_json ? stderr : stdout);
+    if (code == EXIT_DONE)
+        code = ctl_ask(&place, words, &answer);
+    if (code != EXIT_DONE)
+        return code;
+    fwrite(answer.out, 1, answer.out_len, stdout);
+    if (answer.exit != EXIT_DONE) /* else its findings are those above */
+        fwrite(answer.err, 1, answer.err_len, stderr);
+    code = answer.exit;
+    ctl_answer_fini(&answer);
+    return code;
 }

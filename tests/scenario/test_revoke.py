@@ -1,4 +1,5 @@
 """Live revocation: what a reload does to tunnels, requests and waiting clients that the new rules forbid."""
+import json
 import random
 import socket
 import struct
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from client import exchange, whole_head
-from daemon import Ukai, sections
+from daemon import Ukai, run_tool, sections
 from fleet import Fleet
 from scene import ECHO, ECHO6, SCRIPTED, wait_until
 
@@ -312,3 +313,45 @@ def test_a_reload_without_a_change_cuts_nothing(scene, ukai):
             fleet.wait_transfer(fleet.tunnels)
         assert fleet.ended(fleet.tunnels) == []
     assert acl_records(ukai, mark) == []
+
+
+def against_live(ukai, *words):
+    return run_tool("check", "-c", ukai.conf_path, "--against-live", *words, netns=ukai.space)
+
+
+def test_check_against_live_tells_and_changes_nothing(scene, ukai):
+    fleet, mark = Fleet(), ukai.mark()
+    fleet.open(scene.dial, NAME, 20)
+    fleet.open(lambda: scene.dial(scene.host20), NAME, 30)
+    listener = scene.origin(port=80)
+    address = listener.getsockname()[0]
+    client = scene.dial()
+    client.sendall(plain(address))
+    origin = scene.accept(listener)
+    origin.recv(4096)
+    with fleet:
+        done = against_live(ukai)
+        assert done.returncode == 0 and "0 tunnels and 0 requests of 0 sources would be cut (of 51)" in done.out, done.out
+        ukai.write(acl=ONE + f"[out]\ndeny = {address} ; not this one\n")
+        done = against_live(ukai)
+        assert done.returncode == 0, done.out
+        assert "30 tunnels and 1 request of 2 sources would be cut (of 51)" in done.out, done.out
+        assert "192.168.1.20    30 tunnels, 0 requests: no rule" in done.out, done.out
+        assert "192.168.1.10    0 tunnels, 1 request: acl.conf:" in done.out and "not this one" in done.out, done.out
+        text = against_live(ukai, "--json").out
+        said = json.loads(text[text.index('{"tunnels"'):])
+        assert (said["tunnels"], said["requests"], said["of"], said["on_reload"]) == (30, 1, 51, "revoke")
+        fleet.wait_transfer(fleet.tunnels)
+        assert fleet.ended(fleet.tunnels) == [] and acl_records(ukai, mark) == []
+        ukai.write(acl="[in]\nbroken\n")
+        assert against_live(ukai).returncode == 78
+        ukai.write(acl=ONE)
+        ukai.reload()
+        fleet.wait_ended(fleet.tunnels[20:])
+        assert fleet.ended(fleet.tunnels[:20]) == []
+
+
+def test_check_against_live_without_a_daemon(scene):
+    daemon = Ukai(scene, config(), BOTH)
+    assert against_live(daemon).returncode == 1
+    assert run_tool("check", "-c", daemon.conf_path, "--json").returncode == 2
