@@ -205,12 +205,13 @@ static const struct conf_listener *resolv_listener(const struct conf *conf)
     return NULL;
 }
 
-bool snapshot_uses_resolv(const struct snapshot *s)
+const struct conf_name_servers *snapshot_resolv(const struct conf *conf)
 {
-    return resolv_listener(&s->conf) != NULL;
+    const struct conf_listener *l = resolv_listener(conf);
+    return l ? &l->name_servers : NULL;
 }
 
-static bool has_same_servers(const struct conf_name_servers *a, const struct conf_name_servers *b)
+bool snapshot_same_servers(const struct conf_name_servers *a, const struct conf_name_servers *b)
 {
     if (a->n_items != b->n_items)
         return false;
@@ -241,16 +242,19 @@ static int put_servers(struct conf *conf, const struct conf_name_servers *server
 
 /* resolv.conf as it is now, or, if it names nobody, what @old has. */
 static int reread_servers(struct conf *conf, const struct conf *old, const char *resolv_conf,
-                          struct findings *findings, bool *ret_changed)
+                          bool *ret_is_bad, bool *ret_changed)
 {
     const struct conf_listener *before = resolv_listener(old);
     struct conf_name_servers now = {0};
     if (!before)
         return 0;
-    int r = load_resolv(old, resolv_conf, findings, &now);
+    struct findings findings = {0}; /* lines that libc would pass over as well are not told again */
+    int r = load_resolv(old, resolv_conf, &findings, &now);
+    findings_fini(&findings);
     if (r < 0)
         return r;
-    bool has_changed = now.n_items > 0 && !has_same_servers(&now, &before->name_servers);
+    *ret_is_bad = now.n_items == 0;
+    bool has_changed = now.n_items > 0 && !snapshot_same_servers(&now, &before->name_servers);
     *ret_changed = *ret_changed || has_changed;
     r = put_servers(conf, has_changed ? &now : &before->name_servers);
     free(now.items);
@@ -295,7 +299,7 @@ static struct snapshot *reread_new(struct snapshot *old)
 }
 
 int snapshot_reread(struct snapshot *old, const char *resolv_conf, struct findings *findings,
-                    struct snapshot **ret_snapshot)
+                    bool *ret_is_bad_resolv, struct snapshot **ret_snapshot)
 {
     struct snapshot *s = reread_new(old);
     bool has_changed = false;
@@ -303,8 +307,8 @@ int snapshot_reread(struct snapshot *old, const char *resolv_conf, struct findin
         return -ENOMEM;
     int r = load_hosts(&s->conf, &old->conf, findings);
     if (r == 0)
-        r = reread_servers(&s->conf, &old->conf, resolv_conf ? resolv_conf : RESOLV_PATH, findings,
-                           &has_changed);
+        r = reread_servers(&s->conf, &old->conf, resolv_conf ? resolv_conf : RESOLV_PATH,
+                           ret_is_bad_resolv, &has_changed);
     for (size_t i = 0; i < s->conf.n_dns; i++)
         has_changed = has_changed || s->conf.dns[i].hosts != old->conf.dns[i].hosts;
     if (r == 0 && has_changed) {

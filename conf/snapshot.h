@@ -203,14 +203,16 @@ int snapshot_load_from(const char *file, const char *resolv_conf, struct finding
  *
  * Everything else is @old's and shared with it, so nothing that an admin is just editing comes into
  * force. A hosts file that cannot be used keeps its old records (findings has errors), a
- * resolv.conf without a usable server its old servers (findings has warnings).
+ * resolv.conf without a usable server its old servers (*ret_is_bad_resolv).
  * Returns: 0 (one reference is the caller's) · SNAPSHOT_SAME nothing has changed · -ENOMEM.
  */
 enum { SNAPSHOT_SAME = 1 };
 int snapshot_reread(struct snapshot *old, const char *resolv_conf, struct findings *findings,
-                    struct snapshot **ret_snapshot) __attribute__((warn_unused_result));
-/* Whether a listener has its name servers from resolv.conf. */
-bool snapshot_uses_resolv(const struct snapshot *s);
+                    bool *ret_is_bad_resolv, struct snapshot **ret_snapshot)
+    __attribute__((warn_unused_result));
+/* The servers that listeners have from resolv.conf; NULL: none has. */
+const struct conf_name_servers *snapshot_resolv(const struct conf *conf);
+bool snapshot_same_servers(const struct conf_name_servers *a, const struct conf_name_servers *b);
 /* For a new one that is not published yet: listeners that found no server in resolv.conf get those
  * that they had in @old. Returns whether there were any. */
 bool snapshot_keep_servers(struct snapshot *s, const struct snapshot *old);

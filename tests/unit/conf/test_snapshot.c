@@ -169,3 +169,151 @@ Test(conf_snapshot, unref__frees_with_the_last_one__from_any_thread)
     cr_expect_null(snapshot_unref(NULL));
     findings_fini(&findings);
 }
+
+/* ---- watched files ---- */
+
+static const char watched_conf[] =
+    "[web-proxy]\nlisten-network = 127.0.0.1\n"
+    "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 5353\nhosts-file = hosts\n"
+    "[dns-hosts]\nhost = box.lan 192.168.1.1\n";
+
+struct watched {
+    char conf[64], hosts[64], resolv[64];
+    struct snapshot *s;
+};
+
+static void put_text(const char *path, const char *text)
+{
+    char fresh[80];
+    snprintf(fresh, sizeof(fresh), "%s.new", path);
+    found_write(fresh, text, strlen(text));
+    cr_assert_eq(rename(fresh, path), 0);
+}
+
+static struct watched watched_open(void)
+{
+    struct watched w = {.s = NULL};
+    struct findings findings = {0};
+    char text[4096];
+    write_files(watched_conf, good_acl, w.conf);
+    snprintf(w.hosts, sizeof(w.hosts), "%.*s/hosts", (int)(strrchr(w.conf, '/') - w.conf), w.conf);
+    snprintf(w.resolv, sizeof(w.resolv), "%.*s/resolv", (int)(strrchr(w.conf, '/') - w.conf),
+             w.conf);
+    put_text(w.hosts, "192.168.1.5 nas.lan\n");
+    put_text(w.resolv, "nameserver 192.0.2.53\n");
+    cr_assert_eq(snapshot_load_from(w.conf, w.resolv, &findings, &w.s), 0, "%s",
+                 found_text(&findings, text, sizeof(text)));
+    findings_fini(&findings);
+    return w;
+}
+
+/* Takes the new snapshot, if there is one. Returns what snapshot_reread() did. */
+static int reread(struct watched *w, size_t *ret_errors, bool *ret_is_bad)
+{
+    struct findings findings = {0};
+    struct snapshot *s = NULL;
+    *ret_is_bad = false;
+    int r = snapshot_reread(w->s, w->resolv, &findings, ret_is_bad, &s);
+    *ret_errors = findings.n_errors;
+    findings_fini(&findings);
+    if (r == 0) {
+        snapshot_unref(w->s);
+        w->s = s;
+    }
+    return r;
+}
+
+static unsigned n_addrs(struct hosts *h, const char *name)
+{
+    struct addr addrs[HOSTS_ADDRS_MAX];
+    return h ? hosts_find_text(h, name, addrs) : 0;
+}
+
+Test(conf_snapshot, reread__changes_the_records_and_nothing_else)
+{
+    struct watched w = watched_open();
+    const struct acl *acl = w.s->acl;
+    size_t n_errors;
+    bool is_bad;
+    cr_expect_eq(n_addrs(w.s->conf.hosts, "box.lan"), 1);
+    cr_expect_eq(w.s->conf.web_proxies[0].hosts, w.s->conf.dns[0].hosts);
+    cr_expect_eq(reread(&w, &n_errors, &is_bad), SNAPSHOT_SAME);
+    for (int i = 0; i < 3; i++) {
+        put_text(w.hosts, i % 2 ? "192.168.1.5 nas.lan\n" : "192.168.1.6 new.lan\n");
+        cr_assert_eq(reread(&w, &n_errors, &is_bad), 0);
+        cr_expect_eq(n_addrs(w.s->conf.dns[0].hosts, "new.lan"), i % 2 ? 0 : 1);
+        cr_expect_eq(w.s->conf.web_proxies[0].hosts, w.s->conf.dns[0].hosts);
+        cr_expect_eq(w.s->acl, acl);
+        cr_expect_null(w.s->base->base, "snapshots must not pile up");
+        cr_expect_eq(w.s->conf.web_proxies[0].base.name_servers.n_items, 1);
+    }
+    snapshot_unref(w.s);
+}
+
+Test(conf_snapshot, reread__keeps_the_last_good_records__of_a_bad_file)
+{
+    struct watched w = watched_open();
+    size_t n_errors;
+    bool is_bad;
+    put_text(w.hosts, "192.168.1.5 nas.lan\n192.168.1\n");
+    cr_expect_eq(reread(&w, &n_errors, &is_bad), SNAPSHOT_SAME);
+    cr_expect_eq(n_errors, 1);
+    unlink(w.hosts);
+    cr_expect_eq(reread(&w, &n_errors, &is_bad), SNAPSHOT_SAME);
+    cr_expect_eq(n_addrs(w.s->conf.dns[0].hosts, "nas.lan"), 1);
+    put_text(w.hosts, "");
+    cr_expect_eq(reread(&w, &n_errors, &is_bad), 0);
+    cr_expect_eq(n_addrs(w.s->conf.dns[0].hosts, "nas.lan"), 0);
+    snapshot_unref(w.s);
+}
+
+Test(conf_snapshot, reread__follows_resolv_conf__but_never_to_nobody)
+{
+    struct watched w = watched_open();
+    size_t n_errors;
+    bool is_bad;
+    put_text(w.resolv, "# empty\n");
+    cr_expect_eq(reread(&w, &n_errors, &is_bad), SNAPSHOT_SAME);
+    cr_expect(is_bad);
+    unlink(w.resolv);
+    cr_expect_eq(reread(&w, &n_errors, &is_bad), SNAPSHOT_SAME);
+    cr_expect(is_bad);
+    put_text(w.resolv, "search lan\nnameserver 192.0.2.53\n");
+    cr_expect_eq(reread(&w, &n_errors, &is_bad), SNAPSHOT_SAME, "the same servers");
+    cr_expect(!is_bad);
+    put_text(w.resolv, "nameserver 192.0.2.54\nnameserver 192.0.2.53\n");
+    cr_assert_eq(reread(&w, &n_errors, &is_bad), 0);
+    cr_expect_eq(w.s->conf.dns[0].base.name_servers.n_items, 2);
+    cr_expect_eq(w.s->conf.web_proxies[0].base.name_servers.n_items, 2);
+    snapshot_unref(w.s);
+}
+
+Test(conf_snapshot, keep_servers__saves_those_of_before__at_a_reload)
+{
+    struct watched w = watched_open();
+    struct findings findings = {0};
+    struct snapshot *s = NULL;
+    put_text(w.resolv, "");
+    cr_assert_eq(snapshot_load_from(w.conf, w.resolv, &findings, &s), 0);
+    cr_expect(snapshot_keep_servers(s, w.s));
+    cr_expect_eq(s->conf.dns[0].base.name_servers.n_items, 1);
+    cr_expect(!snapshot_keep_servers(s, w.s));
+    snapshot_unref(s);
+    snapshot_unref(w.s);
+    findings_fini(&findings);
+}
+
+Test(conf_snapshot, load__refuses__a_hosts_file_with_a_bad_line)
+{
+    struct watched w = watched_open();
+    struct findings findings = {0};
+    struct snapshot *s = NULL;
+    put_text(w.hosts, "192.168.1.5 nas.lan\n\n192.168.1.5 n/s\n");
+    cr_expect_eq(snapshot_load_from(w.conf, w.resolv, &findings, &s), -EINVAL);
+    cr_expect(found(&findings, FINDING_ERROR, 3, "no host name"));
+    unlink(w.hosts);
+    cr_expect_eq(snapshot_load_from(w.conf, w.resolv, &findings, &s), -EINVAL);
+    cr_expect(found(&findings, FINDING_ERROR, 0, "No such file"));
+    snapshot_unref(w.s);
+    findings_fini(&findings);
+}
