@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "conf/resolv.h"
 #include "proxy/base/escape.h"
 #include "proxy/base/log.h"
 #include "proxy/daemon/privs.h"
@@ -162,6 +163,82 @@ static void on_links_changed(void *arg)
     }
 }
 
+/* ---- files that are watched ---- */
+
+static void watch_files(struct daemon *d)
+{
+    const struct conf *conf = &d->snapshot->conf;
+    const char **files = calloc(conf->n_dns + 1, sizeof(*files));
+    size_t n = 0;
+    for (size_t i = 0; files && i < conf->n_dns; i++) {
+        if (conf->dns[i].hosts_file)
+            files[n++] = conf->dns[i].hosts_file;
+    }
+    if (files && snapshot_resolv(&d->snapshot->conf))
+        files[n++] = RESOLV_PATH;
+    int rc = files ? filewatch_set(&d->files, files, n) : -ENOMEM;
+    if (rc < 0)
+        log_warning("msg=\"not all changes of files will be noticed; reload after them\" "
+                    "error=\"%s\"",
+                    strerror(-rc));
+    free(files);
+}
+
+/* Once, until it is usable again. */
+static void tell_of_resolv(struct daemon *d, bool is_bad)
+{
+    if (is_bad && !d->has_bad_resolv)
+        log_warning("msg=\"no usable name server, the old ones stay\" file=%s", RESOLV_PATH);
+    if (!is_bad && d->has_bad_resolv)
+        log_notice("msg=\"names a usable name server again\" file=%s", RESOLV_PATH);
+    d->has_bad_resolv = is_bad;
+}
+
+static void say_reread(const struct conf *old, const struct conf *new)
+{
+    for (size_t i = 0; i < new->n_dns; i++) {
+        if (new->dns[i].hosts != old->dns[i].hosts)
+            log_notice("msg=\"local records read again\" file=\"%s\" records=%zu",
+                       new->dns[i].hosts_file, hosts_count(new->dns[i].hosts));
+    }
+    const struct conf_name_servers *now = snapshot_resolv(new), *before = snapshot_resolv(old);
+    if (now && before && !snapshot_same_servers(now, before))
+        log_notice("msg=\"name servers read again\" file=%s servers=%zu", RESOLV_PATH,
+                   now->n_items);
+}
+
+/* Nothing else of the configuration is read, so what an admin is editing meanwhile waits for a
+ * reload. */
+static void on_files_changed(void *arg)
+{
+    struct daemon *d = arg;
+    struct findings findings = {0};
+    struct snapshot *s;
+    bool is_bad_resolv = false;
+    char text[256] = "out of memory";
+    if (d->is_draining)
+        return;
+    int rc = snapshot_reread(d->snapshot, NULL, &findings, &is_bad_resolv, &s);
+    log_findings(&findings);
+    findings_fini(&findings);
+    tell_of_resolv(d, is_bad_resolv);
+    if (rc == SNAPSHOT_SAME)
+        return;
+    if (rc == 0) {
+        rc = apply(d, s, text, sizeof(text));
+        if (rc < 0)
+            snapshot_unref(s);
+    }
+    if (rc < 0) {
+        log_error("msg=\"changed files could not be applied, the old state stays\" error=\"%s\"",
+                  text);
+        return;
+    }
+    say_reread(&d->snapshot->conf, &s->conf);
+    snapshot_unref(d->snapshot);
+    d->snapshot = s;
+}
+
 /* ---- reload ---- */
 
 static void warn_of_restart(const struct conf *old, const struct conf *new)
@@ -225,6 +302,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
         return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
     findings_fini(&findings);
+    tell_of_resolv(d, snapshot_keep_servers(s, d->snapshot));
     number_rules(d, d->snapshot->acl, s->acl);
     bool has_other_target = !same_target(&d->snapshot->conf.log, &s->conf.log);
     int log_fd = -1;
@@ -251,6 +329,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     d->snapshot = s;
     d->has_untold_reload = true;
     d->loaded_wall_s = (uint64_t)time(NULL);
+    watch_files(d);
     return EXIT_DONE;
 }
 
@@ -470,6 +549,8 @@ static enum exit_code start(struct daemon *d)
     if (links_open(&d->links, &d->loop, on_links_changed, d) < 0)
         log_warning(
             "msg=\"interfaces cannot be watched; listeners bind only at start and reload\"");
+    if (filewatch_open(&d->files, &d->loop, on_files_changed, d) < 0)
+        log_warning("msg=\"files cannot be watched; they are read at start and reload only\"");
     if (addresses_open(&d->addresses) < 0) {
         log_error("msg=\"cannot start\" error=\"no route socket, and so no local addresses\"");
         return EXIT_FAILED;
@@ -530,6 +611,7 @@ static enum exit_code start(struct daemon *d)
     }
     s->generation = d->n_generations = 1;
     d->started_wall_s = d->loaded_wall_s = (uint64_t)time(NULL);
+    watch_files(d);
     if (watchdog_start(&d->watchdog, &d->loop, &d->mailbox, &d->notify, d->workers, d->n_workers) <
         0)
         log_warning("msg=\"no watchdog\" error=\"out of memory\"");
@@ -557,6 +639,7 @@ static void daemon_fini(struct daemon *d)
     for (unsigned i = 0; i < d->n_reloads; i++)
         control_end(d->reloads[i], EXIT_FAILED);
     links_close(&d->links);
+    filewatch_close(&d->files);
     addresses_close(&d->addresses);
     notify_close(&d->notify);
     if (d->signal_fd >= 0) {
@@ -581,6 +664,7 @@ enum exit_code daemon_run(const struct daemon_options *options)
                        .signal_fd = -1,
                        .mailbox = {.fd = -1},
                        .links = {.fd = -1},
+                       .files = {.fd = -1},
                        .notify = {.fd = -1},
                        .control = {.fd = -1}};
     struct findings findings = {0};

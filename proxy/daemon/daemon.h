@@ -4,6 +4,7 @@
 
 #include "proxy/daemon/addresses.h"
 #include "proxy/daemon/control.h"
+#include "proxy/daemon/filewatch.h"
 #include "proxy/daemon/links.h"
 #include "proxy/daemon/notify.h"
 #include "proxy/daemon/offers.h"
@@ -31,6 +32,7 @@ struct daemon {
     struct sockets sockets;
     struct offers offers;
     struct links links;
+    struct filewatch files; /* hosts files, resolv.conf */
     struct addresses addresses;
     struct notify notify;
     struct watchdog watchdog;
@@ -48,7 +50,8 @@ struct daemon {
     int signal_fd;
     struct event signal_event;
     uint64_t n_generations;
-    unsigned n_waiting; /* interfaces that are not there */
+    unsigned n_waiting;  /* interfaces that are not there */
+    bool has_bad_resolv; /* told that resolv.conf names no server */
     bool is_draining;
 };
 
