@@ -59,6 +59,15 @@ static int add(struct dump *d, const struct addr *address)
     return 0;
 }
 
+static int on_attribute(const struct nlattr *attribute, void *arg)
+{
+    const struct nlattr **found = arg;
+    unsigned type = mnl_attr_get_type(attribute);
+    if (type == IFA_LOCAL || (type == IFA_ADDRESS && !*found))
+        *found = attribute;
+    return MNL_CB_OK;
+}
+
 /* The local one where the interface is a point-to-point link, whose IFA_ADDRESS is the peer. */
 static int on_address(const struct nlmsghdr *message, void *arg)
 {
@@ -67,15 +76,8 @@ static int on_address(const struct nlmsghdr *message, void *arg)
         return MNL_CB_OK;
     const struct ifaddrmsg *head = mnl_nlmsg_get_payload(message);
     const struct nlattr *found = NULL;
-    const struct nlattr *attribute;
-    mnl_attr_for_each(attribute, message, sizeof(*head))
-    {
-        unsigned type = mnl_attr_get_type(attribute);
-        if (type == IFA_LOCAL || (type == IFA_ADDRESS && !found))
-            found = attribute;
-    }
     struct addr address;
-    if (!found)
+    if (mnl_attr_parse(message, sizeof(*head), on_attribute, &found) < 0 || !found)
         return MNL_CB_OK;
     if (head->ifa_family == AF_INET && mnl_attr_get_payload_len(found) == 4)
         address = addr_from_ipv4(ntohl(mnl_attr_get_u32(found)));

@@ -165,7 +165,8 @@ bool loops_take(struct loops *l, const struct wire_name *name)
         write_name(p->token, &sent);
         if (!p->sent_ms || !wire_name_equal_exact(&sent, &lower))
             continue;
-        is_ours = p->came_back = p->is_looping = true;
+        is_ours = p->came_back = true;
+        p->is_looping = true;
         p->next_ms = p->sent_ms + AGAIN_MS;
         break;
     }
