@@ -210,3 +210,22 @@ def test_B7_63_the_address_judged_is_the_address_dialled(scene, up, ukai):
     assert len(up.asked(name, qtype=dnswire.A)) == 1
     expect_refused(exchange(scene.dial(), connect(name)), 403, proxy_status="destination_ip_prohibited")
     assert len(up.asked(name, qtype=dnswire.A)) == 2
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
+def test_U17_the_unspecified_address_is_no_destination(asker, scene, up, ukai, address):
+    """Clients of the LAN get it as it is (blocking lists use it); a tunnel does not, and nothing kept is lost by it."""
+    known = up.name()
+    asker.udp(query(known))
+    wanted = AAAA if ":" in address else dnswire.A
+
+    def answer(x):
+        if x.asked.questions[0][1] == wanted:
+            x.answer(dnswire.record(b"\xc0\x0c", wanted, dnswire.address_rdata(address), 30))
+        else:
+            x.send(build(x.asked, authority=[dnswire.soa()]))
+    name = up.name(answer)
+    expect_refused(exchange(scene.dial(), connect(name)), 403, proxy_status="destination_ip_prohibited")
+    assert asker.udp(query(name, wanted)).rcode == 0
+    before = len(up.asked(known))
+    assert asker.udp(query(known)).addresses() and len(up.asked(known)) == before

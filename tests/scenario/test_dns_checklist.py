@@ -334,7 +334,7 @@ def test_B2_14_service_bindings_byte_exact(asker, up, ukai, qtype):
     ("abc.onion", 1, 3, []), ("home.arpa", 1, None, []), ("x.home.arpa", 1, None, []),
     ("1.1.168.192.in-addr.arpa", dnswire.PTR, 3, []), ("1.0.0.10.in-addr.arpa", dnswire.PTR, 3, []),
     ("1.16.172.in-addr.arpa", dnswire.PTR, 3, []), ("9.9.254.169.in-addr.arpa", dnswire.PTR, 3, [])])
-def test_B2_15_special_names_are_not_leaked(asker, up, ukai, owner, qtype, rcode, addresses):
+def test_B2_15_D21_special_names_are_not_leaked(asker, up, ukai, owner, qtype, rcode, addresses):
     reply = asker.udp(query(owner, qtype))
     assert rcode is None or reply.rcode == rcode
     assert reply.addresses() == addresses and not up.asked(owner)
