@@ -627,6 +627,10 @@ void load_fini(struct conf *conf)
     for (size_t i = 0; i < conf->n_dns; i++) {
         listener_fini(&conf->dns[i].base);
         free(conf->dns[i].version_answer);
+        free(conf->dns[i].trust_ad.items);
+        for (size_t k = 0; k < conf->dns[i].rebind.n_exempt; k++)
+            free(conf->dns[i].rebind.exempt[k]);
+        free(conf->dns[i].rebind.exempt);
         free(conf->dns[i].hosts_file);
         hosts_unref(conf->dns[i].hosts);
     }

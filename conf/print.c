@@ -101,9 +101,11 @@ static bool has_value(const struct schema_key *key, const void *field)
     case SCHEMA_TYPE_ON_RELOAD:
         return true;
     case SCHEMA_TYPE_RANGES:
+        return ((const struct conf_ranges *)field)->n_items > 0;
+    case SCHEMA_TYPE_REBIND:
+        return true;
     case SCHEMA_TYPE_ENDPOINT:
     case SCHEMA_TYPE_PARENTS:
-    case SCHEMA_TYPE_REBIND:
     case SCHEMA_TYPE_ZONE: /* lists have lines of their own */
     case SCHEMA_TYPE_HOST:
         return false;
@@ -140,6 +142,21 @@ static void print_on_reload(const struct conf *conf, FILE *out)
         fprintf(out, "grace=%s", value_duration_text(conf->on_reload_grace_ms, text));
         break;
     }
+}
+
+static void print_ranges(const struct conf_ranges *ranges, FILE *out)
+{
+    char text[2 * ADDR_TEXT_MAX];
+
+    for (size_t i = 0; i < ranges->n_items; i++)
+        fprintf(out, "%s%s", i ? ", " : "", addr_range_text(&ranges->items[i], text, sizeof(text)));
+}
+
+static void print_rebind(const struct conf_rebind *rebind, FILE *out)
+{
+    fputs(rebind->is_on ? "on" : "off", out);
+    for (size_t i = 0; i < rebind->n_exempt; i++)
+        fprintf(out, ", %s", rebind->exempt[i]);
 }
 
 static void print_value(const struct schema_key *key, const void *base, const void *field,
@@ -187,9 +204,13 @@ static void print_value(const struct schema_key *key, const void *base, const vo
         print_on_reload(base, out);
         break;
     case SCHEMA_TYPE_RANGES:
+        print_ranges(field, out);
+        break;
+    case SCHEMA_TYPE_REBIND:
+        print_rebind(field, out);
+        break;
     case SCHEMA_TYPE_ENDPOINT:
     case SCHEMA_TYPE_PARENTS:
-    case SCHEMA_TYPE_REBIND:
     case SCHEMA_TYPE_ZONE:
     case SCHEMA_TYPE_HOST:
         break;

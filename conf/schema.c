@@ -206,16 +206,17 @@ static const struct schema_key keys[] = {
      RANGE(SECOND, 30 * DAY),
      .unit_ms = SECOND,
      .zero_word = "off",
-     LATER,
      DNS(serve_stale_s),
-     .doc = "How long an expired answer may be given while no name server answers."},
+     .doc =
+         "How long an expired answer may be given while no name server answers: to clients that "
+         "have waited 1.8 s, with a TTL of 30 s and extended error 3 or 19; to tunnels only once "
+         "every name server has failed (RFC 8767)."},
     {.section = SCHEMA_DNS,
      .name = "prefetch",
      .type = SCHEMA_TYPE_BOOL,
      .preset = "off",
-     LATER,
      DNS(prefetch),
-     .doc = "Ask again for popular names before they expire."},
+     .doc = "Ask again for popular names (three hits or more) in the last tenth of their life."},
     {.section = SCHEMA_DNS,
      .name = "apply-out",
      .type = SCHEMA_TYPE_BOOL,
@@ -226,10 +227,11 @@ static const struct schema_key keys[] = {
      .name = "rebind-protection",
      .type = SCHEMA_TYPE_REBIND,
      .preset = "off",
-     LATER,
-     NO_FIELD,
-     .doc = "Drop private addresses from public answers: on, off, or on and the suffixes exempt "
-            "from it."},
+     DNS(rebind),
+     .doc =
+         "Refuse answers that point a name of the outside to a special-use address (HTTPS hints "
+         "included), with extended error 15: on, off, or on and the suffixes exempt from it. Local "
+         "records and [dns-zones] are exempt."},
     {.section = SCHEMA_DNS,
      .name = "special-names",
      .type = SCHEMA_TYPE_WORD,
@@ -256,9 +258,8 @@ static const struct schema_key keys[] = {
      .type = SCHEMA_TYPE_RANGES,
      .preset = "off",
      .zero_word = "off",
-     LATER,
-     NO_FIELD,
-     .doc = "Name servers whose AD bit is passed on."},
+     DNS(trust_ad),
+     .doc = "Name servers whose AD bit is passed on, to clients that ask for it by AD or DO."},
     {.section = SCHEMA_DNS,
      .name = "per-client-rate",
      .type = SCHEMA_TYPE_NUMBER,

@@ -585,6 +585,7 @@ static int parse_ranges(const struct schema_key *key, const char *text, void *fi
     char quoted[VALUE_QUOTE_MAX];
     const char *cursor = text;
     struct value_item item;
+    struct conf_ranges *ranges = field;
 
     if (is_zero_word(key, text))
         return 0;
@@ -597,6 +598,13 @@ static int parse_ranges(const struct schema_key *key, const char *text, void *fi
         if (r < 0)
             return refuse(why, "%s is neither an address nor a CIDR",
                           value_quote(item.text, item.len, quoted));
+        if (!ranges)
+            continue;
+        struct addr_range *grown = reallocarray(ranges->items, ranges->n_items + 1, sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        ranges->items = grown;
+        grown[ranges->n_items++] = range;
     }
     return 0;
 }
@@ -637,21 +645,45 @@ static int parse_parents(const struct schema_key *key, const char *text, void *f
     return 0;
 }
 
+static int add_exempt(struct conf_rebind *rebind, const char *text, size_t len)
+{
+    char **grown = reallocarray(rebind->exempt, rebind->n_exempt + 1, sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    rebind->exempt = grown;
+    grown[rebind->n_exempt] = strndup(text, len);
+    if (!grown[rebind->n_exempt])
+        return -ENOMEM;
+    rebind->n_exempt++;
+    return 0;
+}
+
 static int parse_rebind(const struct schema_key *key, const char *text, void *field, char *why)
 {
     const char *cursor = text;
     struct value_item item;
+    struct conf_rebind *rebind = field;
     bool is_on, is_first = true;
 
-    if (value_parse_bool(text, &is_on) == 0)
+    if (value_parse_bool(text, &is_on) == 0) {
+        if (rebind)
+            rebind->is_on = is_on;
         return 0;
+    }
     while (value_next_item(&cursor, &item)) {
         bool is_ok = is_first ? item.len == 2 && memcmp(item.text, "on", 2) == 0
                               : is_domain(item.text, item.len);
         if (!is_ok)
             return refuse(why, "write on, off, or `on, SUFFIX, ...`");
+        if (rebind && !is_first) {
+            int r = add_exempt(rebind, item.text, item.len);
+            if (r < 0)
+                return r;
+        }
         is_first = false;
     }
+    if (rebind)
+        rebind->is_on = true;
     return 0;
 }
 

@@ -76,12 +76,27 @@ struct conf_web_proxy {
     struct hosts *hosts; /* one reference: those of the first [dns] that has a file; NULL: none */
 };
 
+/* Addresses and networks. */
+struct conf_ranges {
+    struct addr_range *items; /* owned */
+    size_t n_items;
+};
+
+/* rebind-protection */
+struct conf_rebind {
+    bool is_on;
+    char **exempt; /* owned: names whose answers, and those below, may point inside */
+    size_t n_exempt;
+};
+
 struct conf_dns {
     struct conf_listener base;
     uint64_t cache_size_bytes;
     uint32_t min_ttl_s, max_ttl_s, negative_max_ttl_s;
     uint32_t serve_stale_s; /* 0: off */
     bool prefetch;
+    struct conf_rebind rebind;
+    struct conf_ranges trust_ad;
     bool apply_out;
     bool any_minimal;
     bool special_forward; /* special-names = forward */

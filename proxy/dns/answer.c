@@ -57,6 +57,7 @@ static struct answer *answer_new(const struct answer_key *key, size_t len, unsig
         .question_end = (uint16_t)(WIRE_HEADER_BYTES + key->question.name.len + 4),
         .n_ttls = (uint16_t)n_ttls,
         .len = (uint32_t)len,
+        .ede = WIRE_EDE_NONE,
     };
     a->additional_at = a->question_end;
     return a;
@@ -128,6 +129,8 @@ struct answer *answer_from_reply(const struct answer_key *key, const uint8_t *ms
     a->n_authority = reply->n_authority;
     a->n_additional = reply->n_additional;
     a->additional_at = (uint16_t)reply->additional_at;
+    a->ede = (int16_t)reply->ede;
+    a->is_authentic = reply->flags & WIRE_FLAG_AD;
     uint32_t cap;
     set_life(a, life_of(reply, ttls, &cap));
     clamp_ttls(a, min_u32(ttls->min_s, cap), cap);
@@ -206,17 +209,19 @@ void answer_unref(struct answer *a)
 
 /* ---- sending ---- */
 
-static void count_down(const struct answer *a, uint64_t now_ms, uint8_t *buf, size_t len)
+static void count_down(const struct answer *a, uint64_t now_ms, bool is_stale, uint8_t *buf,
+                       size_t len)
 {
     uint64_t age_s = (now_ms - a->stored_ms) / 1000;
-    if (age_s == 0)
+    if (age_s == 0 && !is_stale)
         return;
     for (unsigned i = 0; i < a->n_ttls; i++) {
         size_t at = ttl_offset(a, i);
         if (at >= len)
             return; /* in order: the rest was left out */
         uint32_t ttl = wire_get32(buf + at);
-        wire_put32(buf + at, ttl > age_s ? (uint32_t)(ttl - age_s) : 0);
+        uint32_t left = ttl > age_s ? (uint32_t)(ttl - age_s) : 0;
+        wire_put32(buf + at, is_stale ? ANSWER_STALE_TTL_S : left);
     }
 }
 
@@ -234,9 +239,10 @@ static size_t write_raw(const struct answer *a, const struct wire_query *q, uint
     return a->len;
 }
 
-size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms, int ede,
-                    uint8_t *buf, size_t max_bytes)
+size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms,
+                    const struct answer_manner *manner, uint8_t *buf, size_t max_bytes)
 {
+    int ede = manner->ede;
     if (a->is_raw)
         return write_raw(a, q, buf, max_bytes);
     size_t opt_bytes = !q->has_opt ? 0
@@ -244,7 +250,8 @@ size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t
                                          (q->says_keepalive ? WIRE_KEEPALIVE_BYTES : 0);
     unsigned rcode = a->rcode > WIRE_RCODE_MASK && !q->has_opt ? WIRE_RCODE_SERVFAIL : a->rcode;
     unsigned flags = WIRE_FLAG_QR | WIRE_FLAG_RA | (q->flags & (WIRE_FLAG_RD | WIRE_FLAG_CD)) |
-                     (a->is_local ? WIRE_FLAG_AA : 0) | (rcode & WIRE_RCODE_MASK);
+                     (a->is_local ? WIRE_FLAG_AA : 0) | (manner->is_authentic ? WIRE_FLAG_AD : 0) |
+                     (rcode & WIRE_RCODE_MASK);
     unsigned counts[] = {a->n_answer, a->n_authority, a->n_additional};
     size_t len = a->len;
     if (len + opt_bytes > max_bytes) {
@@ -257,7 +264,7 @@ size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t
         len = a->question_end;
     }
     memcpy(buf, a->bytes, len);
-    count_down(a, now_ms, buf, len);
+    count_down(a, now_ms, manner->is_stale, buf, len);
     wire_put16(buf, q->id);
     wire_put16(buf + 2, flags);
     wire_put16(buf + 4, 1);

@@ -36,8 +36,14 @@ struct answer {
     uint8_t key_flags;
     bool is_local; /* our own data: AA */
     bool is_cached;
-    bool is_raw;     /* a message that goes on as it came, but for its id */
-    uint8_t outcome; /* failures: enum resolver_outcome */
+    bool is_raw;        /* a message that goes on as it came, but for its id */
+    uint8_t outcome;    /* failures: enum resolver_outcome */
+    uint8_t n_hits;     /* up to 255 */
+    bool is_prefetched; /* its successor was asked for */
+    bool is_authentic;  /* AD, as @from said */
+    bool is_inward;     /* has an address of a special-use range, from a server of the outside */
+    int16_t ede;        /* as the server said; WIRE_EDE_NONE */
+    struct addr from;   /* the server */
     unsigned n_refs;
     uint64_t stored_ms;
     uint64_t expires_ms; /* equal to stored_ms: for the waiting askers only */
@@ -91,16 +97,23 @@ void answer_unref(struct answer *a);
 /* Memory it takes, the allocator's share included. */
 size_t answer_bytes(const struct answer *a);
 
+/* What one asker is told beside the answer. */
+struct answer_manner {
+    int ede;           /* WIRE_EDE_NONE, or a code (only with OPT) */
+    bool is_authentic; /* AD */
+    bool is_stale;     /* expired: TTLs say ANSWER_STALE_TTL_S (RFC 8767 section 4) */
+};
+enum { ANSWER_STALE_TTL_S = 30 };
+
 /**
  * answer_write - the answer for one asker: id, case, flags, TTLs by age, OPT, cut to what fits
  * @q: the asker's query. @max_bytes: what the transport and the asker take; @buf holds that much.
- * @ede: WIRE_EDE_NONE or a code (only with OPT).
  * A raw answer changes in its id only; where it does not fit, TC=1 and the question go out instead.
  * Whole additional section left out when that makes it fit; else TC=1 with the question alone.
  * Returns: length, at most @max_bytes (which is at least WIRE_UDP_MIN).
  */
-size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms, int ede,
-                    uint8_t *buf, size_t max_bytes);
+size_t answer_write(const struct answer *a, const struct wire_query *q, uint64_t now_ms,
+                    const struct answer_manner *manner, uint8_t *buf, size_t max_bytes);
 /* Addresses of an A or AAAA answer, as wire_addresses(). */
 int answer_addresses(const struct answer *a, struct addr *ret_addrs, unsigned max);
 

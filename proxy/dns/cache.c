@@ -138,6 +138,20 @@ struct answer *cache_get(struct cache *c, const struct answer_key *key, uint64_t
     return NULL;
 }
 
+struct answer *cache_get_stale(struct cache *c, const struct answer_key *key, uint64_t hash,
+                               uint64_t stale_ms, uint64_t now_ms)
+{
+    static const uint8_t kinds[] = {0, ANSWER_KEY_NXDOMAIN};
+    struct answer *best = NULL;
+    for (size_t i = 0; i < sizeof(kinds); i++) {
+        struct answer *a = *find(c, key, hash, kinds[i]);
+        bool is_stale = a && a->expires_ms <= now_ms && now_ms < a->expires_ms + stale_ms;
+        if (is_stale && (!best || a->stored_ms > best->stored_ms))
+            best = a;
+    }
+    return best;
+}
+
 const struct answer *cache_last_failure(const struct cache *c, const struct answer_key *key,
                                         uint64_t hash)
 {

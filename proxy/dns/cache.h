@@ -29,6 +29,10 @@ uint64_t cache_hash(const struct cache *c, const struct answer_key *key);
  */
 struct answer *cache_get(struct cache *c, const struct answer_key *key, uint64_t hash,
                          uint32_t epoch, uint64_t now_ms);
+/* An answer or NXDOMAIN that has expired, less than @stale_ms ago; borrowed until the next call, or
+ * NULL. */
+struct answer *cache_get_stale(struct cache *c, const struct answer_key *key, uint64_t hash,
+                               uint64_t stale_ms, uint64_t now_ms);
 /* The last failure of this question, fresh or not, for the back-off; NULL. */
 const struct answer *cache_last_failure(const struct cache *c, const struct answer_key *key,
                                         uint64_t hash);

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "proxy/dns/cache.h"
+#include "proxy/dns/rebind.h"
 #include "proxy/dns/resolver_group.h"
 #include "proxy/dns/special.h"
 #include "proxy/dns/upstream.h"
@@ -37,6 +38,13 @@ enum {
     FAILURE_SILENCE_MAX_S =
         2, /* nobody answered: that took its time already, and may be over soon */
     FAILURE_FORGET_MS = 30000,
+    STALE_AFTER_MS = 1800,    /* an expired answer does, then (RFC 8767 section 5) */
+    STALE_RECHECK_MS = 30000, /* after a failure it does at once (the same) */
+    PREFETCH_LIFE_MIN_S = 10,
+    PREFETCH_TAIL = 10, /* the last tenth of its life */
+    PREFETCH_HITS = 3,
+    PREFETCH_SHARE = 4, /* of the budget: never more in flight than a quarter of it */
+    PREFETCH_LIMIT_MS = 5000,
     RAW_BYTES_MAX = 4 * 1024 * 1024, /* of signed queries in flight */
     TOLD_EVERY_MS = 60000,
     LOOP_LIMIT_MS = 5000,
@@ -67,6 +75,10 @@ struct question {
     uint64_t started_ms, sent_ms, limit_ms;
     struct timer limit;
     struct timer hedge;
+    struct timer stale;   /* until an expired answer does */
+    bool is_stale_told;   /* it did: whoever comes now gets it at once */
+    bool is_flushed;      /* not to be kept or joined */
+    int ede;              /* the last that a server said; WIRE_EDE_NONE */
     struct loop_task end; /* fails at the end of the round */
     enum resolver_outcome end_outcome;
 };
@@ -138,6 +150,7 @@ static void question_unlink(struct question *q)
     q->room->n--;
     loop_timer_stop(q->resolver->loop, &q->limit);
     loop_timer_stop(q->resolver->loop, &q->hedge);
+    loop_timer_stop(q->resolver->loop, &q->stale);
     loop_task_remove(&q->end);
 }
 
@@ -197,8 +210,24 @@ void resolver_refresh(struct resolver *r)
     upstream_env_refresh(r->env);
 }
 
+static void flush_room(struct resolver_room *room, const struct wire_name *name)
+{
+    list_for_each (pos, &room->in_order) {
+        struct question *q = list_entry(pos, struct question, in_order);
+        if (!name || wire_name_equal(&q->key.question.name, name))
+            q->is_flushed = true;
+    }
+}
+
 size_t resolver_flush(struct resolver *r, const struct wire_name *name)
 {
+    for (unsigned i = 0; i < RESOLVER_BUDGETS; i++)
+        flush_room(&r->rooms[i], name);
+    list_for_each (pos, &r->groups) {
+        struct resolver_group *g = list_entry(pos, struct resolver_group, node);
+        for (unsigned i = 0; i < RESOLVER_BUDGETS; i++)
+            flush_room(&g->rooms[i], name);
+    }
     return cache_flush(r->cache, name);
 }
 
@@ -236,6 +265,58 @@ static void question_finish(struct question *q, const struct resolver_result *re
     }
 }
 
+/* ---- expired answers ---- */
+
+/* One that may do while nothing newer is to be had; borrowed, or NULL. */
+static struct answer *find_stale(struct resolver *r, const struct resolver_group *g,
+                                 const struct answer_key *key, uint64_t hash)
+{
+    return g->policy.stale_s
+               ? cache_get_stale(r->cache, key, hash, g->policy.stale_s * UINT64_C(1000),
+                                 loop_now_ms(r->loop))
+               : NULL;
+}
+
+static struct resolver_result stale_result(struct resolver *r, struct answer *a)
+{
+    r->counters.n_stale++;
+    return (struct resolver_result){.outcome = RESOLVER_ANSWER,
+                                    .rcode = a->rcode,
+                                    .ede = WIRE_EDE_NONE,
+                                    .is_stale = true,
+                                    .answer = a};
+}
+
+/* The upstream is late: whoever takes an expired answer gets it; the question goes on. */
+static void on_stale_due(struct timer *t)
+{
+    struct question *q = list_entry(t, struct question, stale);
+    struct answer *a = find_stale(q->resolver, q->group, &q->key, q->hash);
+    struct list takers;
+    if (!a || q->is_flushed)
+        return;
+    q->is_stale_told = true;
+    list_init(&takers);
+    list_for_each_safe (pos, tmp, &q->waiters) {
+        struct resolver_ask *ask = list_entry(pos, struct resolver_ask, node);
+        if (!ask->takes_stale)
+            continue;
+        ask->question = NULL;
+        q->n_waiters--;
+        list_remove(pos);
+        list_append(&takers, pos);
+    }
+    answer_ref(a);
+    struct resolver *r = q->resolver;
+    for (struct list *pos; (pos = list_first(&takers));) {
+        struct resolver_ask *ask = list_entry(pos, struct resolver_ask, node);
+        struct resolver_result result = stale_result(r, a);
+        list_remove(pos);
+        ask->done(ask, &result);
+    }
+    answer_unref(a);
+}
+
 /* A failure is kept for a second, longer when it comes again (RFC 9520 section 3.2). */
 static void keep_failure(struct question *q, enum resolver_outcome outcome, unsigned rcode)
 {
@@ -253,6 +334,7 @@ static void keep_failure(struct question *q, enum resolver_outcome outcome, unsi
         return;
     a->outcome = (uint8_t)outcome;
     a->epoch = q->group->epoch;
+    a->ede = (int16_t)q->ede;
     cache_put(r->cache, a);
     answer_unref(a);
 }
@@ -260,7 +342,8 @@ static void keep_failure(struct question *q, enum resolver_outcome outcome, unsi
 static void question_fail(struct question *q, enum resolver_outcome outcome)
 {
     struct resolver *r = q->resolver;
-    struct resolver_result result = {.outcome = outcome, .rcode = WIRE_RCODE_SERVFAIL};
+    struct resolver_result result = {
+        .outcome = outcome, .rcode = WIRE_RCODE_SERVFAIL, .ede = q->ede};
     if (outcome == RESOLVER_FAILED && q->n_refused > 0 && q->n_bad == q->n_refused)
         result.rcode = WIRE_RCODE_REFUSED;
     if (outcome == RESOLVER_TIMEOUT) {
@@ -277,9 +360,16 @@ static void question_fail(struct question *q, enum resolver_outcome outcome)
     } else {
         r->counters.n_failed++;
     }
-    if (outcome != RESOLVER_BUSY && !q->raw)
+    if (outcome != RESOLVER_BUSY && !q->raw && !q->is_flushed)
         keep_failure(q, outcome, result.rcode);
+    struct answer *stale =
+        q->raw || q->is_flushed ? NULL : find_stale(r, q->group, &q->key, q->hash);
+    if (stale) {
+        answer_ref(stale);
+        result = stale_result(r, stale);
+    }
     question_finish(q, &result);
+    answer_unref(stale);
 }
 
 static void on_end(struct loop_task *t)
@@ -512,7 +602,8 @@ static bool is_endless(const struct question *q, const struct wire_reply *reply,
            wire_addresses(msg, reply->len, reply->n_answer, type, &addr, 1) < 0;
 }
 
-static void take_answer(struct question *q, const struct wire_reply *reply, const uint8_t *msg)
+static void take_answer(struct question *q, unsigned server, const struct wire_reply *reply,
+                        const uint8_t *msg)
 {
     struct resolver *r = q->resolver;
     uint64_t now = loop_now_ms(r->loop);
@@ -522,10 +613,16 @@ static void take_answer(struct question *q, const struct wire_reply *reply, cons
         question_fail(q, RESOLVER_BUSY);
         return;
     }
-    if (!q->raw)
+    a->from = q->group->servers[server].peer->server.addr;
+    /* Who was named for a zone may point inside. */
+    a->is_inward = !q->raw && !q->group->policy.is_zone &&
+                   rebind_is_inward(a->bytes, a->len, a->question_end, a->n_answer);
+    if (!q->raw && !q->is_flushed)
         cache_put(r->cache, a);
-    question_finish(q, &(struct resolver_result){
-                           .outcome = RESOLVER_ANSWER, .rcode = reply->rcode, .answer = a});
+    question_finish(q, &(struct resolver_result){.outcome = RESOLVER_ANSWER,
+                                                 .rcode = reply->rcode,
+                                                 .ede = WIRE_EDE_NONE,
+                                                 .answer = a});
     answer_unref(a);
 }
 
@@ -548,13 +645,15 @@ static void take_reply(struct question *q, unsigned server, bool was_without_opt
     if (q->raw || (is_final(reply) && !is_endless(q, reply, msg))) {
         if (was_without_opt && !may_leave_out_opt(q, server))
             q->group->servers[server].no_opt_until_ms = loop_now_ms(q->resolver->loop) + NO_OPT_MS;
-        take_answer(q, reply, msg);
+        take_answer(q, server, reply, msg);
         return;
     }
     if (retry_without_opt(q, server, reply, was_without_opt))
         return;
     q->excluded |= 1u << server;
     q->n_bad++;
+    if (reply->ede != WIRE_EDE_NONE)
+        q->ede = reply->ede;
     q->n_refused += reply->rcode == WIRE_RCODE_REFUSED;
     question_advance(q);
 }
@@ -621,7 +720,7 @@ static struct question *find_question(struct resolver *r, const struct answer_ke
     struct list *bucket = bucket_of(r, hash ^ key->question.type);
     list_for_each (pos, bucket) {
         struct question *q = list_entry(pos, struct question, in_bucket);
-        if (q->hash == hash && q->key.question.type == key->question.type &&
+        if (!q->is_flushed && q->hash == hash && q->key.question.type == key->question.type &&
             q->key.question.class == key->question.class && q->key.group == key->group &&
             q->key.flags == key->flags && !list_is_linked(&q->end.node) &&
             wire_name_equal_exact(&q->key.question.name, &key->question.name))
@@ -665,6 +764,7 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     q->started_ms = loop_now_ms(r->loop);
     q->limit_ms = request->limit_ms;
     q->sends_max = SENDS_MAX;
+    q->ede = WIRE_EDE_NONE;
     if (request->raw) {
         q->raw = malloc(request->n_raw);
         if (!q->raw) {
@@ -685,6 +785,8 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     list_append(&room->in_order, &q->in_order);
     room->n++;
     loop_timer_start(r->loop, &q->limit, q->limit_ms, on_question_late);
+    if (!q->raw && find_stale(r, group, key, hash))
+        loop_timer_start(r->loop, &q->stale, STALE_AFTER_MS, on_stale_due);
     r->counters.n_started++;
     look_for_loops(group);
     question_advance(q);
@@ -722,14 +824,51 @@ static bool answer_local(struct resolver *r, struct resolver_group *group,
     if (rc == LOCAL_NOT)
         return false;
     if (rc < 0) {
-        *ret = (struct resolver_result){.outcome = RESOLVER_BUSY, .rcode = WIRE_RCODE_SERVFAIL};
+        *ret = (struct resolver_result){
+            .outcome = RESOLVER_BUSY, .rcode = WIRE_RCODE_SERVFAIL, .ede = WIRE_EDE_NONE};
         return true;
     }
     r->counters.n_local++;
     answer_unref(r->shown);
     r->shown = a;
-    *ret = (struct resolver_result){.outcome = RESOLVER_ANSWER, .rcode = a->rcode, .answer = a};
+    *ret = (struct resolver_result){
+        .outcome = RESOLVER_ANSWER, .rcode = a->rcode, .ede = WIRE_EDE_NONE, .answer = a};
     return true;
+}
+
+/*
+ * Popular and about to expire: asked for again once, while there is room, for nobody in particular.
+ * A name that is not asked for any more is let go, whatever its hits were.
+ */
+static void prefetch(struct resolver *r, struct resolver_group *g, const struct answer_key *key,
+                     uint64_t hash, struct answer *a, uint64_t now)
+{
+    uint64_t left_ms = a->expires_ms - now;
+    const struct resolver_room *room =
+        g->policy.is_zone ? &g->rooms[RESOLVER_FOR_LAN] : &r->rooms[RESOLVER_FOR_LAN];
+    if (a->is_prefetched || a->n_hits < PREFETCH_HITS || a->life_s < PREFETCH_LIFE_MIN_S ||
+        left_ms * PREFETCH_TAIL > a->life_s * UINT64_C(1000) ||
+        room->n >= room->max / PREFETCH_SHARE || find_question(r, key, hash))
+        return;
+    a->is_prefetched = true;
+    struct resolver_request request = {.question = key->question,
+                                       .wants_dnssec = key->flags & ANSWER_KEY_DO,
+                                       .checking_disabled = key->flags & ANSWER_KEY_CD,
+                                       .budget = RESOLVER_FOR_LAN,
+                                       .limit_ms = PREFETCH_LIMIT_MS};
+    r->counters.n_prefetched += question_new(r, g, key, hash, &request) != NULL;
+}
+
+/* A failure, or nothing: whether an expired answer does at once, since asking just failed. */
+static struct answer *stale_at_once(struct resolver *r, struct resolver_group *g,
+                                    const struct answer_key *key, uint64_t hash, uint64_t now)
+{
+    struct answer *stale = find_stale(r, g, key, hash);
+    const struct answer *failure = stale ? cache_last_failure(r->cache, key, hash) : NULL;
+    bool is_recent = failure && failure->epoch == g->epoch &&
+                     failure->stored_ms >= stale->stored_ms &&
+                     now < failure->stored_ms + STALE_RECHECK_MS;
+    return is_recent ? stale : NULL;
 }
 
 /* What is known without asking: the cache, or special names. */
@@ -739,13 +878,26 @@ static bool answer_at_once(struct resolver *r, struct resolver_group *group,
 {
     uint64_t now = loop_now_ms(r->loop);
     struct answer *a = is_raw ? NULL : cache_get(r->cache, key, hash, group->epoch, now);
+    if (group->policy.stale_s && !is_raw && (!a || a->key_flags & ANSWER_KEY_FAILURE)) {
+        struct answer *stale = stale_at_once(r, group, key, hash, now);
+        if (stale) {
+            answer_unref(r->shown);
+            r->shown = answer_ref(stale);
+            *ret = stale_result(r, stale);
+            return true;
+        }
+    }
     if (a) {
         r->counters.n_hits++;
         answer_ref(a);
+        a->n_hits += a->n_hits < UINT8_MAX;
+        if (group->policy.prefetches && !(a->key_flags & ANSWER_KEY_FAILURE))
+            prefetch(r, group, key, hash, a, now);
     } else if (!group->policy.forwards_special) {
         int rc = special_answer(key, now, &a);
         if (rc < 0) {
-            *ret = (struct resolver_result){.outcome = RESOLVER_BUSY, .rcode = WIRE_RCODE_SERVFAIL};
+            *ret = (struct resolver_result){
+                .outcome = RESOLVER_BUSY, .rcode = WIRE_RCODE_SERVFAIL, .ede = WIRE_EDE_NONE};
             return true;
         }
         r->counters.n_local += rc == 0;
@@ -758,6 +910,8 @@ static bool answer_at_once(struct resolver *r, struct resolver_group *group,
     *ret = (struct resolver_result){
         .outcome = is_failure ? (enum resolver_outcome)a->outcome : RESOLVER_ANSWER,
         .rcode = a->rcode,
+        .ede =
+            is_failure ? a->ede != WIRE_EDE_NONE ? a->ede : WIRE_EDE_CACHED_ERROR : WIRE_EDE_NONE,
         .answer = is_failure ? NULL : a,
     };
     return true;
@@ -765,7 +919,7 @@ static bool answer_at_once(struct resolver *r, struct resolver_group *group,
 
 static int done_with(struct resolver_result *ret, enum resolver_outcome outcome, unsigned rcode)
 {
-    *ret = (struct resolver_result){.outcome = outcome, .rcode = rcode};
+    *ret = (struct resolver_result){.outcome = outcome, .rcode = rcode, .ede = WIRE_EDE_NONE};
     return RESOLVER_DONE;
 }
 
@@ -795,6 +949,16 @@ int resolver_ask_start(struct resolver_ask *ask, struct resolver *r, struct reso
     struct question *q = request->raw ? NULL : find_question(r, &key, hash);
     if (q && q->n_waiters >= WAITERS_MAX)
         return done_with(ret_result, RESOLVER_BUSY, WIRE_RCODE_SERVFAIL);
+    ask->takes_stale = request->budget == RESOLVER_FOR_LAN;
+    if (q && q->is_stale_told && ask->takes_stale) {
+        struct answer *stale = find_stale(r, group, &key, hash);
+        if (stale) {
+            answer_unref(r->shown);
+            r->shown = answer_ref(stale);
+            *ret_result = stale_result(r, stale);
+            return RESOLVER_DONE;
+        }
+    }
     if (q) {
         join(q, ask, done);
         return 0;

@@ -36,6 +36,8 @@ enum resolver_outcome {
 struct resolver_result {
     enum resolver_outcome outcome;
     unsigned rcode;        /* what a client is told: SERVFAIL unless the outcome knows better */
+    int ede;               /* failures: what a server said of it; WIRE_EDE_NONE */
+    bool is_stale;         /* the answer has expired, and nothing newer is to be had (RFC 8767) */
     struct answer *answer; /* RESOLVER_ANSWER; take answer_ref() to keep it */
 };
 
@@ -69,11 +71,12 @@ struct resolver_ask {
     struct list node;
     struct question *question; /* NULL: idle */
     resolver_done_fn done;
+    bool takes_stale; /* as soon as the upstream is late; others only when it has failed */
 };
 
 /* Plain counts, written by the worker; see also the server's. */
 struct resolver_counters {
-    uint64_t n_asked, n_hits, n_local, n_joined, n_started, n_busy;
+    uint64_t n_asked, n_hits, n_local, n_joined, n_started, n_busy, n_stale, n_prefetched;
     uint64_t n_sent, n_replies, n_failed, n_timeouts;
 };
 
@@ -126,7 +129,8 @@ int resolver_init(struct resolver *r, struct loop *loop, size_t cache_bytes)
 /* All asks are done or cancelled before, all groups given back; what is still in flight ends
  * silently. Safe on a resolver whose init failed. */
 void resolver_fini(struct resolver *r);
-/* Forgets one name (all types), or everything with NULL. Returns how many answers. */
+/* Forgets one name (all types), or everything with NULL. What is in flight for it still answers who
+ * waits, but is not kept, and nobody joins it any more. Returns how many answers. */
 size_t resolver_flush(struct resolver *r, const struct wire_name *name);
 
 /*
@@ -139,6 +143,8 @@ struct resolver_policy {
     struct answer_ttls ttls;
     bool forwards_special;             /* special-names = forward */
     bool randomises_case;              /* 0x20 */
+    bool prefetches;                   /* popular answers are asked for again before they expire */
+    uint32_t stale_s;                  /* for how long expired answers may do; 0: not at all */
     struct hosts *hosts[LOCAL_TABLES]; /* local records, newest state of each file; the group takes
                                           references */
     const struct conf_zones *zones;    /* borrowed for the call; NULL: none */

@@ -34,15 +34,6 @@ static const struct resolver_policy default_policy = {
     .ttls = {.min_s = 0, .max_s = 86400, .negative_max_s = 3600},
 };
 
-struct resolver_policy resolver_policy_web(const struct conf *conf, const struct conf_web_proxy *w)
-{
-    struct resolver_policy p = default_policy;
-    p.hosts[0] = conf->hosts;
-    p.hosts[1] = w->hosts;
-    p.zones = &conf->zones;
-    return p;
-}
-
 struct resolver_policy resolver_policy_dns(const struct conf *conf, const struct conf_dns *d)
 {
     return (struct resolver_policy){
@@ -51,9 +42,22 @@ struct resolver_policy resolver_policy_dns(const struct conf *conf, const struct
                  .negative_max_s = d->negative_max_ttl_s},
         .forwards_special = d->special_forward,
         .randomises_case = d->randomise_case,
+        .prefetches = d->prefetch,
+        .stale_s = d->serve_stale_s,
         .hosts = {conf->hosts, d->hosts},
         .zones = &conf->zones,
     };
+}
+
+/* Names of destinations are looked up as the first [dns] says, so that both sides share a cache. */
+struct resolver_policy resolver_policy_web(const struct conf *conf, const struct conf_web_proxy *w)
+{
+    struct resolver_policy p =
+        conf->n_dns ? resolver_policy_dns(conf, &conf->dns[0]) : default_policy;
+    p.hosts[0] = conf->hosts;
+    p.hosts[1] = w->hosts;
+    p.zones = &conf->zones;
+    return p;
 }
 
 /* Whether both are of one file, or both of none: what stands in them may differ. */
@@ -68,7 +72,7 @@ static bool is_equal_policy(const struct resolver_policy *p, const struct resolv
     return p->ttls.min_s == q->ttls.min_s && p->ttls.max_s == q->ttls.max_s &&
            p->ttls.negative_max_s == q->ttls.negative_max_s &&
            p->forwards_special == q->forwards_special && p->randomises_case == q->randomises_case &&
-           p->is_zone == q->is_zone;
+           p->is_zone == q->is_zone && p->prefetches == q->prefetches && p->stale_s == q->stale_s;
 }
 
 static bool is_equal_server(const struct name_server *a, const struct name_server *b)

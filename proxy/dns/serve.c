@@ -176,19 +176,62 @@ static unsigned code_of(int query_outcome)
     return WIRE_RCODE_FORMERR;
 }
 
-struct serve_reply serve_reply_of(const struct resolver_result *result)
+static bool is_exempt(const struct conf_rebind *rebind, const struct wire_name *name)
 {
-    struct serve_reply r = {.rcode = result->rcode, .ede = WIRE_EDE_NONE, .result = SERVE_FAILED};
+    for (size_t i = 0; i < rebind->n_exempt; i++) {
+        struct wire_name suffix;
+        size_t at;
+        if (wire_name_from_text(rebind->exempt[i], strlen(rebind->exempt[i]), &suffix) == 0 &&
+            wire_name_has_suffix(name, &suffix, &at))
+            return true;
+    }
+    return false;
+}
+
+static bool is_trusted(const struct conf_ranges *ranges, const struct addr *server)
+{
+    for (size_t i = 0; i < ranges->n_items; i++) {
+        if (addr_range_has(&ranges->items[i], server))
+            return true;
+    }
+    return false;
+}
+
+/* What an answer of the resolver becomes for @q. */
+static void take_answer(const struct serve_view *v, const struct wire_query *q,
+                        const struct resolver_result *result, struct serve_reply *r)
+{
+    const struct answer *a = result->answer;
+    if (v->conf->rebind.is_on && a->is_inward && !is_exempt(&v->conf->rebind, &q->question.name)) {
+        r->rcode = WIRE_RCODE_REFUSED;
+        r->ede = WIRE_EDE_BLOCKED;
+        r->result = SERVE_BLOCKED;
+        return;
+    }
+    r->answer = answer_ref(result->answer);
+    r->result = a->is_local ? SERVE_LOCAL : SERVE_MISS;
+    r->is_stale = result->is_stale;
+    r->ede = a->ede;
+    if (result->is_stale)
+        r->ede = a->rcode == WIRE_RCODE_NXDOMAIN ? WIRE_EDE_STALE_NXDOMAIN : WIRE_EDE_STALE;
+    /* RFC 6840 section 5.8: only to who asked for it. */
+    r->is_authentic = a->is_authentic && (q->wants_dnssec || q->flags & WIRE_FLAG_AD) &&
+                      is_trusted(&v->conf->trust_ad, &a->from);
+}
+
+struct serve_reply serve_reply_of(const struct serve_view *v, const struct wire_query *q,
+                                  const struct resolver_result *result)
+{
+    struct serve_reply r = {.rcode = result->rcode, .ede = result->ede, .result = SERVE_FAILED};
     switch (result->outcome) {
     case RESOLVER_ANSWER:
-        r.answer = answer_ref(result->answer);
-        r.result = r.answer->is_local ? SERVE_LOCAL : SERVE_MISS;
+        take_answer(v, q, result, &r);
         break;
     case RESOLVER_TIMEOUT:
-        r.ede = WIRE_EDE_NO_REACHABLE;
+        r.ede = r.ede == WIRE_EDE_NONE ? WIRE_EDE_NO_REACHABLE : r.ede;
         break;
     case RESOLVER_UNREACHABLE:
-        r.ede = WIRE_EDE_NETWORK_ERROR;
+        r.ede = r.ede == WIRE_EDE_NONE ? WIRE_EDE_NETWORK_ERROR : r.ede;
         break;
     case RESOLVER_UNKNOWN:
         r.ede = WIRE_EDE_NOT_AUTHORITATIVE;
@@ -230,7 +273,7 @@ static enum serve_outcome ask_resolver(const struct serve_context *c, const stru
         return SERVE_WAIT;
     if (!ask && result.outcome == RESOLVER_UNKNOWN)
         return SERVE_DROP;
-    *ret = serve_reply_of(&result);
+    *ret = serve_reply_of(v, q, &result);
     c->counters->n_hits += ret->answer != NULL;
     if (ret->result == SERVE_MISS)
         ret->result = SERVE_HIT;
@@ -308,7 +351,9 @@ size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r,
             wire_put16(buf + 2, wire_get16(buf + 2) | WIRE_FLAG_TC);
         return n;
     }
-    size_t len = answer_write(r->answer, q, loop_now_ms(c->loop), r->ede, buf, max_bytes);
+    struct answer_manner manner = {
+        .ede = r->ede, .is_authentic = r->is_authentic, .is_stale = r->is_stale};
+    size_t len = answer_write(r->answer, q, loop_now_ms(c->loop), &manner, buf, max_bytes);
     c->counters->n_truncated += wire_get16(buf + 2) & WIRE_FLAG_TC ? 1 : 0;
     r->rcode = r->answer->rcode;
     answer_unref(r->answer);

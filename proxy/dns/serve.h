@@ -42,6 +42,8 @@ struct serve_reply {
     struct answer *answer; /* one reference; NULL: only the code */
     unsigned rcode;
     int ede;
+    bool is_authentic; /* AD */
+    bool is_stale;     /* an expired answer */
     bool is_truncated; /* without an answer: come back by TCP */
     enum serve_result result;
 };
@@ -94,7 +96,9 @@ enum serve_outcome serve_query(const struct serve_context *c, const struct serve
 enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_query *ret_query,
                                  struct serve_reply *ret_reply);
 
-struct serve_reply serve_reply_of(const struct resolver_result *result);
+/* @q: whose answer it becomes. */
+struct serve_reply serve_reply_of(const struct serve_view *v, const struct wire_query *q,
+                                  const struct resolver_result *result);
 /* Whether queries are to be written down: then serve_record() for each. */
 static inline bool serve_records(const struct serve_context *c, const struct serve_view *v)
 {

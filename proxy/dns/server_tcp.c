@@ -210,7 +210,7 @@ static void on_waiter_done(struct resolver_ask *ask, const struct resolver_resul
 {
     struct tcp_waiter *w = list_entry(ask, struct tcp_waiter, ask);
     struct tcp_conn *c = w->conn;
-    struct serve_reply reply = serve_reply_of(result);
+    struct serve_reply reply = serve_reply_of(c->socket->view, &w->query, result);
     c->socket->tcp->context->counters->n_waited++;
     put_reply(c, &reply, w);
     waiter_free(w);

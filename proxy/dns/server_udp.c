@@ -166,7 +166,7 @@ static void on_waiter_done(struct resolver_ask *ask, const struct resolver_resul
         c->counters->n_late++;
         record_late(w, &(struct serve_reply){.result = SERVE_DROPPED}, 0);
     } else {
-        struct serve_reply reply = serve_reply_of(result);
+        struct serve_reply reply = serve_reply_of(w->socket->view, &w->query, result);
         queue_late(w, &reply);
         c->counters->n_waited++;
     }

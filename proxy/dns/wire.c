@@ -229,15 +229,8 @@ bool wire_name_has_suffix(const struct wire_name *n, const struct wire_name *suf
 
 /* ---- records ---- */
 
-struct record {
-    size_t at;      /* of the owner name */
-    size_t data_at; /* of RDATA */
-    uint16_t type, class, n_data;
-    uint32_t ttl;
-};
-
 /* The record at *at; @ret_owner may be NULL; @reply as in read_name(). */
-static int read_record(const uint8_t *msg, size_t len, size_t *at, struct record *r,
+static int read_record(const uint8_t *msg, size_t len, size_t *at, struct wire_record *r,
                        struct wire_name *ret_owner, const struct wire_reply *reply)
 {
     r->at = *at;
@@ -253,6 +246,11 @@ static int read_record(const uint8_t *msg, size_t len, size_t *at, struct record
         return -EBADMSG;
     *at = r->data_at + r->n_data;
     return 0;
+}
+
+int wire_record_read(const uint8_t *msg, size_t len, size_t *at, struct wire_record *ret)
+{
+    return read_record(msg, len, at, ret, NULL, NULL);
 }
 
 /* RDATA that may hold compressed names: bytes before, names, bytes after. */
@@ -290,7 +288,7 @@ static const struct layout *find_layout(uint16_t type)
     return NULL;
 }
 
-static bool is_data_valid(const uint8_t *msg, const struct record *r,
+static bool is_data_valid(const uint8_t *msg, const struct wire_record *r,
                           const struct wire_reply *reply)
 {
     if (r->class == WIRE_CLASS_IN && r->type == WIRE_TYPE_A)
@@ -310,7 +308,7 @@ static bool is_data_valid(const uint8_t *msg, const struct record *r,
 
 /* ---- queries of clients ---- */
 
-static int read_opt(const uint8_t *msg, const struct record *r, struct wire_query *q)
+static int read_opt(const uint8_t *msg, const struct wire_record *r, struct wire_query *q)
 {
     bool is_second = q->has_opt;
     q->has_opt = true;
@@ -330,7 +328,7 @@ static int read_opt(const uint8_t *msg, const struct record *r, struct wire_quer
     return 0;
 }
 
-static bool is_signature(const uint8_t *msg, const struct record *r)
+static bool is_signature(const uint8_t *msg, const struct wire_record *r)
 {
     if (r->type == WIRE_TYPE_TSIG)
         return true;
@@ -343,7 +341,7 @@ static int read_query_records(const uint8_t *msg, size_t len, size_t at, struct 
              n = n_before + wire_get16(msg + 10);
     int outcome = 0;
     for (unsigned i = 0; i < n; i++) {
-        struct record r;
+        struct wire_record r;
         if (read_record(msg, len, &at, &r, NULL, NULL) < 0)
             return WIRE_QUERY_FORMERR;
         if (r.type == WIRE_TYPE_OPT) {
@@ -499,7 +497,7 @@ static bool is_question_of(const uint8_t *msg, size_t len, size_t *at,
 
 enum section { SECTION_ANSWER, SECTION_AUTHORITY, SECTION_ADDITIONAL };
 
-static void note_record(const uint8_t *msg, const struct record *r, enum section section,
+static void note_record(const uint8_t *msg, const struct wire_record *r, enum section section,
                         const struct wire_question *want, struct wire_reply *ret)
 {
     if (r->ttl < ret->min_ttl_s)
@@ -516,9 +514,24 @@ static void note_record(const uint8_t *msg, const struct record *r, enum section
 /* What is not part of the data: OPT and signatures of the transaction. All that stands behind is
  * left out too, since moving it would break pointers; additional data may be left out (RFC 2181
  * section 9). */
-static bool ends_the_data(const uint8_t *msg, const struct record *r)
+static bool ends_the_data(const uint8_t *msg, const struct wire_record *r)
 {
     return r->type == WIRE_TYPE_OPT || is_signature(msg, r);
+}
+
+/* The first extended error among the options (RFC 8914); what is malformed there says nothing. */
+static int read_ede(const uint8_t *msg, const struct wire_record *r)
+{
+    const uint8_t *data = msg + r->data_at;
+    for (size_t at = 0; r->n_data - at >= 4;) {
+        size_t n = wire_get16(data + at + 2);
+        if (r->n_data - at - 4 < n)
+            break;
+        if (wire_get16(data + at) == OPTION_EDE && n >= 2)
+            return wire_get16(data + at + 4);
+        at += 4 + n;
+    }
+    return WIRE_EDE_NONE;
 }
 
 static int read_reply_records(const uint8_t *msg, size_t len, size_t at,
@@ -531,7 +544,7 @@ static int read_reply_records(const uint8_t *msg, size_t len, size_t at,
         if (section == SECTION_ADDITIONAL)
             ret->additional_at = at;
         for (unsigned i = 0; i < n; i++) {
-            struct record r;
+            struct wire_record r;
             if (read_record(msg, len, &at, &r, NULL, ret) < 0)
                 return WIRE_REPLY_BAD;
             ret->ttl_at[ret->n_ttls++] = (uint16_t)(r.data_at - 6);
@@ -542,6 +555,7 @@ static int read_reply_records(const uint8_t *msg, size_t len, size_t at,
                     return WIRE_REPLY_BAD;
                 has_opt = true;
                 ret->rcode |= (r.ttl >> 24) << 4;
+                ret->ede = read_ede(msg, &r);
             }
             is_kept = is_kept && !(section == SECTION_ADDITIONAL && ends_the_data(msg, &r));
             if (!is_kept) {
@@ -571,6 +585,7 @@ int wire_reply_check(const uint8_t *msg, size_t len, const struct wire_ask *ask,
     ret->rcode = flags & WIRE_RCODE_MASK;
     ret->is_truncated = flags & WIRE_FLAG_TC;
     ret->has_cname = ret->has_wanted = ret->has_soa = false;
+    ret->ede = WIRE_EDE_NONE;
     ret->soa_minimum_s = 0;
     ret->min_ttl_s = UINT32_MAX;
     ret->n_answer = ret->n_authority = ret->n_additional = 0;
@@ -585,7 +600,7 @@ int wire_reply_check(const uint8_t *msg, size_t len, const struct wire_ask *ask,
 
 /* ---- addresses ---- */
 
-static struct addr addr_of(const uint8_t *msg, const struct record *r)
+static struct addr addr_of(const uint8_t *msg, const struct wire_record *r)
 {
     if (r->type == WIRE_TYPE_A)
         return addr_from_ipv4(wire_get32(msg + r->data_at));
@@ -605,7 +620,7 @@ static int walk_hop(const uint8_t *msg, size_t len, size_t at, unsigned n_answer
                     struct hop *hop, struct addr *addrs, unsigned max)
 {
     for (unsigned i = 0; i < n_answer; i++) {
-        struct record r;
+        struct wire_record r;
         struct wire_name owner;
         if (read_record(msg, len, &at, &r, &owner, NULL) < 0)
             return -EBADMSG;

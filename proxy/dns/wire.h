@@ -74,8 +74,11 @@ enum {
 /* Extended errors that we send (RFC 8914 section 4). */
 enum {
     WIRE_EDE_NONE = -1,
+    WIRE_EDE_STALE = 3,
+    WIRE_EDE_CACHED_ERROR = 13,
     WIRE_EDE_BLOCKED = 15,
     WIRE_EDE_PROHIBITED = 18,
+    WIRE_EDE_STALE_NXDOMAIN = 19,
     WIRE_EDE_NOT_AUTHORITATIVE = 20,
     WIRE_EDE_NOT_SUPPORTED = 21,
     WIRE_EDE_NO_REACHABLE = 22,
@@ -212,6 +215,7 @@ struct wire_reply {
     bool has_cname;    /* in the answer section */
     bool has_wanted;   /* a record of the asked type in the answer section */
     bool has_soa;      /* in the authority section */
+    int ede;           /* its first extended error; WIRE_EDE_NONE */
     uint32_t soa_minimum_s;
     uint32_t min_ttl_s;                           /* of all records kept; UINT32_MAX without any */
     uint16_t n_answer, n_authority, n_additional; /* kept: without OPT and what stands behind it */
@@ -229,6 +233,17 @@ struct wire_reply {
  */
 int wire_reply_check(const uint8_t *msg, size_t len, const struct wire_ask *ask, bool exact_case,
                      struct wire_reply *ret) __attribute__((warn_unused_result));
+
+/* A record of a checked message. */
+struct wire_record {
+    size_t at;      /* of the owner name */
+    size_t data_at; /* of RDATA */
+    uint16_t type, class, n_data;
+    uint32_t ttl;
+};
+/* The record at *at, which moves behind it. 0 · -EBADMSG. */
+int wire_record_read(const uint8_t *msg, size_t len, size_t *at, struct wire_record *ret)
+    __attribute__((warn_unused_result));
 
 /**
  * wire_addresses - the A or AAAA records that the chain of CNAMEs from the question leads to

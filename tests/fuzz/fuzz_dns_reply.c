@@ -21,8 +21,9 @@ static void write_for(const struct answer *a, const struct wire_question *questi
     static struct wire_reply again;
     struct wire_query q = {
         .id = 77, .flags = WIRE_FLAG_RD, .question = *question, .has_opt = has_opt};
-    size_t n =
-        answer_write(a, &q, now_ms, has_opt ? WIRE_EDE_NO_REACHABLE : WIRE_EDE_NONE, buf, max);
+    size_t n = answer_write(
+        a, &q, now_ms,
+        has_opt ? WIRE_EDE_NO_REACHABLE : &(struct answer_manner){.ede = WIRE_EDE_NONE}, buf, max);
     struct wire_ask ask = {.question = question, .id = 77};
     if (n > max || wire_reply_check(buf, n, &ask, true, &again) != 0)
         abort();

@@ -148,7 +148,8 @@ Test(dns_cache, get__counts_down__for_24_hours)
         cr_assert_eq(a != NULL, s < 86400, "second %lu", (unsigned long)s);
         if (!a)
             break;
-        size_t len = answer_write(a, &q, start_ms + s * 1000, WIRE_EDE_NONE, buf, sizeof(buf));
+        size_t len = answer_write(a, &q, start_ms + s * 1000,
+                                  &(struct answer_manner){.ede = WIRE_EDE_NONE}, buf, sizeof(buf));
         cr_assert_eq(len, 12u + 17 + 2 * 16);
         cr_assert_eq(wire_get32(buf + 29 + 6), 86400 - s, "second %lu", (unsigned long)s);
         cr_assert_eq(wire_get32(buf + 29 + 16 + 6), 86400 - s, "90000 is capped to a day");
@@ -217,7 +218,7 @@ Test(dns_cache, get__gives_nxdomain__for_every_type)
     cr_assert_not_null(found);
     struct wire_query q = {.question = b.question};
     uint8_t buf[512];
-    answer_write(found, &q, 1000, WIRE_EDE_NONE, buf, sizeof(buf));
+    answer_write(found, &q, 1000, &(struct answer_manner){.ede = WIRE_EDE_NONE}, buf, sizeof(buf));
     cr_assert_eq(wire_get16(buf + 12 + b.question.name.len), b.question.type,
                  "the question is not the asker's");
     a = key_of("nodata.example", WIRE_TYPE_A);
@@ -368,9 +369,10 @@ Test(dns_answer, write__leaves_out__additional_first)
     struct answer *a = answer_from_reply(&key, m->msg, &m->reply, &default_ttls, 0);
     struct wire_query q = {.question = key.question, .has_opt = true};
     uint8_t buf[1232];
-    cr_assert_gt(answer_write(a, &q, 0, WIRE_EDE_NONE, buf, 1232), 600);
+    cr_assert_gt(answer_write(a, &q, 0, &(struct answer_manner){.ede = WIRE_EDE_NONE}, buf, 1232),
+                 600);
     cr_assert_eq(wire_get16(buf + 10), 2);
-    size_t len = answer_write(a, &q, 0, WIRE_EDE_NONE, buf, 512);
+    size_t len = answer_write(a, &q, 0, &(struct answer_manner){.ede = WIRE_EDE_NONE}, buf, 512);
     cr_assert_eq(len, 29u + 16 + 11);
     cr_assert_eq(wire_get16(buf + 2) & WIRE_FLAG_TC, 0);
     cr_assert_eq(wire_get16(buf + 6), 1);
