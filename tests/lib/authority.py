@@ -93,14 +93,10 @@ class Authority:
         with peer:
             peer.settimeout(30)
             try:
-                while True:
-                    head = peer.recv(2, socket.MSG_WAITALL)
-                    if len(head) < 2:
-                        return
-                    wire = peer.recv(struct.unpack("!H", head)[0], socket.MSG_WAITALL)
+                while (wire := dnswire.read_framed(peer)) is not None:
                     self._answer(wire, "tcp", source,
                                  lambda reply: peer.sendall(struct.pack("!H", len(reply)) + reply))
-            except OSError:
+            except (OSError, EOFError):
                 return
 
     def _answer(self, wire, transport, source, send):
@@ -177,7 +173,6 @@ class Authority:
                     sock.send(wire)
                     return sock.recv(65535)
                 sock.sendall(struct.pack("!H", len(wire)) + wire)
-                length = struct.unpack("!H", sock.recv(2, socket.MSG_WAITALL))[0]
-                return sock.recv(length, socket.MSG_WAITALL)
-            except (OSError, struct.error):
+                return dnswire.read_framed(sock)
+            except (OSError, EOFError):
                 return None

@@ -139,16 +139,12 @@ class ScriptServer:
         with peer:
             peer.settimeout(30)
             try:
-                while True:
-                    head = peer.recv(2, socket.MSG_WAITALL)
-                    if len(head) < 2:
-                        return
-                    wire = peer.recv(struct.unpack("!H", head)[0], socket.MSG_WAITALL)
+                while (wire := dnswire.read_framed(peer)) is not None:
                     exchange = Exchange(self, wire, "tcp", source,
                                         lambda m: peer.sendall(struct.pack("!H", len(m)) + m), peer.close)
                     exchange.raw = peer.sendall
                     self._take(exchange)
-            except (OSError, ValueError, IndexError, struct.error):
+            except (OSError, EOFError, ValueError, IndexError, struct.error):
                 return
 
 
@@ -193,9 +189,9 @@ def framed(wire):
 
 
 def read_message(sock):
-    head = sock.recv(2, socket.MSG_WAITALL)
-    assert len(head) == 2, "closed without an answer"
-    return sock.recv(struct.unpack("!H", head)[0], socket.MSG_WAITALL)
+    wire = dnswire.read_framed(sock)
+    assert wire is not None, "closed without an answer"
+    return wire
 
 
 def ede(reply):

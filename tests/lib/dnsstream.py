@@ -9,7 +9,7 @@ import struct
 import threading
 
 from dnsscript import a, build
-from dnswire import A, Message, soa
+from dnswire import A, Message, read_framed, soa
 
 
 class Connection:
@@ -102,8 +102,8 @@ class StreamServer:
                 connection.is_resumed = connection.sock.session_reused
                 connection.alpn = connection.sock.selected_alpn_protocol()
                 connection.version = connection.sock.version()
-            while True:
-                asked = Message(self._exactly(connection.sock, *struct.unpack("!H", self._exactly(connection.sock, 2))))
+            while (wire := read_framed(connection.sock)) is not None:
+                asked = Message(wire)
                 if asked.questions[0][0].lower().endswith(".ukai-loop"):
                     connection.send(right(asked))   # not a client's
                     continue
@@ -114,16 +114,6 @@ class StreamServer:
         finally:
             connection.is_closed = True
             connection.sock.close()
-
-    @staticmethod
-    def _exactly(sock, n):
-        got = b""
-        while len(got) < n:
-            more = sock.recv(n - len(got))
-            if not more:
-                raise EOFError
-            got += more
-        return got
 
 
 def tls_context(directory, minimum=ssl.TLSVersion.TLSv1_2, maximum=ssl.TLSVersion.MAXIMUM_SUPPORTED):

@@ -43,6 +43,27 @@ def address_rdata(text):
     return ipaddress.ip_address(text).packed
 
 
+def _exactly(sock, n):
+    got = b""
+    while len(got) < n:
+        more = sock.recv(n - len(got))
+        if not more:
+            break
+        got += more
+    return got
+
+
+def read_framed(sock):
+    """One message of a stream, TLS or not; None at its end, EOFError inside a message."""
+    head = _exactly(sock, 2)
+    if not head:
+        return None
+    body = _exactly(sock, struct.unpack("!H", head)[0]) if len(head) == 2 else b""
+    if len(head) < 2 or len(body) < struct.unpack("!H", head)[0]:
+        raise EOFError("the stream ends inside a message")
+    return body
+
+
 class Message:
     """A parsed message; raises ValueError on anything that does not parse to its last byte."""
 
