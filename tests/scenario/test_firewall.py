@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from client import exchange, whole_head
-from daemon import BINARY, REPOSITORY, Ukai, run_tool, sections
+from daemon import BINARY, REPOSITORY, SANITIZER_DIR, Ukai, run_tool, sections
 from scene import ECHO
 from wirewall import LAN4, WALL4, Wirewall
 
@@ -136,13 +136,13 @@ def test_nft_admits_what_explain_admits(wirewall, files):
     (files / "ukai.nft").write_text(export(files, "nftables"))
     assert wirewall.wall.run(["nft", "-c", "-f", files / "ukai.nft"]).returncode == 0
     wirewall.wall.nft((files / "ukai.nft").read_text())
-    triples = random_triples(rng, rules, 500)
+    triples = random_triples(rng, rules, 150 if SANITIZER_DIR else 500)  # `explain` starts once for each
     passed = wirewall.passed(triples)
     assert {t for t in triples if t[:2] not in LISTENERS} <= passed, "a port that no listener has was touched"
     served = [t for t in triples if t[:2] in LISTENERS]
     wrong = [t for t in served if explained(files, *t) != (t in passed)]
     assert not wrong, wrong
-    assert 50 < sum(t in passed for t in served) < len(served) - 50
+    assert 20 < sum(t in passed for t in served) < len(served) - 20
 
 
 def test_nft_is_loaded_again_and_leaves_other_tables_alone(wirewall, files):
