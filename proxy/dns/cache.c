@@ -1,10 +1,10 @@
 /*
  * A hash table of fixed size with chains, and one list by last use. Everything counts against the
- * bound: the table, each block and what malloc adds to it; an insert first makes room, so the bound
- * holds at every moment. Eviction looks at the few least used answers, takes one that has expired
- * if there is one, else the least used: constant work an insert, however full. Answers are counted,
- * so one that is being sent outlives its eviction. The hash is keyed by a secret. Time is handed
- * in: monotonic milliseconds. Belongs to one worker.
+ * bound: the table, each block, what malloc adds to it and the gaps it leaves; an insert first
+ * makes room, so the bound holds at every moment. Eviction looks at the few least used answers,
+ * takes one that has expired if there is one, else the least used: constant work an insert, however
+ * full. Answers are counted, so one that is being sent outlives its eviction. The hash is keyed by
+ * a secret. Time is handed in: monotonic milliseconds. Belongs to one worker.
  */
 #include "proxy/dns/cache.h"
 
@@ -18,7 +18,10 @@ enum {
     BUCKETS_MIN = 16,
     BUCKETS_MAX = 1 << 20,
     EVICT_LOOKS = 8,
-    SHARE_MAX = 8
+    SHARE_MAX = 8,
+    /* What stands between blocks that come and go: with 100,000 names through 4 and 16 MiB the
+     * resident size grew by a fifth more than all blocks together (bench_dns.py). */
+    GAPS_SHARE = 5
 };
 
 struct cache {
@@ -37,7 +40,7 @@ struct cache *cache_new(size_t max_bytes, const uint8_t seed[static 16])
         return NULL;
     memcpy(&c->seed, seed, sizeof(c->seed));
     list_init(&c->by_use);
-    c->max_bytes = max_bytes;
+    c->max_bytes = max_bytes -= max_bytes / GAPS_SHARE;
     c->n_buckets = BUCKETS_MIN;
     while (c->n_buckets < BUCKETS_MAX && c->n_buckets * 2 * BYTES_A_BUCKET <= max_bytes)
         c->n_buckets *= 2;
