@@ -380,3 +380,56 @@ Test(dns_answer, write__leaves_out__additional_first)
     answer_unref(a);
     free(m);
 }
+
+/* RFC 8767: what has expired is there for a while, and a failure beside it changes nothing. */
+Test(dns_cache, get_stale__gives_what_expired__for_so_long)
+{
+    struct cache *c = cache_new(MAX_BYTES, seed);
+    struct answer_key key = key_of("stale.example", WIRE_TYPE_A), failed = key;
+    uint64_t hash = cache_hash(c, &key), hour_ms = 3600000;
+    failed.flags |= ANSWER_KEY_FAILURE;
+    put(c, simple(&key, 60, 1000));
+    cr_expect_null(cache_get_stale(c, &key, hash, hour_ms, 60999), "fresh is not stale");
+    put(c, answer_from_code(&failed, WIRE_RCODE_SERVFAIL, 30, 61000));
+    struct answer *a = cache_get_stale(c, &key, hash, hour_ms, 61000);
+    cr_assert_not_null(a);
+    cr_expect_eq(a->n_answer, 1);
+    cr_expect_not_null(cache_get_stale(c, &key, hash, hour_ms, 61000 + hour_ms - 1));
+    cr_expect_null(cache_get_stale(c, &key, hash, hour_ms, 61000 + hour_ms));
+    cr_expect_null(cache_get_stale(c, &key, hash, 0, 61000));
+    cache_free(c);
+}
+
+/* The newer of both kinds: a name that was there, and is not any more. */
+Test(dns_cache, get_stale__prefers_the_newer)
+{
+    struct cache *c = cache_new(MAX_BYTES, seed);
+    struct answer_key key = key_of("gone.example", WIRE_TYPE_A);
+    uint64_t hash = cache_hash(c, &key);
+    const uint32_t soa[] = {10, 10};
+    put(c, simple(&key, 10, 1000));
+    put(c, answer_of(&key, WIRE_RCODE_NXDOMAIN, NULL, 0, soa, &default_ttls, 20000));
+    struct answer *a = cache_get_stale(c, &key, hash, 3600000, 40000);
+    cr_assert_not_null(a);
+    cr_expect_eq(a->rcode, WIRE_RCODE_NXDOMAIN);
+    put(c, simple(&key, 10, 50000));
+    a = cache_get_stale(c, &key, hash, 3600000, 70000);
+    cr_assert_not_null(a);
+    cr_expect_eq(a->rcode, WIRE_RCODE_NOERROR);
+    cache_free(c);
+}
+
+Test(dns_answer, write__says_thirty_seconds__of_a_stale_one)
+{
+    struct answer_key key = key_of("stale.example", WIRE_TYPE_A);
+    struct answer *a = simple(&key, 5, 0);
+    struct wire_query q = {.question = key.question, .udp_size = 512, .flags = WIRE_FLAG_RD};
+    struct answer_manner manner = {
+        .ede = WIRE_EDE_STALE, .is_stale = true, .is_authentic = true};
+    uint8_t buf[512];
+    size_t len = answer_write(a, &q, 100000, &manner, buf, sizeof(buf));
+    cr_assert_eq(len, a->len);
+    cr_expect_eq(wire_get32(buf + a->question_end + 6), ANSWER_STALE_TTL_S);
+    cr_expect(wire_get16(buf + 2) & WIRE_FLAG_AD);
+    answer_unref(a);
+}
