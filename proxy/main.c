@@ -58,11 +58,10 @@ static bool parse_relay_mode(const char *text, enum pipes_mode *ret_mode)
 
 static enum exit_code cmd_run(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"workers", required_argument, NULL, 'w'},
-                                            {"test-relay", required_argument, NULL, 'r'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"workers", required_argument, NULL, 'w'},
+        {"replace", no_argument, NULL, 'R'},      {"test-relay", required_argument, NULL, 'r'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     struct daemon_options o = {.file = access(DEFAULT_FILE, F_OK) == 0 ? DEFAULT_FILE : NULL};
     for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (opt) {
@@ -76,13 +75,16 @@ static enum exit_code cmd_run(int argc, char **argv)
                 return EXIT_USAGE;
             }
             break;
+        case 'R':
+            o.replaces = true;
+            break;
         case 'r':
             if (!parse_relay_mode(optarg, &o.relay_mode))
                 return usage_error("run");
             break;
         case 'h':
             puts(
-                "usage: ukai run [-c FILE] [--workers N]\n\n"
+                "usage: ukai run [-c FILE] [--workers N] [--replace]\n\n"
                 "Serves in the foreground until told to stop. HUP reloads, TERM and INT drain, a "
                 "second one\n"
                 "stops at once, QUIT stops at once, USR1 reopens log files.\n\n"
@@ -90,7 +92,10 @@ static enum exit_code cmd_run(int argc, char **argv)
                 "; without that file the\n"
                 "                     embedded default: web proxy and DNS on loopback, for "
                 "loopback)\n"
-                "      --workers N    threads that serve, 1 to 64 (default: workers in [process])");
+                "      --workers N    threads that serve, 1 to 64 (default: workers in [process])\n"
+                "      --replace      take the listeners over from the running daemon, which then "
+                "drains;\n"
+                "                     nobody is refused meanwhile");
             return EXIT_DONE;
         default:
             return usage_error("run");

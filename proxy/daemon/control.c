@@ -201,6 +201,14 @@ FILE *control_err(struct control_call *call)
     return call->err.file;
 }
 
+int64_t control_peer_pid(const struct control_call *call)
+{
+    struct ucred who;
+    socklen_t len = sizeof(who);
+    bool is_known = call->fd >= 0 && getsockopt(call->fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0;
+    return is_known ? who.pid : -1;
+}
+
 bool control_is_awaited(const struct control_call *call)
 {
     return call->control && call->fd >= 0;
@@ -371,7 +379,7 @@ static int check_directory(const char *path, char *text, size_t size)
 }
 
 /* What is at the path already: nothing, or a left-over that is removed. */
-static int clear_place(const struct sockaddr_un *sa, char *text, size_t size)
+static int clear_place(const struct sockaddr_un *sa, bool replaces, char *text, size_t size)
 {
     struct stat st;
     const char *path = sa->sun_path;
@@ -386,7 +394,7 @@ static int clear_place(const struct sockaddr_un *sa, char *text, size_t size)
         return refuse(text, size, path, "is there already and no socket; remove it");
     if (st.st_uid != geteuid())
         return refuse(text, size, path, "belongs to another user; remove it");
-    rc = is_answered(sa);
+    rc = replaces ? 0 : is_answered(sa);
     if (rc != 0) {
         refuse(text, size, path,
                "is answered by another daemon; stop that one, or take over with --replace");
@@ -415,7 +423,7 @@ static int bind_at(struct control *c, const struct sockaddr_un *sa)
     return c->path ? 0 : -ENOMEM;
 }
 
-int control_open(struct control *c, struct loop *loop, const char *path,
+int control_open(struct control *c, struct loop *loop, const char *path, bool replaces,
                  const struct control_verb *verbs, void *owner, char *ret_text, size_t text_size)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -428,7 +436,7 @@ int control_open(struct control *c, struct loop *loop, const char *path,
         return -ENAMETOOLONG;
     }
     memcpy(sa.sun_path, path, len);
-    int rc = clear_place(&sa, ret_text, text_size);
+    int rc = clear_place(&sa, replaces, ret_text, text_size);
     if (rc < 0)
         return rc;
     rc = bind_at(c, &sa);
@@ -445,12 +453,6 @@ int control_open(struct control *c, struct loop *loop, const char *path,
         c->fd = -1;
     }
     return rc;
-}
-
-void control_leave_path(struct control *c)
-{
-    free(c->path);
-    c->path = NULL;
 }
 
 void control_close(struct control *c)
@@ -473,5 +475,6 @@ void control_close(struct control *c)
     c->fd = -1;
     if (c->path && lstat(c->path, &st) == 0 && st.st_dev == c->device && st.st_ino == c->inode)
         unlink(c->path);
-    control_leave_path(c);
+    free(c->path);
+    c->path = NULL;
 }

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -56,17 +57,17 @@ struct control {
  * What a crash left there is replaced. Refused: a symbolic link, anything that is no socket, a
  * socket of another user or one that somebody answers on, a directory that others may write to.
  * Mode 0660, the group is the process's own. @ret_text says what is wrong and what to do.
+ * @replaces: one that somebody answers on is replaced too; its daemon has given up its listeners.
  *
  * Returns: 0 · -errno; -EEXIST and -EPERM for what was refused.
  */
-int control_open(struct control *c, struct loop *loop, const char *path,
+int control_open(struct control *c, struct loop *loop, const char *path, bool replaces,
                  const struct control_verb *verbs, void *owner, char *ret_text, size_t text_size)
     __attribute__((warn_unused_result));
-/* Removes the socket; calls under way end without an answer, and what they wait for must not end
- * them any more (control_end() is still safe). */
+/* Removes the socket, unless another daemon has put its own in its place; calls under way end
+ * without an answer, and what they wait for must not end them any more (control_end() is still
+ * safe). */
 void control_close(struct control *c);
-/* Somebody else has taken the path over: it is not removed at the end. */
-void control_leave_path(struct control *c);
 
 void *control_owner(const struct control_call *call);
 /* What the client will see on its standard output and standard error; never NULL. */
@@ -77,6 +78,8 @@ void control_end(struct control_call *call, int exit_code);
 /* The same, with descriptors (borrowed for the call of this function): CONTROL_FDS_A_MESSAGE of
  * them go along with each byte of the output, which must be that long. */
 void control_end_with_fds(struct control_call *call, int exit_code, const int *fds, size_t n_fds);
+/* The process behind the call; -1: unknown. */
+int64_t control_peer_pid(const struct control_call *call);
 /* Whether somebody still waits for the answer. */
 bool control_is_awaited(const struct control_call *call);
 

@@ -22,6 +22,7 @@
 #include "proxy/base/log.h"
 #include "proxy/daemon/privs.h"
 #include "proxy/daemon/sandbox.h"
+#include "proxy/daemon/takeover.h"
 #include "proxy/daemon/truststore.h"
 #include "proxy/daemon/verbs.h"
 #include "proxy/dns/loops.h"
@@ -351,7 +352,8 @@ void daemon_drain(struct daemon *d, bool at_once)
     log_notice("msg=%s limit_ms=%llu clients=%u", at_once ? "stopping" : "draining",
                (unsigned long long)limit_ms, atomic_load(&d->shared.n_clients));
     d->is_draining = true;
-    notify_stopping(&d->notify, at_once ? "Stopping" : "Draining");
+    if (!d->is_replaced) /* else the service goes on */
+        notify_stopping(&d->notify, at_once ? "Stopping" : "Draining");
     for (unsigned i = 0; i < d->n_workers; i++)
         worker_post_drain(&d->workers[i], limit_ms);
 }
@@ -519,13 +521,27 @@ static void name_ourselves(struct daemon *d)
  * that somebody prepared for us is another matter. */
 static int open_control(struct daemon *d, const struct conf *conf, char *ret_text, size_t text_size)
 {
-    int rc = control_open(&d->control, &d->loop, conf->control_socket, verbs_all(), d, ret_text,
-                          text_size);
+    int rc = control_open(&d->control, &d->loop, conf->control_socket, d->options.replaces,
+                          verbs_all(), d, ret_text, text_size);
     bool has_no_place = rc == -ENOENT || rc == -EACCES || rc == -EROFS;
     if (!has_no_place || (rc == -EPERM && conf->file))
         return rc;
     log_warning("msg=\"no control socket\" error=\"%s\"", ret_text);
     return 0;
+}
+
+/* We serve already, by the same sockets: the other daemon may go, and its control socket is ours.
+ */
+static void finish_takeover(struct daemon *d, const struct conf *conf)
+{
+    char text[512] = "";
+    int rc = takeover_finish(conf->control_socket);
+    if (rc < 0 && rc != -ENOENT && rc != -ECONNREFUSED)
+        log_warning("msg=\"the daemon that was replaced did not answer; stop it by hand\" "
+                    "error=\"%s\"",
+                    strerror(-rc));
+    if (open_control(d, conf, text, sizeof(text)) < 0)
+        log_warning("msg=\"no control socket\" error=\"%s\"", text);
 }
 
 /* Everything up to the running threads. */
@@ -591,7 +607,7 @@ static enum exit_code start(struct daemon *d)
         privs_make_directory(&s->conf, s->conf.control_socket);
     if (rc == 0)
         rc = privs_drop(&s->conf, text, sizeof(text));
-    if (rc == 0)
+    if (rc == 0 && !d->options.replaces)
         rc = open_control(d, &s->conf, text, sizeof(text));
     struct sandbox_state fences = {0};
     if (rc == 0 && s->conf.process.sandbox)
@@ -609,6 +625,8 @@ static enum exit_code start(struct daemon *d)
             _exit(EXIT_FAILED);
         }
     }
+    if (d->options.replaces)
+        finish_takeover(d, &s->conf);
     s->generation = d->n_generations = 1;
     d->started_wall_s = d->loaded_wall_s = (uint64_t)time(NULL);
     watch_files(d);
@@ -658,6 +676,19 @@ static void daemon_fini(struct daemon *d)
     d->shared.sink = sink_free(d->shared.sink);
 }
 
+/* False: there is a daemon, and it keeps its listeners. */
+static bool fetch_listeners(struct daemon *d)
+{
+    int rc = takeover_fetch(d->snapshot->conf.control_socket, &d->offers);
+    if (rc == -ENOENT || rc == -ECONNREFUSED)
+        log_notice("msg=\"there is no daemon to replace\" control_socket=%s",
+                   d->snapshot->conf.control_socket);
+    else if (rc < 0)
+        log_error("msg=\"cannot take over\" error=\"%s\" control_socket=%s", strerror(-rc),
+                  d->snapshot->conf.control_socket);
+    return rc == 0 || rc == -ENOENT || rc == -ECONNREFUSED;
+}
+
 enum exit_code daemon_run(const struct daemon_options *options)
 {
     struct daemon d = {.options = *options,
@@ -685,6 +716,10 @@ enum exit_code daemon_run(const struct daemon_options *options)
         say_default();
     log_set_level(d.snapshot->conf.log.level);
     notify_open(&d.notify);
+    if (options->replaces && !fetch_listeners(&d)) {
+        daemon_fini(&d);
+        return EXIT_FAILED;
+    }
     enum exit_code code = start(&d);
     if (code == EXIT_DONE) {
         loop_run(&d.loop);

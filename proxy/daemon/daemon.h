@@ -20,6 +20,7 @@ enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO = 3, EX
 struct daemon_options {
     const char *file;           /* NULL: the embedded default */
     unsigned workers;           /* 0: as configured */
+    bool replaces;              /* takes the listeners over from the running daemon */
     enum pipes_mode relay_mode; /* for tests: how tunnels move bytes */
 };
 
@@ -53,6 +54,7 @@ struct daemon {
     unsigned n_waiting;  /* interfaces that are not there */
     bool has_bad_resolv; /* told that resolv.conf names no server */
     bool is_draining;
+    bool is_replaced; /* by another daemon, which has the listeners too */
 };
 
 /* Serves until it is told to stop. Returns an exit code. */

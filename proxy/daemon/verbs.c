@@ -350,6 +350,41 @@ static void run_log(struct control_call *call, int n_args, char **args)
     fail(call, EXIT_USAGE, "log takes a level: error, warning, notice, info or debug");
 }
 
+/* ---- giving way to another daemon (daemon/takeover) ---- */
+
+static void run_handover(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    (void)args;
+    struct daemon *d = control_owner(call);
+    int fds[OFFERS_MAX];
+    size_t n = d->is_draining ? 0 : sockets_lend(&d->sockets, fds, OFFERS_MAX);
+    if (n == 0) {
+        fail(call, EXIT_FAILED, "there are no listeners to hand over");
+        return;
+    }
+    for (size_t i = 0; i < n; i += CONTROL_FDS_A_MESSAGE)
+        fputc('.', control_out(call));
+    log_notice("msg=\"listeners handed over\" n=%zu pid=%lld", n,
+               (long long)control_peer_pid(call));
+    control_end_with_fds(call, EXIT_DONE, fds, n);
+}
+
+static void run_replaced(struct control_call *call, int n_args, char **args)
+{
+    (void)n_args;
+    (void)args;
+    struct daemon *d = control_owner(call);
+    int64_t pid = control_peer_pid(call);
+    log_notice("msg=\"replaced by another daemon\" pid=%lld", (long long)pid);
+    if (pid > 0)
+        notify_main_pid(&d->notify, pid);
+    d->is_replaced = true;
+    if (!d->is_draining)
+        daemon_drain(d, false);
+    control_end(call, EXIT_DONE);
+}
+
 /* ---- rules, learn, check --against-live ---- */
 
 static void run_rules(struct control_call *call, int n_args, char **args)
@@ -435,6 +470,8 @@ const struct control_verb *verbs_all(void)
                                                 {"rules", run_rules},
                                                 {"learn", run_learn},
                                                 {"against", run_against},
+                                                {"handover", run_handover},
+                                                {"replaced", run_replaced},
                                                 {0}};
     return verbs;
 }

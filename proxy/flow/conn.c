@@ -27,6 +27,7 @@ enum {
     BUF_FIRST_BYTES = 2048,
     EARLY_MAX_BYTES = 64 * 1024,
     LINGER_MS = 2000,
+    HURRY_MS = 1000, /* its request is on its way, or it never comes */
     LINGER_MAX_BYTES = 1024 * 1024,
     USER_AGENT_MAX = 160,
     HOST_SHOWN_MAX = 512,
@@ -369,6 +370,30 @@ static void on_head_late(struct timer *t)
         return;
     }
     conn_refuse(c, &(struct conn_refusal){.reason = REASON_HEAD_LATE});
+}
+
+/* A request that has begun has its whole time. */
+static void on_hurry_over(struct timer *t)
+{
+    struct conn *c = list_entry(t, struct conn, timer);
+    struct worker *w = c->worker;
+    if (!c->setup || c->setup->n_buf == 0)
+        conn_finish(c, REASON_SHUTDOWN);
+    else
+        loop_timer_start(&w->loop, &c->timer, w->view->snapshot->conf.timeouts.head_ms,
+                         on_head_late);
+}
+
+bool conn_hurry(struct conn *c)
+{
+    if (c->state != CONN_STATE_HEAD || (c->setup && c->setup->n_buf > 0))
+        return true;
+    if (c->forward) { /* between two requests: nothing is owed */
+        conn_finish(c, REASON_SHUTDOWN);
+        return false;
+    }
+    loop_timer_start(&c->worker->loop, &c->timer, HURRY_MS, on_hurry_over);
+    return true;
 }
 
 static void on_linger_over(struct timer *t)

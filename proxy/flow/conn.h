@@ -119,6 +119,9 @@ void conn_request_over(struct conn *c, bool keeps_client);
 /* OPTIONS that ends here: 200 without a body (RFC 9110 section 9.3.7). The caller returns at once.
  */
 void conn_answer_options(struct conn *c);
+/* The worker drains: a client between two requests is closed, one that came just now has a second
+ * to begin its request, all others go on. Returns whether it lives. */
+bool conn_hurry(struct conn *c);
 /* A record of a tunnel that stays open. */
 void conn_record_open(struct conn *c);
 void conn_set_state(struct conn *c, enum conn_state state);

@@ -520,9 +520,10 @@ static void on_drain(struct mail *m)
         socket_close(list_entry(pos, struct worker_socket, node));
     list_for_each (pos, &w->conns) {
         struct conn *c = list_entry(pos, struct conn, node);
-        bool is_idle = c->state == CONN_STATE_HEAD && (!c->setup || c->setup->n_buf == 0);
-        if (limit_ms == 0 || is_idle)
+        if (limit_ms == 0)
             conn_finish(c, REASON_SHUTDOWN);
+        else
+            conn_hurry(c);
     }
     if (limit_ms > 0 && !was_draining)
         loop_timer_start(&w->loop, &w->drain_limit, limit_ms, on_drain_limit);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "proxy/dns/answer.h"
+#include "proxy/dns/rebind.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -21,12 +22,14 @@ static void write_for(const struct answer *a, const struct wire_question *questi
     static struct wire_reply again;
     struct wire_query q = {
         .id = 77, .flags = WIRE_FLAG_RD, .question = *question, .has_opt = has_opt};
-    size_t n = answer_write(
-        a, &q, now_ms,
-        has_opt ? WIRE_EDE_NO_REACHABLE : &(struct answer_manner){.ede = WIRE_EDE_NONE}, buf, max);
+    struct answer_manner manner = {.ede = has_opt ? WIRE_EDE_NO_REACHABLE : WIRE_EDE_NONE,
+                                   .is_authentic = has_opt,
+                                   .is_stale = now_ms % 2};
+    size_t n = answer_write(a, &q, now_ms, &manner, buf, max);
     struct wire_ask ask = {.question = question, .id = 77};
     if (n > max || wire_reply_check(buf, n, &ask, true, &again) != 0)
         abort();
+    (void)rebind_is_inward(a->bytes, a->len, a->question_end, a->n_answer);
     if (!again.is_truncated && again.n_answer != a->n_answer)
         abort();
 }
