@@ -18,6 +18,7 @@
 #include "acl/guard.h"
 #include "acl/names.h"
 #include "acl/outindex.h"
+#include "acl/outviews.h"
 #include "acl/pattern.h"
 #include "acl/ports.h"
 #include "acl/rangetext.h"
@@ -102,7 +103,9 @@ struct acl *acl_new(const char *file)
         return NULL;
     acl->file = strdup(file ? file : "acl.conf");
     acl->group_names = names_new();
-    return acl->file && acl->group_names ? acl : acl_free(acl);
+    acl->sections = calloc(1, sizeof(*acl->sections));
+    acl->n_sections = acl->sections ? 1 : 0;
+    return acl->file && acl->group_names && acl->sections ? acl : acl_free(acl);
 }
 
 struct acl *acl_free(struct acl *acl)
@@ -121,7 +124,12 @@ struct acl *acl_free(struct acl *acl)
     free(acl->in);
     free(acl->out);
     free(acl->groups);
-    out_index_free(acl->out_index);
+    out_views_free(acl->out_views);
+    for (size_t i = 0; i < acl->n_sections; i++) {
+        out_index_free(acl->sections[i].index);
+        free(acl->sections[i].group);
+    }
+    free(acl->sections);
     slots_lease_free(acl->lease);
     free(acl->file);
     free(acl);
@@ -475,6 +483,55 @@ int acl_add_member(struct acl *acl, const char *group, const char *key, const ch
 
 /* ---- [out] ---- */
 
+static int open_plain_out(struct acl *acl, unsigned line, struct findings *findings)
+{
+    struct out_section *plain = &acl->sections[0];
+
+    if (plain->line != 0) {
+        ACL_ERROR(acl, line, findings,
+                  "section [out] is given twice, first in line %u; put all into one", plain->line);
+        return -EINVAL;
+    }
+    plain->line = line;
+    plain->first = acl->n_out;
+    acl->open_section = 0;
+    return 0;
+}
+
+static int open_group_out(struct acl *acl, const char *group, unsigned line,
+                          struct findings *findings)
+{
+    const char *why = wrong_group_name(group);
+
+    if (why) {
+        ACL_ERROR(acl, line, findings, "%s", why);
+        return -EINVAL;
+    }
+    for (size_t i = 1; i < acl->n_sections; i++) {
+        if (strcmp(acl->sections[i].group, group) != 0)
+            continue;
+        ACL_ERROR(acl, line, findings,
+                  "section [out @%s] is given twice, first in line %u; put all into one", group,
+                  acl->sections[i].line);
+        return -EINVAL;
+    }
+    struct out_section *grown = grow(acl->sections, acl->n_sections, sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    acl->sections = grown;
+    struct out_section section = {.group = strdup(group), .line = line, .first = acl->n_out};
+    if (!section.group)
+        return -ENOMEM;
+    acl->open_section = acl->n_sections;
+    acl->sections[acl->n_sections++] = section;
+    return 0;
+}
+
+int acl_open_out(struct acl *acl, const char *group, unsigned line, struct findings *findings)
+{
+    return group ? open_group_out(acl, group, line, findings) : open_plain_out(acl, line, findings);
+}
+
 static int fill_out_rule(const struct acl *acl, struct out_rule *rule, const char *key,
                          const char *value, const char *memo, unsigned line,
                          struct findings *findings)
@@ -505,7 +562,7 @@ static int fill_out_rule(const struct acl *acl, struct out_rule *rule, const cha
 int acl_add_out(struct acl *acl, const char *key, const char *value, const char *memo,
                 unsigned line, struct findings *findings)
 {
-    struct out_rule rule = {.index = acl->n_out};
+    struct out_rule rule = {.index = acl->n_out, .section = (uint32_t)acl->open_section};
     struct out_rule *grown = grow(acl->out, acl->n_out, sizeof(*grown));
 
     if (!grown)
@@ -517,6 +574,7 @@ int acl_add_out(struct acl *acl, const char *key, const char *value, const char 
         return r;
     }
     acl->out[acl->n_out++] = rule;
+    acl->sections[acl->open_section].n++;
     return 0;
 }
 
@@ -560,6 +618,8 @@ static int compare_in(const void *a, const void *b)
 
 static int compare_out_meaning(const struct out_rule *a, const struct out_rule *b)
 {
+    if (a->section != b->section)
+        return a->section < b->section ? -1 : 1;
     if (a->is_allow != b->is_allow)
         return a->is_allow ? 1 : -1;
     if (a->kind != b->kind)
@@ -682,20 +742,55 @@ static int resolve_all(struct acl *acl, struct findings *findings)
     return r;
 }
 
+static int check_out_groups(const struct acl *acl, struct findings *findings)
+{
+    uint32_t id;
+    int r = 0;
+
+    for (size_t i = 1; i < acl->n_sections; i++) {
+        const struct out_section *s = &acl->sections[i];
+        if (names_find(acl->group_names, s->group, strlen(s->group), &id))
+            continue;
+        ACL_ERROR(acl, s->line, findings,
+                  "unknown group @%s; write [group %s] with its members, or correct the name",
+                  s->group, s->group);
+        r = -EINVAL;
+    }
+    return r;
+}
+
+static int compile_out(struct acl *acl, struct findings *findings)
+{
+    for (size_t i = 0; i < acl->n_sections; i++) {
+        struct out_section *s = &acl->sections[i];
+        out_index_free(s->index);
+        s->index = out_index_new(acl->out ? acl->out + s->first : NULL, s->n);
+        if (!s->index)
+            return -ENOMEM;
+    }
+    acl->out_views = out_views_free(acl->out_views);
+    int r = out_views_new(acl, &acl->out_views);
+    if (r != -E2BIG)
+        return r;
+    ACL_ERROR(acl, 0, findings,
+              "too many sources are in too many groups with an [out @group] section at once; put "
+              "such lines into [out], or into fewer groups");
+    return -EINVAL;
+}
+
 int acl_finish(struct acl *acl, struct findings *findings)
 {
     if (warn_in_twice(acl, findings) || warn_out_twice(acl, findings))
         return -ENOMEM;
     int r = resolve_all(acl, findings);
-    if (r < 0)
-        return r;
+    int r_out = check_out_groups(acl, findings);
+    if (r < 0 || r_out < 0)
+        return r < 0 ? r : r_out;
     if (acl->n_in == 0 && acl->n_in_refused == 0)
         ACL_ERROR(
             acl, 0, findings,
             "no rule in [in], so nobody may come in; write one, as in tcp 8080 = 192.168.1.10");
     if (acl->n_in == 0)
         return -EINVAL;
-    out_index_free(acl->out_index);
-    acl->out_index = out_index_new(acl->out, acl->n_out);
-    return acl->out_index ? 0 : -ENOMEM;
+    return compile_out(acl, findings);
 }

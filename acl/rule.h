@@ -11,6 +11,7 @@
 
 struct names;
 struct out_index;
+struct out_views;
 struct slots_lease;
 
 /* Where a line stands and how it was written; part of every rule. */
@@ -70,7 +71,17 @@ struct out_rule {
     } * ports; /* owned; has_ports */
     size_t n_ports;
     bool opens_special; /* allow line whose range lies wholly inside one special-use range */
+    uint32_t section;   /* index into acl->sections */
     size_t index;
+};
+
+/* [out], or [out @group]; its lines are out[first .. first + n). */
+struct out_section {
+    char *group; /* owned; NULL: [out] itself */
+    unsigned line;
+    size_t first;
+    size_t n;
+    struct out_index *index; /* compiled by acl_finish(); owned */
 };
 
 struct acl {
@@ -81,9 +92,12 @@ struct acl {
     struct acl_group *groups;
     size_t n_groups;
     struct names *group_names; /* name to index of groups; owned */
-    struct out_rule *out;      /* [out] without a group */
+    struct out_rule *out;      /* of all sections, in file order */
     size_t n_out;
-    struct out_index *out_index; /* compiled by acl_finish(); owned; see acl/outindex.h */
+    struct out_section *sections; /* [out] is the first, whether the file has it or not */
+    size_t n_sections;
+    size_t open_section;
+    struct out_views *out_views; /* compiled by acl_finish(); owned; see acl/outviews.h */
     struct slots_lease *lease;   /* owned; NULL: its rules are not counted */
 };
 
@@ -110,6 +124,9 @@ int in_rule_compare(const struct in_rule *a, const struct in_rule *b);
 int acl_add_group(struct acl *acl, const char *name, unsigned line, struct findings *findings);
 int acl_add_member(struct acl *acl, const char *group, const char *key, const char *value,
                    const char *memo, unsigned line, struct findings *findings);
+/* Opens [out] (@group NULL) or [out @group]; the lines of acl_add_out() go there. The same section
+ * twice is an error naming both lines. */
+int acl_open_out(struct acl *acl, const char *group, unsigned line, struct findings *findings);
 int acl_add_out(struct acl *acl, const char *key, const char *value, const char *memo,
                 unsigned line, struct findings *findings);
 

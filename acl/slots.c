@@ -116,7 +116,8 @@ static uint32_t take_number(struct slots *s)
 
 struct entry {
     unsigned section;
-    size_t index; /* the n-th of equal lines meets the n-th */
+    const char *group; /* of [out @group]; empty otherwise */
+    size_t index;      /* the n-th of equal lines meets the n-th */
     struct rule_place *place;
 };
 
@@ -129,7 +130,9 @@ static int compare_lines(const struct entry *a, const struct entry *b)
 {
     if (a->section != b->section)
         return a->section < b->section ? -1 : 1;
-    int order = strcmp(a->place->text, b->place->text);
+    int order = strcmp(a->group, b->group);
+    if (order == 0)
+        order = strcmp(a->place->text, b->place->text);
     return order ? order : strcmp(a->place->memo, b->place->memo);
 }
 
@@ -149,8 +152,10 @@ static int list_entries(struct entries *e, const struct acl *acl)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++) {
         bool is_in = i < acl->n_in;
+        const char *group = is_in ? NULL : acl->sections[acl->out[i - acl->n_in].section].group;
         e->items[e->n++] = (struct entry){
             .section = is_in ? 0 : 1,
+            .group = group ? group : "",
             .index = i,
             .place = is_in ? &acl->in[i].place : &acl->out[i - acl->n_in].place,
         };

@@ -16,7 +16,7 @@
 
 #include "acl/cidr.h"
 #include "acl/names.h"
-#include "acl/outindex.h"
+#include "acl/outviews.h"
 
 /* ---- sources ---- */
 
@@ -112,11 +112,9 @@ static enum verdict decide_by(enum verdict verdict, const struct acl *acl, int32
     return decide(verdict, index == OUTINDEX_NONE ? NULL : &acl->out[index], ret);
 }
 
-static int32_t lower(int32_t a, int32_t b)
+static const struct out_view *view_of(const struct acl *acl, const struct addr *source)
 {
-    if (a == OUTINDEX_NONE || b == OUTINDEX_NONE)
-        return a == OUTINDEX_NONE ? b : a;
-    return a < b ? a : b;
+    return out_views_find(acl->out_views, source);
 }
 
 /* Callers pass lower case without a final dot; a deny line must not depend on that. */
@@ -134,8 +132,8 @@ static size_t fold_name(const char *name, char folded[static NAMES_TEXT_MAX + 1]
     return len;
 }
 
-enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port,
-                          struct verdict_detail *ret)
+enum verdict verdict_name(const struct acl *acl, const struct addr *source, const char *name,
+                          uint16_t port, struct verdict_detail *ret)
 {
     char folded[NAMES_TEXT_MAX + 1];
 
@@ -144,19 +142,21 @@ enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port
     size_t len = fold_name(name, folded);
     if (len == 0) /* no name that any resolver could answer */
         return decide(VERDICT_DENY, NULL, ret);
-    int32_t index = out_index_name(acl->out_index, false, folded, len, port);
+    const struct out_view *view = view_of(acl, source);
+    int32_t index = out_view_name(view, false, folded, len, port);
     if (index != OUTINDEX_NONE)
         return decide_by(VERDICT_DENY, acl, index, ret);
-    if (!out_index_has_allow(acl->out_index))
+    if (!out_view_has_allow(view))
         return decide(VERDICT_ALLOW, NULL, ret);
-    index = out_index_name(acl->out_index, true, folded, len, port);
+    index = out_view_name(view, true, folded, len, port);
     if (index != OUTINDEX_NONE)
         return decide_by(VERDICT_ALLOW, acl, index, ret);
-    return decide(out_index_may_allow_addr(acl->out_index, port) ? VERDICT_UNDECIDED : VERDICT_DENY,
-                  NULL, ret);
+    return decide(out_view_may_allow_addr(view, port) ? VERDICT_UNDECIDED : VERDICT_DENY, NULL,
+                  ret);
 }
 
-enum verdict verdict_query(const struct acl *acl, const char *name, struct verdict_detail *ret)
+enum verdict verdict_query(const struct acl *acl, const struct addr *source, const char *name,
+                           struct verdict_detail *ret)
 {
     char folded[NAMES_TEXT_MAX + 1];
 
@@ -165,11 +165,11 @@ enum verdict verdict_query(const struct acl *acl, const char *name, struct verdi
     size_t len = fold_name(name, folded);
     if (len == 0 && name[0] != '\0' && strcmp(name, ".") != 0)
         return decide(VERDICT_DENY, NULL, ret);
-    int32_t index = out_index_query(acl->out_index, folded, len);
+    const struct out_view *view = view_of(acl, source);
+    int32_t index = out_view_query(view, folded, len);
     if (index != OUTINDEX_NONE)
         return decide_by(VERDICT_DENY, acl, index, ret);
-    if (!out_index_has_allow_name(acl->out_index) ||
-        out_index_may_allow_name(acl->out_index, folded, len))
+    if (!out_view_has_allow_name(view) || out_view_may_allow_name(view, folded, len))
         return decide(VERDICT_ALLOW, NULL, ret);
     return decide(VERDICT_DENY, NULL, ret);
 }
@@ -177,31 +177,46 @@ enum verdict verdict_query(const struct acl *acl, const char *name, struct verdi
 /* An address, and the IPv4 addresses in it. */
 struct target {
     const struct acl *acl;
+    const struct out_view *view;
     struct addr outer;
     struct addr inner[2];
     size_t n_inner;
     uint16_t port;
 };
 
+static int32_t lower(int32_t a, int32_t b)
+{
+    if (a == OUTINDEX_NONE || b == OUTINDEX_NONE)
+        return a == OUTINDEX_NONE ? b : a;
+    return a < b ? a : b;
+}
+
+static struct target target_of(const struct acl *acl, const struct addr *source,
+                               const struct addr *a, uint16_t port)
+{
+    struct target t = {.acl = acl, .view = view_of(acl, source), .outer = *a, .port = port};
+
+    t.n_inner = guard_embedded_ipv4(a, t.inner);
+    return t;
+}
+
 static int32_t find_deny(const struct target *t)
 {
-    const struct out_index *index = t->acl->out_index;
-    int32_t found = lower(out_index_any(index, false, t->port),
-                          out_index_addr(index, false, &t->outer, t->port));
+    int32_t found = lower(out_view_any(t->view, false, t->port),
+                          out_view_addr(t->view, false, &t->outer, t->port));
 
     for (size_t i = 0; i < t->n_inner; i++)
-        found = lower(found, out_index_addr(index, false, &t->inner[i], t->port));
+        found = lower(found, out_view_addr(t->view, false, &t->inner[i], t->port));
     return found;
 }
 
 static int32_t find_allow(const struct target *t)
 {
-    const struct out_index *index = t->acl->out_index;
-    int32_t found =
-        lower(out_index_any(index, true, t->port), out_index_addr(index, true, &t->outer, t->port));
+    int32_t found = lower(out_view_any(t->view, true, t->port),
+                          out_view_addr(t->view, true, &t->outer, t->port));
 
     if (guard_is_ipv4_alias(&t->outer) && t->n_inner > 0)
-        found = lower(found, out_index_addr(index, true, &t->inner[0], t->port));
+        found = lower(found, out_view_addr(t->view, true, &t->inner[0], t->port));
     return found;
 }
 
@@ -212,28 +227,27 @@ static int32_t find_allow(const struct target *t)
  */
 static const char *find_closed(const struct target *t)
 {
-    const struct out_index *index = t->acl->out_index;
     const char *special = guard_special_range(&t->outer);
 
     if (special)
-        return t->acl->n_out > 0 && out_index_opens(index, &t->outer, t->port) != OUTINDEX_NONE
+        return t->acl->n_out > 0 && out_view_opens(t->view, &t->outer, t->port) != OUTINDEX_NONE
                    ? NULL
                    : special;
     for (size_t i = 0; i < t->n_inner; i++) {
         special = guard_special_range(&t->inner[i]);
         if (special &&
-            (t->acl->n_out == 0 || out_index_opens(index, &t->inner[i], t->port) == OUTINDEX_NONE))
+            (t->acl->n_out == 0 || out_view_opens(t->view, &t->inner[i], t->port) == OUTINDEX_NONE))
             return special;
     }
     return NULL;
 }
 
-enum verdict verdict_addr(const struct acl *acl, const struct guard_own *own, enum verdict by_name,
-                          const struct addr *a, uint16_t port, struct verdict_detail *ret)
+enum verdict verdict_addr(const struct acl *acl, const struct addr *source,
+                          const struct guard_own *own, enum verdict by_name, const struct addr *a,
+                          uint16_t port, struct verdict_detail *ret)
 {
-    struct target t = {.acl = acl, .outer = *a, .port = port};
+    struct target t = target_of(acl, source, a, port);
 
-    t.n_inner = guard_embedded_ipv4(a, t.inner);
     if (guard_is_own(own, a, port))
         return decide(VERDICT_OWN, NULL, ret);
     int32_t index = acl->n_out > 0 ? find_deny(&t) : OUTINDEX_NONE;
@@ -244,7 +258,7 @@ enum verdict verdict_addr(const struct acl *acl, const struct guard_own *own, en
         *ret = (struct verdict_detail){.special = special};
         return VERDICT_SPECIAL;
     }
-    if (by_name == VERDICT_ALLOW || acl->n_out == 0 || !out_index_has_allow(acl->out_index))
+    if (by_name == VERDICT_ALLOW || acl->n_out == 0 || !out_view_has_allow(t.view))
         return decide(VERDICT_ALLOW, NULL, ret);
     index = find_allow(&t);
     if (by_name != VERDICT_UNDECIDED || index == OUTINDEX_NONE)
@@ -252,12 +266,12 @@ enum verdict verdict_addr(const struct acl *acl, const struct guard_own *own, en
     return decide_by(VERDICT_ALLOW, acl, index, ret);
 }
 
-enum verdict verdict_guard(const struct acl *acl, const struct guard_own *own, const struct addr *a,
-                           uint16_t port, struct verdict_detail *ret)
+enum verdict verdict_guard(const struct acl *acl, const struct addr *source,
+                           const struct guard_own *own, const struct addr *a, uint16_t port,
+                           struct verdict_detail *ret)
 {
-    struct target t = {.acl = acl, .outer = *a, .port = port};
+    struct target t = target_of(acl, source, a, port);
 
-    t.n_inner = guard_embedded_ipv4(a, t.inner);
     if (guard_is_own(own, a, port))
         return decide(VERDICT_OWN, NULL, ret);
     *ret = (struct verdict_detail){.special = find_closed(&t)};

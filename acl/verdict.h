@@ -42,14 +42,15 @@ struct verdict_detail {
 
 /**
  * verdict_name - a target by name, before it is resolved
+ * @source: whose groups say which [out] sections hold; NULL: nobody's
  * @name: lower case, no final dot. @port: as asked.
  * ALLOW: an allow line names it, or there are no allow lines; addresses are still judged by
  * verdict_addr(). DENY: a deny line matches, or allow lines exist, none matches and none of them is
  * an address line for this port. UNDECIDED: allow lines exist, none matches by name, but an address
  * line may.
  */
-enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port,
-                          struct verdict_detail *ret);
+enum verdict verdict_name(const struct acl *acl, const struct addr *source, const char *name,
+                          uint16_t port, struct verdict_detail *ret);
 
 /**
  * verdict_query - a name that is only looked up (`apply-out` of [dns]); @name as for
@@ -57,7 +58,8 @@ enum verdict verdict_name(const struct acl *acl, const char *name, uint16_t port
  * allow line is a name and none (nor `*`) matches it, whatever the ports. Else ALLOW: a deny line
  * for some ports leaves the others, so the name must resolve.
  */
-enum verdict verdict_query(const struct acl *acl, const char *name, struct verdict_detail *ret);
+enum verdict verdict_query(const struct acl *acl, const struct addr *source, const char *name,
+                           struct verdict_detail *ret);
 
 /**
  * verdict_addr - one address that would be dialled
@@ -67,13 +69,15 @@ enum verdict verdict_query(const struct acl *acl, const char *name, struct verdi
  * address, or the embedded one, and the port), allow lines (the embedded IPv4 counts for
  * 64:ff9b::/96 and 6to4 only). @own NULL: no listeners. Returns ALLOW, DENY, SPECIAL or OWN.
  */
-enum verdict verdict_addr(const struct acl *acl, const struct guard_own *own, enum verdict by_name,
-                          const struct addr *a, uint16_t port, struct verdict_detail *ret);
+enum verdict verdict_addr(const struct acl *acl, const struct addr *source,
+                          const struct guard_own *own, enum verdict by_name, const struct addr *a,
+                          uint16_t port, struct verdict_detail *ret);
 
 /* Only what no line and no mode sets aside: own listener, special use. Returns ALLOW, SPECIAL or
  * OWN; what lines deny is not asked. */
-enum verdict verdict_guard(const struct acl *acl, const struct guard_own *own, const struct addr *a,
-                           uint16_t port, struct verdict_detail *ret);
+enum verdict verdict_guard(const struct acl *acl, const struct addr *source,
+                           const struct guard_own *own, const struct addr *a, uint16_t port,
+                           struct verdict_detail *ret);
 
 /* "allow", "deny", ...: static, for people and logs. */
 const char *verdict_word(enum verdict verdict);

@@ -56,7 +56,9 @@ static void refuse_section(struct reader *rd, const struct inifile_entry *e)
     if (near)
         READER_ERROR(rd, e->line, "unknown section %s; did you mean [%s]?", quoted, near);
     else
-        READER_ERROR(rd, e->line, "unknown section %s; write [in], [out], [expect] or [group NAME]",
+        READER_ERROR(rd, e->line,
+                     "unknown section %s; write [in], [out], [out @group], [expect] or "
+                     "[group NAME]",
                      quoted);
 }
 
@@ -85,8 +87,10 @@ static int open_section(struct reader *rd, const struct inifile_entry *e)
     if (kind == KIND_GROUP)
         return open_group(rd, e, name);
     if (kind == KIND_OUT && name[0] == '@') {
-        READER_ERROR(rd, e->line, "[out @group] is not available yet; remove the section");
-        return 0;
+        int r = acl_open_out(rd->acl, name + 1, e->line, rd->findings);
+        if (r == 0)
+            rd->kind = KIND_OUT;
+        return r == -ENOMEM ? r : 0;
     }
     if (*name != '\0') {
         READER_ERROR(rd, e->line, "[%s] takes no name; write [%s]", section_names[kind],
@@ -100,6 +104,8 @@ static int open_section(struct reader *rd, const struct inifile_entry *e)
     }
     rd->first_line[kind] = e->line;
     rd->kind = kind;
+    if (kind == KIND_OUT && acl_open_out(rd->acl, NULL, e->line, rd->findings) == -ENOMEM)
+        return -ENOMEM;
     if (kind == KIND_EXPECT)
         findings_add(rd->findings, FINDING_WARNING, rd->file, e->line,
                      "[expect] is not available yet; its lines are not tested");

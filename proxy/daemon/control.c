@@ -386,8 +386,12 @@ static int clear_place(const struct sockaddr_un *sa, bool replaces, char *text, 
     int rc = check_directory(path, text, size);
     if (rc < 0)
         return rc;
-    if (lstat(path, &st) < 0)
-        return errno == ENOENT ? 0 : refuse(text, size, path, "cannot be looked at");
+    if (lstat(path, &st) < 0) {
+        rc = errno == ENOENT ? 0 : -errno;
+        if (rc < 0)
+            snprintf(text, size, "the control socket %s: %s", path, strerror(-rc));
+        return rc;
+    }
     if (S_ISLNK(st.st_mode))
         return refuse(text, size, path, "is a symbolic link; remove it");
     if (!S_ISSOCK(st.st_mode))

@@ -139,7 +139,7 @@ static bool judge_addr(const struct inquiry *q, enum verdict by_name, const stru
 {
     struct verdict_detail detail = {0};
     enum verdict v =
-        verdict_addr(q->snapshot->acl, &q->own->own, by_name, a, q->target.port, &detail);
+        verdict_addr(q->snapshot->acl, &q->from, &q->own->own, by_name, a, q->target.port, &detail);
     explain_addr(margin("address"), v, &detail, a, q->target.port);
     return v == VERDICT_ALLOW;
 }
@@ -268,7 +268,8 @@ static enum answer_kind judge_web(const struct inquiry *q, const struct conf_web
         return is_allowed ? ANSWER_ALLOWED : ANSWER_REFUSED;
     }
     struct verdict_detail detail = {0};
-    enum verdict v = verdict_name(q->snapshot->acl, q->target.name, q->target.port, &detail);
+    enum verdict v =
+        verdict_name(q->snapshot->acl, &q->from, q->target.name, q->target.port, &detail);
     explain_name(margin("name"), v, &detail, q->target.name, q->target.port);
     if (v == VERDICT_DENY)
         return ANSWER_REFUSED;
@@ -289,7 +290,7 @@ static enum answer_kind judge_dns(const struct inquiry *q, const struct conf_dns
     struct verdict_detail detail = {0};
     enum verdict v = VERDICT_ALLOW;
     if (d->apply_out) {
-        v = verdict_query(q->snapshot->acl, q->target.name, &detail);
+        v = verdict_query(q->snapshot->acl, &q->from, q->target.name, &detail);
         explain_query(margin("name"), v, &detail, q->target.name);
     }
     if (v != VERDICT_DENY)

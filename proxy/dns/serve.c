@@ -84,7 +84,7 @@ static bool is_out_denied(const struct serve_context *c, const struct serve_view
     if (!v->conf->apply_out)
         return false;
     rule_name(name, text);
-    if (verdict_query(v->snapshot->acl, text, &detail) != VERDICT_DENY)
+    if (verdict_query(v->snapshot->acl, &source->addr, text, &detail) != VERDICT_DENY)
         return false;
     if (c->hits && detail.rule)
         hits_count(c->hits, detail.rule->place.slot, loop_now_ms(c->loop));

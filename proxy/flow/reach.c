@@ -96,8 +96,8 @@ static enum verdict permit_observed(struct conn *c, const struct addr *addrs, un
     unsigned n = 0;
     for (unsigned i = 0; i < n_addrs && n < DIAL_ADDRS_MAX; i++) {
         struct verdict_detail detail;
-        enum verdict v = verdict_guard(c->view->snapshot->acl, &c->worker->own->own, &addrs[i],
-                                       c->port, &detail);
+        enum verdict v = verdict_guard(c->view->snapshot->acl, &c->client.addr,
+                                       &c->worker->own->own, &addrs[i], c->port, &detail);
         if (v != VERDICT_ALLOW) {
             last = v;
             *ret_detail = detail;
@@ -121,8 +121,8 @@ static enum verdict permit(struct conn *c, enum verdict by_name, const struct ou
     unsigned n = 0;
     for (unsigned i = 0; i < n_addrs && n < DIAL_ADDRS_MAX; i++) {
         struct verdict_detail detail = {0};
-        enum verdict v =
-            verdict_addr(s->acl, &c->worker->own->own, by_name, &addrs[i], c->port, &detail);
+        enum verdict v = verdict_addr(s->acl, &c->client.addr, &c->worker->own->own, by_name,
+                                      &addrs[i], c->port, &detail);
         if (v == VERDICT_ALLOW) {
             const struct out_rule *rule = by_name == VERDICT_ALLOW ? name_rule : detail.rule;
             c->setup->slots[n] = rule ? rule->place.slot : SLOTS_NONE;
@@ -177,8 +177,8 @@ static void on_names_resolved(struct lookup *l, enum lookup_outcome outcome,
     switch (outcome) {
     case LOOKUP_ADDRS: {
         struct verdict_detail detail = {0};
-        enum verdict by_name =
-            verdict_name(c->view->snapshot->acl, c->setup->target.name, c->port, &detail);
+        enum verdict by_name = verdict_name(c->view->snapshot->acl, &c->client.addr,
+                                            c->setup->target.name, c->port, &detail);
         permit_addresses(c, by_name, detail.rule, addrs, n_addrs);
         return;
     }
@@ -280,7 +280,8 @@ void reach_start(struct conn *c, const struct ports *ports, reach_permitted_fn o
         permit_addresses(c, VERDICT_UNDECIDED, NULL, &s->target.addr, 1);
         return;
     }
-    if (verdict_name(c->view->snapshot->acl, s->target.name, c->port, &detail) == VERDICT_DENY &&
+    if (verdict_name(c->view->snapshot->acl, &c->client.addr, s->target.name, c->port, &detail) ==
+            VERDICT_DENY &&
         !observe(c, &detail)) {
         reach_refuse(c, VERDICT_DENY, &detail);
         return;

@@ -51,14 +51,15 @@ static enum verdict judge_origin(const struct conn *c, const struct snapshot *s,
     if (!ports_has(ports, c->port))
         return VERDICT_PORT;
     if (host && addr_parse(host, strlen(host), &literal) < 0)
-        by_name = verdict_name(s->acl, host, c->port, &ret->detail);
+        by_name = verdict_name(s->acl, &c->client.addr, host, c->port, &ret->detail);
     if (by_name == VERDICT_DENY && !s->conf.acl_observe)
         return by_name;
     if (by_name == VERDICT_ALLOW)
         by = ret->detail.rule;
-    enum verdict v = verdict_addr(s->acl, own, by_name, &c->origin.addr, c->port, &ret->detail);
+    enum verdict v =
+        verdict_addr(s->acl, &c->client.addr, own, by_name, &c->origin.addr, c->port, &ret->detail);
     if (v == VERDICT_DENY && s->conf.acl_observe)
-        return verdict_guard(s->acl, own, &c->origin.addr, c->port, &ret->detail);
+        return verdict_guard(s->acl, &c->client.addr, own, &c->origin.addr, c->port, &ret->detail);
     by = by ? by : ret->detail.rule;
     if (v == VERDICT_ALLOW && by)
         ret->out_slot = by->place.slot;

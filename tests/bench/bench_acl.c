@@ -105,7 +105,7 @@ static void ask_names(const struct acl *acl, uint64_t *seed)
     uint64_t start_ns = now_ns();
     for (size_t i = 0; i < N_ASKS; i++) {
         struct verdict_detail d;
-        n_hits += verdict_name(acl, asks[i], 443, &d) != VERDICT_UNDECIDED;
+        n_hits += verdict_name(acl, NULL, asks[i], 443, &d) != VERDICT_UNDECIDED;
     }
     print_each("destination by name", start_ns, n_hits);
     free(asks);
@@ -120,7 +120,7 @@ static void ask_addrs(const struct acl *acl, uint64_t *seed)
         uint64_t a = next_random(seed);
         struct addr addr = addr_from_ipv4((uint32_t)(11 + a % 100) << 24 | (uint32_t)(a >> 40));
         struct verdict_detail d;
-        n_hits += verdict_addr(acl, NULL, VERDICT_UNDECIDED, &addr, 443, &d) == VERDICT_ALLOW;
+        n_hits += verdict_addr(acl, NULL, NULL, VERDICT_UNDECIDED, &addr, 443, &d) == VERDICT_ALLOW;
     }
     print_each("destination by address", start_ns, n_hits);
 }

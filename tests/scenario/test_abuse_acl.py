@@ -322,7 +322,8 @@ def test_A24_no_search_list_no_hosts_file(scene):
         scene.dns.forget()
         for target in ("intranet:443", "hostsonly.example:443", "hostsonly:443"):
             expect_refused(ask(scene, target, port=8085), 502, proxy_status="dns_error")
-        assert {note[0] for note in scene.dns.asked()} == {"intranet", "hostsonly.example", "hostsonly"}
+        asked = {note[0] for note in scene.dns.asked() if not note[0].endswith(".ukai-loop")}
+        assert asked == {"intranet", "hostsonly.example", "hostsonly"}
         assert ask(scene, "intranet.trick.example:443", port=8085).status == 200
 
 

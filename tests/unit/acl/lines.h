@@ -64,7 +64,7 @@ static inline int take_line(struct acl *acl, const char *section, char *text, un
 
     if (strcmp(section, "in") == 0)
         return acl_add_in(acl, text, value, memo, line, f);
-    if (strcmp(section, "out") == 0)
+    if (strcmp(section, "out") == 0 || strncmp(section, "out @", 5) == 0)
         return acl_add_out(acl, text, value, memo, line, f);
     return acl_add_member(acl, section + strlen("group "), text, value, memo, line, f);
 }
@@ -85,6 +85,8 @@ static inline struct acl *acl_of(const char *text, struct findings *f, int *ret)
             snprintf(section, sizeof(section), "%.*s", (int)strcspn(at + 1, "]"), at + 1);
             if (strncmp(section, "group ", 6) == 0)
                 (void)!acl_add_group(acl, section + 6, line, f);
+            if (strncmp(section, "out", 3) == 0)
+                (void)!acl_open_out(acl, section[3] ? section + 5 : NULL, line, f);
         } else if (at[0]) {
             (void)!take_line(acl, section, at, line, f);
         }

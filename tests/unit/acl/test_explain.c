@@ -25,10 +25,10 @@ static void explain_both(FILE *file, const struct acl *acl, const char *name, co
 {
     struct verdict_detail d = {0};
     struct addr a = addr_of(literal);
-    enum verdict v = verdict_name(acl, name, 443, &d);
+    enum verdict v = verdict_name(acl, NULL, name, 443, &d);
 
     explain_name(file, v, &d, name, 443);
-    v = verdict_addr(acl, NULL, VERDICT_UNDECIDED, &a, 443, &d);
+    v = verdict_addr(acl, NULL, NULL, VERDICT_UNDECIDED, &a, 443, &d);
     explain_addr(file, v, &d, &a, 443);
 }
 

@@ -31,7 +31,7 @@ static void expect_name(const struct row *row)
 
     snprintf(text, sizeof(text), IN "%s", row->out);
     struct acl *acl = acl_good(text);
-    enum verdict v = verdict_name(acl, row->target, row->port, &d);
+    enum verdict v = verdict_name(acl, NULL, row->target, row->port, &d);
     verdict_text(v, &d, got, sizeof(got));
     cr_expect_str_eq(got, row->verdict, "%s port %u under `%s` is %s", row->target, row->port, row->out, got);
     acl_free(acl);
@@ -87,7 +87,7 @@ static void expect_addr(const struct row *row, enum verdict by_name)
 
     snprintf(text, sizeof(text), IN "%s", row->out);
     struct acl *acl = acl_good(text);
-    enum verdict v = verdict_addr(acl, &own, by_name, &a, row->port, &d);
+    enum verdict v = verdict_addr(acl, NULL, &own, by_name, &a, row->port, &d);
     verdict_text(v, &d, got, sizeof(got));
     cr_expect_str_eq(got, row->verdict, "%s port %u (name: %s) under `%s` is %s", row->target, row->port,
                      verdict_word(by_name), row->out, got);
@@ -184,7 +184,7 @@ Test(acl_verdict, query__is_judged_without_a_port__in_each_row)
         struct verdict_detail d = {0};
         snprintf(text, sizeof(text), IN "%s", rows[i].out);
         struct acl *acl = acl_good(text);
-        enum verdict v = verdict_query(acl, rows[i].target, &d);
+        enum verdict v = verdict_query(acl, NULL, rows[i].target, &d);
         verdict_text(v, &d, got, sizeof(got));
         cr_expect_str_eq(got, rows[i].verdict, "%s under `%s` is %s", rows[i].target, rows[i].out, got);
         acl_free(acl);
@@ -410,7 +410,7 @@ static void compare_round(struct acl *acl, uint64_t *seed, unsigned n_asks)
         struct verdict_detail d = {0};
         const struct out_rule *rule = NULL;
         random_name(seed, name, sizeof(name));
-        enum verdict fast = verdict_name(acl, name, port, &d);
+        enum verdict fast = verdict_name(acl, NULL, name, port, &d);
         enum verdict slow = name_naive(acl, name, port, &rule);
         cr_assert(fast == slow && d.rule == rule, "%s port %u: %s, not %s", name, port, verdict_word(fast),
                   verdict_word(slow));
@@ -421,7 +421,7 @@ static void compare_round(struct acl *acl, uint64_t *seed, unsigned n_asks)
         struct addr inner[2];
         if (guard_embedded_ipv4(&a, inner) > 0)
             continue;
-        fast = verdict_addr(acl, NULL, VERDICT_UNDECIDED, &a, port, &d);
+        fast = verdict_addr(acl, NULL, NULL, VERDICT_UNDECIDED, &a, port, &d);
         slow = literal_naive(acl, &a, port, &rule);
         cr_assert(fast == slow && d.rule == rule, "%s port %u: %s, not %s", addr_text(&a, text), port,
                   verdict_word(fast), verdict_word(slow));
@@ -443,4 +443,152 @@ Test(acl_verdict, out__equals_a_walk__for_random_rules, .timeout = 120)
     compare_round(big, &seed, 5000);
     acl_free(big);
     findings_fini(&f);
+}
+
+/* ---- [out @group] ---- */
+
+#define GROUPS                                                                                     \
+    "[in]\nany = 10.0.0.0/8\n"                                                                     \
+    "[group a]\nmember = 10.1.0.0/16\nmember = 10.9.0.1\n"                                         \
+    "[group b]\nmember = 10.2.0.0/16\nmember = 10.1.5.0/24\nmember = 10.9.0.1\n"                   \
+    "[out]\nallow = *.plain.example\ndeny = bad.example\ndeny = *.a.example:8443\n"                \
+    "[out @a]\nallow = *.a.example\nallow = 10.77.0.0/24:443\ndeny = no.b.example\n"               \
+    "[out @b]\nallow = *.b.example\n"
+
+Test(acl_verdict, name__is_judged_by_the_sections_of_the_sources_groups)
+{
+    static const struct {
+        const char *from, *name;
+        uint16_t port;
+        bool is_allowed;
+    } rows[] = {
+        /* nobody's group: [out] */
+        {"10.3.0.1", "www.plain.example", 443, true},
+        {"10.3.0.1", "www.a.example", 443, false},
+        {"10.3.0.1", "bad.example", 443, false},
+        /* group a: its allow lines in place of [out]'s, deny lines of both */
+        {"10.1.0.1", "www.a.example", 443, true},
+        {"10.1.0.1", "www.a.example", 8443, false},
+        {"10.1.0.1", "bad.example", 443, false},
+        {"10.2.0.1", "www.b.example", 443, true},
+        {"10.2.0.1", "no.b.example", 443, true},
+        {"10.2.0.1", "www.plain.example", 443, false},
+        /* both: together, and a deny of either wins */
+        {"10.1.5.7", "www.a.example", 443, true},
+        {"10.1.5.7", "www.b.example", 443, true},
+        {"10.1.5.7", "no.b.example", 443, false},
+        {"10.9.0.1", "www.b.example", 443, true},
+        {"10.1.6.0", "www.b.example", 443, false},
+        {"10.1.4.255", "www.b.example", 443, false},
+        {"10.1.5.0", "www.b.example", 443, true},
+        {"10.1.5.255", "www.b.example", 443, true},
+    };
+    struct acl *acl = acl_good(GROUPS);
+    for (size_t i = 0; i < N_ROWS(rows); i++) {
+        struct addr from = addr_of(rows[i].from);
+        struct verdict_detail d;
+        enum verdict v = verdict_name(acl, &from, rows[i].name, rows[i].port, &d);
+        cr_expect_eq(v == VERDICT_ALLOW, rows[i].is_allowed, "%s to %s:%u is %s", rows[i].from,
+                     rows[i].name, rows[i].port, verdict_word(v));
+    }
+    acl_free(acl);
+}
+
+Test(acl_verdict, addr__opens_special_use__for_the_group_that_names_it)
+{
+    struct acl *acl = acl_good(GROUPS);
+    struct addr to = addr_of("10.77.0.9"), member = addr_of("10.1.0.1"), other = addr_of("10.2.0.1");
+    struct verdict_detail d;
+    cr_expect_eq(verdict_addr(acl, &member, NULL, VERDICT_UNDECIDED, &to, 443, &d), VERDICT_ALLOW);
+    cr_expect_eq(verdict_addr(acl, &member, NULL, VERDICT_UNDECIDED, &to, 80, &d), VERDICT_SPECIAL);
+    cr_expect_eq(verdict_addr(acl, &other, NULL, VERDICT_UNDECIDED, &to, 443, &d), VERDICT_SPECIAL);
+    acl_free(acl);
+}
+
+Test(acl_verdict, query__is_judged_by_the_sections_of_the_sources_groups)
+{
+    struct acl *acl = acl_good(GROUPS);
+    struct addr a = addr_of("10.1.0.1"), b = addr_of("10.2.0.1"), none = addr_of("10.3.0.1");
+    struct verdict_detail d;
+    cr_expect_eq(verdict_query(acl, &a, "www.a.example", &d), VERDICT_ALLOW);
+    cr_expect_eq(verdict_query(acl, &b, "www.a.example", &d), VERDICT_DENY);
+    cr_expect_eq(verdict_query(acl, &none, "www.plain.example", &d), VERDICT_ALLOW);
+    cr_expect_eq(verdict_query(acl, &none, "www.b.example", &d), VERDICT_DENY);
+    cr_expect_eq(verdict_query(acl, &a, "bad.example", &d), VERDICT_DENY);
+    acl_free(acl);
+}
+
+/* Random groups inside and beside each other, against a walk over all lines. */
+enum { N_GROUPS = 12, N_NAMES = 6 };
+
+static bool walk_allows(const struct acl *acl, const struct addr *from, const char *name)
+{
+    bool has_allow = false, is_allowed = false, has_group = false;
+    for (size_t pass = 0; pass < 2; pass++) {
+        for (size_t s = 0; s < acl->n_sections; s++) {
+            bool holds = s == 0;
+            for (size_t g = 0; g < acl->n_groups && s > 0; g++) {
+                const struct acl_group *group = &acl->groups[g];
+                if (strcmp(group->name, acl->sections[s].group) != 0)
+                    continue;
+                for (size_t m = 0; m < group->n_members; m++)
+                    holds |= addr_range_has(&group->members[m], from);
+            }
+            has_group |= holds && s > 0;
+            if (!holds || pass == 0)
+                continue;
+            for (size_t i = 0; i < acl->sections[s].n; i++) {
+                const struct out_rule *r = &acl->out[acl->sections[s].first + i];
+                bool is_match = strstr(r->place.text, name) != NULL;
+                if (!r->is_allow && is_match)
+                    return false;
+                if (r->is_allow && (s > 0 || !has_group)) {
+                    has_allow = true;
+                    is_allowed |= is_match;
+                }
+            }
+        }
+    }
+    return is_allowed || !has_allow;
+}
+
+Test(acl_verdict, groups__equal_a_walk__for_random_sections, .timeout = 120)
+{
+    uint64_t seed = 20261123;
+    for (unsigned round = 0; round < 200; round++) {
+        static char text[16384];
+        size_t n = (size_t)snprintf(text, sizeof(text), "[in]\nany = 10.0.0.0/8\n[out]\n");
+        for (unsigned g = 0; g <= N_GROUPS; g++) {
+            if (g > 0) {
+                n += (size_t)snprintf(text + n, sizeof(text) - n, "[group g%u]\n", g);
+                for (unsigned m = 0; m <= next_random(&seed) % 3; m++) {
+                    unsigned first = (unsigned)(next_random(&seed) % 200);
+                    n += (size_t)snprintf(text + n, sizeof(text) - n, "member = 10.0.0.%u-10.0.0.%u\n",
+                                          first, first + (unsigned)(next_random(&seed) % 40));
+                }
+                if (next_random(&seed) % 3 == 0)
+                    continue;
+                n += (size_t)snprintf(text + n, sizeof(text) - n, "[out @g%u]\n", g);
+            }
+            for (unsigned i = 0; i < next_random(&seed) % 4; i++)
+                n += (size_t)snprintf(text + n, sizeof(text) - n, "%s = n%u.example%s\n",
+                                      next_random(&seed) % 4 ? "allow" : "deny",
+                                      (unsigned)(next_random(&seed) % N_NAMES), i ? ":443" : "");
+        }
+        struct findings f = {0};
+        int rc;
+        struct acl *acl = acl_of(text, &f, &rc);
+        findings_fini(&f);
+        cr_assert_eq(rc, 0, "%s", text);
+        for (unsigned i = 0; i < 256; i++) {
+            struct addr from = addr_from_ipv4(0x0a000000 + i);
+            char name[32];
+            struct verdict_detail d;
+            snprintf(name, sizeof(name), "n%u.example", (unsigned)(next_random(&seed) % N_NAMES));
+            bool is_allowed = verdict_name(acl, &from, name, 443, &d) == VERDICT_ALLOW;
+            cr_assert_eq(is_allowed, walk_allows(acl, &from, name), "10.0.0.%u to %s under\n%s", i,
+                         name, text);
+        }
+        acl_free(acl);
+    }
 }
