@@ -130,6 +130,11 @@ struct acl *acl_free(struct acl *acl)
         free(acl->sections[i].group);
     }
     free(acl->sections);
+    for (size_t i = 0; i < acl->n_expects; i++) {
+        place_fini(&acl->expects[i].place);
+        free(acl->expects[i].target);
+    }
+    free(acl->expects);
     slots_lease_free(acl->lease);
     free(acl->file);
     free(acl);
@@ -479,6 +484,49 @@ int acl_add_member(struct acl *acl, const char *group, const char *key, const ch
     if (r < 0) /* a line with an error adds nothing */
         acl->groups[id].n_members = n_before;
     return r;
+}
+
+/* ---- [expect] ---- */
+
+static const char *split_expect(const char *key, const char *value, struct acl_expect *ret,
+                                const char **ret_target)
+{
+    size_t len = strcspn(value, " \t");
+
+    ret->is_allow = strcmp(key, "allow") == 0;
+    if (!ret->is_allow && strcmp(key, "deny") != 0)
+        return "write `allow = ` or `deny = `";
+    if (addr_parse(value, len, &ret->from) < 0)
+        return "the line starts with the client's address: `allow = ADDR CONNECT host:port`";
+    *ret_target = value + len + strspn(value + len, " \t");
+    return NULL;
+}
+
+int acl_add_expect(struct acl *acl, const char *key, const char *value, const char *memo,
+                   unsigned line, struct findings *findings)
+{
+    struct acl_expect expect = {0};
+    const char *target = NULL;
+    const char *why = split_expect(key, value, &expect, &target);
+
+    if (why) {
+        ACL_ERROR(acl, line, findings, "[expect]: %s", why);
+        return -EINVAL;
+    }
+    struct acl_expect *grown = grow(acl->expects, acl->n_expects, sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    acl->expects = grown;
+    int r = place_init(&expect.place, acl, key, value, memo, line);
+    if (r < 0)
+        return r;
+    expect.target = strdup(target);
+    if (!expect.target) {
+        place_fini(&expect.place);
+        return -ENOMEM;
+    }
+    acl->expects[acl->n_expects++] = expect;
+    return 0;
 }
 
 /* ---- [out] ---- */

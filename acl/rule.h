@@ -84,6 +84,14 @@ struct out_section {
     struct out_index *index; /* compiled by acl_finish(); owned */
 };
 
+/* A line of [expect]: what must be so. */
+struct acl_expect {
+    struct rule_place place;
+    bool is_allow;
+    struct addr from;
+    char *target; /* owned: "CONNECT host:port", "DNS name", ...; its form was not looked at */
+};
+
 struct acl {
     char *file;
     struct in_rule *in;
@@ -98,7 +106,9 @@ struct acl {
     size_t n_sections;
     size_t open_section;
     struct out_views *out_views; /* compiled by acl_finish(); owned; see acl/outviews.h */
-    struct slots_lease *lease;   /* owned; NULL: its rules are not counted */
+    struct acl_expect *expects;
+    size_t n_expects;
+    struct slots_lease *lease; /* owned; NULL: its rules are not counted */
 };
 
 enum {
@@ -127,6 +137,8 @@ int acl_add_member(struct acl *acl, const char *group, const char *key, const ch
 /* Opens [out] (@group NULL) or [out @group]; the lines of acl_add_out() go there. The same section
  * twice is an error naming both lines. */
 int acl_open_out(struct acl *acl, const char *group, unsigned line, struct findings *findings);
+int acl_add_expect(struct acl *acl, const char *key, const char *value, const char *memo,
+                   unsigned line, struct findings *findings);
 int acl_add_out(struct acl *acl, const char *key, const char *value, const char *memo,
                 unsigned line, struct findings *findings);
 

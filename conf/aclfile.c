@@ -106,49 +106,10 @@ static int open_section(struct reader *rd, const struct inifile_entry *e)
     rd->kind = kind;
     if (kind == KIND_OUT && acl_open_out(rd->acl, NULL, e->line, rd->findings) == -ENOMEM)
         return -ENOMEM;
-    if (kind == KIND_EXPECT)
-        findings_add(rd->findings, FINDING_WARNING, rd->file, e->line,
-                     "[expect] is not available yet; its lines are not tested");
     return 0;
 }
 
 /* One word of @text; moves it behind. */
-static struct value_item next_word(const char **text)
-{
-    const char *p = *text + strspn(*text, " \t");
-    size_t len = strcspn(p, " \t");
-
-    *text = p + len;
-    return (struct value_item){.text = p, .len = len};
-}
-
-static bool is_word(struct value_item item, const char *word)
-{
-    return item.len == strlen(word) && memcmp(item.text, word, item.len) == 0;
-}
-
-/* `ADDR CONNECT host:port`, `ADDR GET http://...`, `ADDR DNS [name [type]]`, `ADDR DNS/tcp ...`. */
-static const char *check_expect(const char *key, const char *value)
-{
-    struct addr addr;
-    struct value_item source = next_word(&value);
-    struct value_item what = next_word(&value);
-    struct value_item target = next_word(&value);
-    struct value_item type = next_word(&value);
-    struct value_item rest = next_word(&value);
-
-    if (strcmp(key, "allow") != 0 && strcmp(key, "deny") != 0)
-        return "write `allow = ` or `deny = `";
-    if (addr_parse(source.text, source.len, &addr) < 0)
-        return "the line starts with the client's address: `allow = ADDR CONNECT host:port`";
-    if (is_word(what, "CONNECT") || is_word(what, "GET"))
-        return target.len > 0 && type.len == 0 ? NULL
-                                               : "one target follows: `ADDR CONNECT host:port`";
-    if (is_word(what, "DNS") || is_word(what, "DNS/tcp"))
-        return rest.len == 0 ? NULL : "at most a name and a type follow: `ADDR DNS name type`";
-    return "behind the address stands CONNECT, GET, DNS or DNS/tcp";
-}
-
 static int take_out(struct reader *rd, const struct inifile_entry *e)
 {
     if (strcmp(e->key, "preset") == 0) {
@@ -174,10 +135,7 @@ static int take_line(struct reader *rd, const struct inifile_entry *e)
         split_heading(e->section, &name);
         return acl_add_member(rd->acl, name, e->key, e->value, e->memo, e->line, rd->findings);
     case KIND_EXPECT:
-        name = check_expect(e->key, e->value);
-        if (name)
-            READER_ERROR(rd, e->line, "[expect]: %s", name);
-        return 0;
+        return acl_add_expect(rd->acl, e->key, e->value, e->memo, e->line, rd->findings);
     }
     return 0;
 }

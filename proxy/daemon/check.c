@@ -10,6 +10,7 @@
 #include "acl/lint.h"
 #include "conf/snapshot.h"
 #include "proxy/daemon/ctl.h"
+#include "proxy/daemon/expect.h"
 #include "proxy/daemon/truststore.h"
 
 static size_t collect(const struct conf *conf, struct lint_port *ports)
@@ -47,6 +48,10 @@ static enum exit_code check_files(const char *file, FILE *out)
         rc = lint(s, &findings);
     if (rc == 0)
         rc = truststore_check(&s->conf, &findings);
+    size_t n_other = findings.n_errors;
+    if (rc == 0)
+        rc = expect_check(s, &findings);
+    bool is_unexpected = rc == -EINVAL && n_other == 0;
     findings_print(&findings, out);
     size_t n_errors = findings.n_errors, n_warnings = findings.n_warnings;
     findings_fini(&findings);
@@ -61,7 +66,7 @@ static enum exit_code check_files(const char *file, FILE *out)
     else
         fprintf(stderr, "ukai check: %s\n", strerror(-rc));
     snapshot_unref(s);
-    return rc == 0 ? EXIT_DONE : n_errors > 0 ? EXIT_CONFIG : EXIT_FAILED;
+    return rc == 0 ? EXIT_DONE : is_unexpected ? EXIT_NO : n_errors > 0 ? EXIT_CONFIG : EXIT_FAILED;
 }
 
 enum exit_code check_run(const char *file)

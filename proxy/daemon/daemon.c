@@ -20,6 +20,7 @@
 #include "conf/resolv.h"
 #include "proxy/base/escape.h"
 #include "proxy/base/log.h"
+#include "proxy/daemon/expect.h"
 #include "proxy/daemon/privs.h"
 #include "proxy/daemon/sandbox.h"
 #include "proxy/daemon/takeover.h"
@@ -291,6 +292,8 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     int rc = snapshot_load(d->options.file, &findings, &s);
     if (rc == 0)
         rc = truststore_check(&s->conf, &findings);
+    if (rc == 0)
+        rc = expect_check(s, &findings);
     log_findings(&findings);
     if (said)
         findings_print(&findings, said);
@@ -300,6 +303,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
             findings_first_error(&findings, text, sizeof(text));
         refuse_reload(d, text, said);
         findings_fini(&findings);
+        snapshot_unref(s);
         return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
     findings_fini(&findings);
@@ -704,12 +708,15 @@ enum exit_code daemon_run(const struct daemon_options *options)
     int rc = snapshot_load(options->file, &findings, &d.snapshot);
     if (rc == 0)
         rc = truststore_check(&d.snapshot->conf, &findings);
+    if (rc == 0)
+        rc = expect_check(d.snapshot, &findings);
     findings_print(&findings, stderr);
     bool is_config = findings.n_errors > 0;
     findings_fini(&findings);
     if (rc < 0) {
         fprintf(stderr, "ukai: not started: %s\n",
                 is_config ? "see the errors above" : strerror(-rc));
+        snapshot_unref(d.snapshot);
         return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
     if (!options->file)

@@ -15,12 +15,10 @@
 #include "acl/explain.h"
 #include "conf/snapshot.h"
 #include "proxy/daemon/sockets.h"
+#include "proxy/daemon/target.h"
 #include "proxy/dns/lookup.h"
 #include "proxy/dns/zones.h"
-#include "proxy/http/authority.h"
 #include "proxy/net/egress.h"
-
-enum target_kind { TARGET_CONNECT, TARGET_GET, TARGET_DNS, TARGET_DNS_TCP };
 
 enum answer_kind { ANSWER_ALLOWED, ANSWER_REFUSED, ANSWER_UNRESOLVED };
 
@@ -30,8 +28,7 @@ struct inquiry {
     struct snapshot *snapshot;
     struct own_set *own;
     struct addr from;
-    enum target_kind kind;
-    struct authority target;
+    struct target target;
 };
 
 /* A look-up run to its end. */
@@ -61,67 +58,6 @@ static FILE *margin(const char *what)
     return stdout;
 }
 
-static bool is_dns(const struct inquiry *q)
-{
-    return q->kind == TARGET_DNS || q->kind == TARGET_DNS_TCP;
-}
-
-/* ---- the target ---- */
-
-static int parse_http(struct inquiry *q, const char *rest, bool is_connect)
-{
-    const char *why = NULL;
-    size_t path;
-    q->kind = is_connect ? TARGET_CONNECT : TARGET_GET;
-    enum authority_result r =
-        is_connect ? authority_parse_connect(rest, strlen(rest), &q->target, &why)
-                   : authority_parse_absolute(rest, strlen(rest), &q->target, &path, &why);
-    if (r == AUTHORITY_OK)
-        return 0;
-    fprintf(stderr, "ukai explain: bad target: %s\n",
-            why ? why : "host:port or http://host/path is needed");
-    return -1;
-}
-
-static int parse_dns(struct inquiry *q, const char *rest, bool is_tcp)
-{
-    const char *why = NULL;
-    char name[300];
-    size_t len = strcspn(rest, " ");
-    q->kind = is_tcp ? TARGET_DNS_TCP : TARGET_DNS;
-    if (len == 0) { /* DNS alone: only the source is asked about */
-        q->target = (struct authority){.kind = AUTHORITY_NAME};
-        return 0;
-    }
-    if (len >= sizeof(name))
-        len = sizeof(name) - 1;
-    memcpy(name, rest, len);
-    name[len] = '\0';
-    if (authority_parse_host(name, len, &q->target, &why) == AUTHORITY_OK &&
-        q->target.kind == AUTHORITY_NAME)
-        return 0;
-    fprintf(stderr, "ukai explain: bad name: %s\n", why ? why : "a host name is needed");
-    return -1;
-}
-
-static int parse_target(struct inquiry *q)
-{
-    const char *text = q->options->target;
-    size_t n = strcspn(text, " ");
-    const char *rest = text + n;
-    rest += strspn(rest, " ");
-    if (n == 7 && strncasecmp(text, "CONNECT", n) == 0)
-        return parse_http(q, rest, true);
-    if (n == 3 && strncasecmp(text, "GET", n) == 0)
-        return parse_http(q, rest, false);
-    if (n == 7 && strncasecmp(text, "DNS/tcp", n) == 0)
-        return parse_dns(q, rest, true);
-    if (n == 3 && strncasecmp(text, "DNS", n) == 0)
-        return parse_dns(q, rest, false);
-    fprintf(stderr, "ukai explain: the target begins with CONNECT, GET, DNS or DNS/tcp\n");
-    return -1;
-}
-
 /* ---- source ---- */
 
 static bool judge_source(const struct inquiry *q, const struct conf_listener *l,
@@ -138,9 +74,9 @@ static bool judge_source(const struct inquiry *q, const struct conf_listener *l,
 static bool judge_addr(const struct inquiry *q, enum verdict by_name, const struct addr *a)
 {
     struct verdict_detail detail = {0};
-    enum verdict v =
-        verdict_addr(q->snapshot->acl, &q->from, &q->own->own, by_name, a, q->target.port, &detail);
-    explain_addr(margin("address"), v, &detail, a, q->target.port);
+    enum verdict v = verdict_addr(q->snapshot->acl, &q->from, &q->own->own, by_name, a,
+                                  q->target.authority.port, &detail);
+    explain_addr(margin("address"), v, &detail, a, q->target.authority.port);
     return v == VERDICT_ALLOW;
 }
 
@@ -169,7 +105,7 @@ static void resolve(const struct inquiry *q, const struct conf_web_proxy *w, str
     if (resolver_init(&resolver, &loop, 1024 * 1024) == 0) {
         struct resolver_group *group =
             resolver_group_new_with(&resolver, &l->name_servers, &egress, &policy);
-        if (group && lookup_start(&r->lookup, &resolver, group, q->target.name,
+        if (group && lookup_start(&r->lookup, &resolver, group, q->target.authority.name,
                                   egress_permits(&egress, true), egress_permits(&egress, false),
                                   q->snapshot->conf.timeouts.dns_ms, on_resolved) == 0) {
             r->outcome = 0;
@@ -201,7 +137,7 @@ static void say_egress(const struct conf_egress *e)
 static void say_source(const struct inquiry *q, struct hosts *from_file)
 {
     const struct conf *conf = &q->snapshot->conf;
-    const char *name = q->target.name;
+    const char *name = q->target.authority.name;
     struct hosts *const tables[LOCAL_TABLES] = {conf->hosts, from_file};
     struct addr addrs[HOSTS_ADDRS_MAX];
     for (unsigned i = 0; i < LOCAL_TABLES; i++) {
@@ -233,13 +169,13 @@ static enum answer_kind judge_resolved(const struct inquiry *q, const struct con
     case LOOKUP_ADDRS:
         break;
     case LOOKUP_NO_NAME:
-        say("resolve", "%s has no address here", q->target.name);
+        say("resolve", "%s has no address here", q->target.authority.name);
         return ANSWER_UNRESOLVED;
     case LOOKUP_FAILED:
-        say("resolve", "no name server could tell the address of %s", q->target.name);
+        say("resolve", "no name server could tell the address of %s", q->target.authority.name);
         return ANSWER_UNRESOLVED;
     case LOOKUP_TIMEOUT:
-        say("resolve", "no name server answered in time for %s", q->target.name);
+        say("resolve", "no name server answered in time for %s", q->target.authority.name);
         return ANSWER_UNRESOLVED;
     }
     unsigned n_allowed = 0;
@@ -253,24 +189,25 @@ static enum answer_kind judge_resolved(const struct inquiry *q, const struct con
 
 static enum answer_kind judge_web(const struct inquiry *q, const struct conf_web_proxy *w)
 {
-    bool is_connect = q->kind == TARGET_CONNECT;
+    bool is_connect = q->target.kind == TARGET_CONNECT;
     const char *list = is_connect ? "connect-ports" : "http-ports";
     if (!judge_source(q, &w->base, w->table, false))
         return ANSWER_REFUSED;
-    bool has_port = ports_has(is_connect ? &w->connect_ports : &w->http_ports, q->target.port);
-    say("port", "%u is %sin %s", q->target.port, has_port ? "" : "not ", list);
+    bool has_port =
+        ports_has(is_connect ? &w->connect_ports : &w->http_ports, q->target.authority.port);
+    say("port", "%u is %sin %s", q->target.authority.port, has_port ? "" : "not ", list);
     if (!has_port)
         return ANSWER_REFUSED;
-    if (q->target.kind == AUTHORITY_LITERAL) {
-        bool is_allowed = judge_addr(q, VERDICT_UNDECIDED, &q->target.addr);
+    if (q->target.authority.kind == AUTHORITY_LITERAL) {
+        bool is_allowed = judge_addr(q, VERDICT_UNDECIDED, &q->target.authority.addr);
         if (is_allowed)
             say_egress(&w->base.egress);
         return is_allowed ? ANSWER_ALLOWED : ANSWER_REFUSED;
     }
     struct verdict_detail detail = {0};
-    enum verdict v =
-        verdict_name(q->snapshot->acl, &q->from, q->target.name, q->target.port, &detail);
-    explain_name(margin("name"), v, &detail, q->target.name, q->target.port);
+    enum verdict v = verdict_name(q->snapshot->acl, &q->from, q->target.authority.name,
+                                  q->target.authority.port, &detail);
+    explain_name(margin("name"), v, &detail, q->target.authority.name, q->target.authority.port);
     if (v == VERDICT_DENY)
         return ANSWER_REFUSED;
     if (q->options->no_resolve) {
@@ -282,16 +219,16 @@ static enum answer_kind judge_web(const struct inquiry *q, const struct conf_web
 
 static enum answer_kind judge_dns(const struct inquiry *q, const struct conf_dns *d)
 {
-    bool is_udp = q->kind == TARGET_DNS;
+    bool is_udp = q->target.kind == TARGET_DNS;
     if (!judge_source(q, &d->base, is_udp ? d->udp_table : d->tcp_table, is_udp))
         return ANSWER_REFUSED;
-    if (q->target.name_len == 0)
+    if (q->target.authority.name_len == 0)
         return ANSWER_ALLOWED;
     struct verdict_detail detail = {0};
     enum verdict v = VERDICT_ALLOW;
     if (d->apply_out) {
-        v = verdict_query(q->snapshot->acl, &q->from, q->target.name, &detail);
-        explain_query(margin("name"), v, &detail, q->target.name);
+        v = verdict_query(q->snapshot->acl, &q->from, q->target.authority.name, &detail);
+        explain_query(margin("name"), v, &detail, q->target.authority.name);
     }
     if (v != VERDICT_DENY)
         say_source(q, d->hosts);
@@ -316,16 +253,17 @@ static const char *answer_text(enum answer_kind a)
 static enum exit_code judge_all(const struct inquiry *q)
 {
     const struct conf *conf = &q->snapshot->conf;
-    size_t n = is_dns(q) ? conf->n_dns : conf->n_web_proxies;
+    size_t n = target_is_dns(&q->target) ? conf->n_dns : conf->n_web_proxies;
     unsigned n_asked = 0;
     bool differs = false;
     enum answer_kind first = ANSWER_ALLOWED;
     for (size_t i = 0; i < n; i++) {
-        const struct conf_listener *l = is_dns(q) ? &conf->dns[i].base : &conf->web_proxies[i].base;
+        const struct conf_listener *l =
+            target_is_dns(&q->target) ? &conf->dns[i].base : &conf->web_proxies[i].base;
         if (q->options->listener && strcmp(q->options->listener, l->name) != 0)
             continue;
-        enum answer_kind a =
-            is_dns(q) ? judge_dns(q, &conf->dns[i]) : judge_web(q, &conf->web_proxies[i]);
+        enum answer_kind a = target_is_dns(&q->target) ? judge_dns(q, &conf->dns[i])
+                                                       : judge_web(q, &conf->web_proxies[i]);
         say("verdict", "%s", answer_text(a));
         if (n_asked++ == 0)
             first = a;
@@ -348,12 +286,15 @@ enum exit_code explain_run(const struct explain_options *options)
 {
     struct inquiry q = {.options = options};
     struct findings findings = {0};
+    const char *why;
     if (addr_parse(options->from, strlen(options->from), &q.from) < 0) {
         fprintf(stderr, "ukai explain: --from takes an IP address\n");
         return EXIT_USAGE;
     }
-    if (parse_target(&q) < 0)
+    if (target_parse(options->target, &q.target, &why) < 0) {
+        fprintf(stderr, "ukai explain: bad target: %s\n", why);
         return EXIT_USAGE;
+    }
     int rc = snapshot_load(options->file, &findings, &q.snapshot);
     if (rc < 0)
         findings_print(&findings, stderr);

@@ -58,8 +58,6 @@ static const struct row rows[] = {
     {"preset", "[in]\nany = ::1\n[out]\npreset = trend-micro\n", 4, "not available yet"},
     {"expect key", "[in]\nany = ::1\n[expect]\npermit = ::1 DNS\n", 4, "`allow = `"},
     {"expect address", "[in]\nany = ::1\n[expect]\nallow = localhost DNS\n", 4, "client's address"},
-    {"expect target", "[in]\nany = ::1\n[expect]\nallow = ::1 CONNECT\n", 4, "one target"},
-    {"expect word", "[in]\nany = ::1\n[expect]\nallow = ::1 FTP x\n", 4, "CONNECT"},
 };
 
 Test(conf_aclfile, parse__accepts_or_says_why__in_each_row)
@@ -78,19 +76,6 @@ Test(conf_aclfile, parse__accepts_or_says_why__in_each_row)
         acl_free(acl);
         findings_fini(&findings);
     }
-}
-
-Test(conf_aclfile, parse__warns__that_expect_is_not_available)
-{
-    struct findings findings = {0};
-    struct acl *acl = NULL;
-    static const char text[] = "[in]\nany = 10.0.0.1\n[expect]\nallow = 10.0.0.1 CONNECT "
-                               "h:443\ndeny = 10.0.0.2 DNS/tcp a.b AAAA\n";
-
-    cr_expect_eq(aclfile_parse_bytes("acl.conf", text, strlen(text), &findings, &acl), 0);
-    cr_expect(found(&findings, FINDING_WARNING, 3, "not available yet"));
-    acl_free(acl);
-    findings_fini(&findings);
 }
 
 Test(conf_aclfile, parse__keeps_memo_and_line__of_every_rule)

@@ -1,0 +1,19 @@
+/* expect - the lines of [expect]: what the admin says must be so, held against what is. */
+#ifndef PROXY_DAEMON_EXPECT_H
+#define PROXY_DAEMON_EXPECT_H
+
+#include "conf/snapshot.h"
+#include "proxy/base/findings.h"
+
+/**
+ * expect_check - a finding for each line that does not hold, with the rule that decided otherwise
+ * Source, port list, name rules and literal addresses are judged by the functions of the data path;
+ * no name is looked up, and our own listeners are not known. `allow` holds when one listener would
+ * serve it, `deny` when none would.
+ *
+ * Returns: 0 all hold · -EINVAL some do not, or are malformed · -ENOMEM.
+ */
+int expect_check(const struct snapshot *s, struct findings *findings)
+    __attribute__((warn_unused_result));
+
+#endif
