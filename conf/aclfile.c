@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "conf/inifile.h"
+#include "conf/preset.h"
 #include "conf/value.h"
 
 enum kind { KIND_NONE, KIND_IN, KIND_OUT, KIND_EXPECT, KIND_GROUP };
@@ -109,14 +110,10 @@ static int open_section(struct reader *rd, const struct inifile_entry *e)
     return 0;
 }
 
-/* One word of @text; moves it behind. */
 static int take_out(struct reader *rd, const struct inifile_entry *e)
 {
-    if (strcmp(e->key, "preset") == 0) {
-        READER_ERROR(rd, e->line,
-                     "preset is not available yet; write the destinations as allow lines");
-        return 0;
-    }
+    if (strcmp(e->key, "preset") == 0)
+        return preset_add(rd->acl, rd->file, e->value, e->line, rd->findings);
     return acl_add_out(rd->acl, e->key, e->value, e->memo, e->line, rd->findings);
 }
 

@@ -55,7 +55,8 @@ static const struct row rows[] = {
     {"[in] with a name", "[in x]\nany = ::1\n", 1, "write [in]"},
     {"[out @group]", "[in]\nany = ::1\n[out @a]\nallow = *\n", 3, "unknown group @a"},
     {"[out @group] twice", "[in]\nany = ::1\n[group a]\nmember = ::1\n[out @a]\nallow = *\n[out @a]\n", 7, "given twice"},
-    {"preset", "[in]\nany = ::1\n[out]\npreset = trend-micro\n", 4, "not available yet"},
+    {"preset", "[in]\nany = ::1\n[out]\npreset = no-such\n", 4, "there is no preset"},
+    {"preset path", "[in]\nany = ::1\n[out]\npreset = ../x\n", 4, "there is no preset"},
     {"expect key", "[in]\nany = ::1\n[expect]\npermit = ::1 DNS\n", 4, "`allow = `"},
     {"expect address", "[in]\nany = ::1\n[expect]\nallow = localhost DNS\n", 4, "client's address"},
 };

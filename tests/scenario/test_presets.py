@@ -1,0 +1,61 @@
+"""`preset = NAME`: a readable file of destinations, the shipped one and the admin's own."""
+import shutil
+
+import pytest
+
+from client import exchange, open_tunnel
+from daemon import REPOSITORY, Ukai, run_tool, sections
+
+AGENTS = "agents.deepsecurity.trendmicro.com"
+SHIPPED = REPOSITORY / "conf/presets.d/trend-micro.conf"
+
+
+def daemon_with(scene, text=None, name="trend-micro", out="[out]\npreset = trend-micro\n"):
+    daemon = Ukai(scene, sections(dns=False), "[in]\ntcp 8080 = 192.168.1.10\n" + out)
+    folder = daemon.dir / "presets.d"
+    folder.mkdir()
+    if text is None:
+        shutil.copy(SHIPPED, folder)
+    else:
+        (folder / f"{name}.conf").write_text(text)
+    return daemon
+
+
+def test_the_shipped_preset_reaches_what_the_agents_need(scene):
+    with daemon_with(scene) as daemon:
+        open_tunnel(scene.dial(), f"{AGENTS}:443")
+        reply = exchange(scene.dial(), b"CONNECT www.other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert reply.status == 403
+        done = run_tool("explain", "-c", daemon.conf_path, "--from", "192.168.1.10", "--no-resolve", f"CONNECT {AGENTS}:443")
+        assert done.returncode == 0 and "preset trend-micro: manager" in done.out, done.out
+        for name, port in (("iaus.activeupdate.trendmicro.com", 80), ("files.trendmicro.com", 443), ("x.icrc.trendmicro.com", 80),
+                           ("workload.jp-1.cloudone.trendmicro.com", 443)):
+            what = f"CONNECT {name}:443" if port == 443 else f"GET http://{name}/"
+            done = run_tool("explain", "-c", daemon.conf_path, "--from", "192.168.1.10", "--no-resolve", what)
+            assert done.returncode == 0, done.out
+
+
+def test_the_admins_file_wins(scene):
+    with daemon_with(scene, "[preset]\nallow = only.example:443 ; 自分の\n"):
+        reply = exchange(scene.dial(), f"CONNECT {AGENTS}:443 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert reply.status == 403
+
+
+def test_within_a_group(scene):
+    out = "[group g]\nmember = 192.168.1.10\n[out]\nallow = nothing.example\n[out @g]\npreset = trend-micro\n"
+    with daemon_with(scene, out=out):
+        open_tunnel(scene.dial(), f"{AGENTS}:443")
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[preset]\ndeny = x.example\n", "allow = PATTERN"), ("[out]\nallow = x.example\n", "[preset]"), ("", "no line"),
+    ("[preset]\n", "no line"), ("[preset]\nallow = http://x\n", "error"), ("allow = x\n", "error")], ids=range(6))
+def test_a_broken_preset_is_refused_with_its_place(scene, text, words):
+    done = run_tool("check", "-c", daemon_with(scene, text).conf_path)
+    assert done.returncode == 78 and words in done.out, done.out
+
+
+@pytest.mark.parametrize("name", ["trend", "../presets.d/trend-micro", "/etc/passwd", "Trend-Micro", "-x", "x" * 41])
+def test_an_unknown_one_names_those_there_are(scene, name):
+    done = run_tool("check", "-c", daemon_with(scene, out=f"[out]\npreset = {name}\n").conf_path)
+    assert done.returncode == 78 and "acl.conf:4: error: there is no preset" in done.out and "trend-micro" in done.out, done.out
