@@ -211,8 +211,10 @@ static void run_status(struct control_call *call, int n_args, char **args)
 static void answer_tunnels(struct question *q, struct roster *r)
 {
     FILE *out = control_out(q->call);
-    for (unsigned i = 0; i < r->n_parts; i++)
-        fwrite(r->parts[i].lines, 1, r->parts[i].len, out);
+    for (unsigned i = 0; i < r->n_parts; i++) {
+        if (r->parts[i].len > 0)
+            fwrite(r->parts[i].lines, 1, r->parts[i].len, out);
+    }
     if (is_cut_short(r))
         fputs("ukai: the list is not whole: a worker was short of memory, or is busy with another "
               "one; ask again\n",
