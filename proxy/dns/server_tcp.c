@@ -22,6 +22,7 @@ enum {
     CONNS_PRESSED = CONNS_MAX * 3 / 4,
     SOURCE_CONNS_MAX = 32,
     IN_FLIGHT_MAX = 64,
+    SOURCE_WAITERS_MAX = 512, /* of all its connections; others need room too */
     UNSENT_MAX = 128 * 1024,
     IN_FIRST_BYTES = 512,
     OUT_FIRST_BYTES = 1024,
@@ -99,6 +100,7 @@ static void waiter_free(struct tcp_waiter *w)
     resolver_ask_cancel(&w->ask);
     list_remove(&w->node);
     w->conn->n_waiting--;
+    w->conn->source->n_tcp_waiting--;
     free(w);
 }
 
@@ -234,8 +236,9 @@ static void take_message(struct tcp_conn *c, const uint8_t *msg, size_t len)
     context->counters->n_tcp++;
     w->query_bytes = len;
     w->since_ms = loop_now_ms(context->loop);
-    switch (serve_query(context, c->socket->view, &c->peer, msg, len, true, &w->query, &w->ask,
-                        on_waiter_done, &reply)) {
+    bool may_wait = c->source->n_tcp_waiting < SOURCE_WAITERS_MAX;
+    switch (serve_query(context, c->socket->view, &c->peer, msg, len, true, &w->query,
+                        may_wait ? &w->ask : NULL, on_waiter_done, &reply)) {
     case SERVE_REPLY:
         put_reply(c, &reply, w);
         break;
@@ -243,10 +246,16 @@ static void take_message(struct tcp_conn *c, const uint8_t *msg, size_t len)
         w->conn = c;
         list_append(&c->waiters, &w->node);
         c->n_waiting++;
+        c->source->n_tcp_waiting++;
         return;
     case SERVE_DROP:
         context->counters->n_dropped++;
-        c->is_broken = true;
+        reply = (struct serve_reply){
+            .rcode = WIRE_RCODE_SERVFAIL, .ede = WIRE_EDE_NONE, .result = SERVE_DROPPED};
+        if (!may_wait && !(wire_get16(msg + 2) & WIRE_FLAG_QR))
+            put_reply(c, &reply, w);
+        else
+            c->is_broken = true;
         break;
     }
     free(w);

@@ -15,8 +15,9 @@ struct source {
     struct list node;
     uint8_t key[16];
     unsigned n_users;
-    unsigned n_waiting; /* UDP queries that wait for an answer */
-    unsigned n_conns;   /* TCP connections */
+    unsigned n_waiting;     /* UDP queries that wait for an answer */
+    unsigned n_conns;       /* TCP connections */
+    unsigned n_tcp_waiting; /* queries of those that wait for an answer */
 };
 
 struct sources {

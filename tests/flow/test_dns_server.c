@@ -1189,3 +1189,32 @@ Test(dns_server, note__tells_of_each_query__when_wanted)
     close(fd);
     rig_free(r);
 }
+
+/* B18, B26: ten connections of one source have less waiting than half of all room; the rest is told
+ * so at once. */
+Test(dns_server, tcp__bounds_waiting__of_one_source)
+{
+    enum { CONNS = 10, QUERIES = 60, WAITING = 512 };
+    struct rig *r = rig_new(script_silent);
+    int fds[CONNS];
+    char name[32];
+    for (unsigned i = 0; i < CONNS; i++) {
+        fds[i] = tcp_client(r);
+        for (unsigned j = 0; j < QUERIES; j++) {
+            snprintf(name, sizeof(name), "n%u-%u.example", i, j);
+            struct query *q = query_new((uint16_t)j, name, WIRE_TYPE_A);
+            tcp_send(fds[i], q->msg, q->len);
+            free(q);
+        }
+        run_for(&r->loop, 10);
+    }
+    unsigned n_refused = 0;
+    while (tcp_receive(r, fds[CONNS - 1], 100) && rcode_of(r) == WIRE_RCODE_SERVFAIL)
+        n_refused++;
+    cr_assert_eq(r->resolver.counters.n_started, WAITING, "%llu asked",
+                 (unsigned long long)r->resolver.counters.n_started);
+    cr_assert_eq(n_refused, QUERIES, "%u refused", n_refused);
+    for (unsigned i = 0; i < CONNS; i++)
+        close(fds[i]);
+    rig_free(r);
+}
