@@ -10,6 +10,7 @@
 #include "proxy/base/escape.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 struct span {
@@ -95,6 +96,8 @@ static bool wants_escape(enum escape_style style, const struct character *c)
                is_in(blanks, sizeof(blanks) / sizeof(blanks[0]), c->code);
     case ESCAPE_TEXT:
         return false;
+    case ESCAPE_HTML:
+        return c->code < 0x80 && strchr("&<>\"'", (int)c->code);
     }
     return true;
 }
@@ -117,6 +120,12 @@ static size_t write_json_group(const struct character *c, char out[static GROUP_
     }
     out[1] = 'u';
     return 2 + put_hex(out + 2, c->is_valid ? c->code : 0xfffd, 4);
+}
+
+/* The number of the character: every reader of HTML and XML knows it. */
+static size_t write_html_group(uint32_t code, char out[static GROUP_MAX])
+{
+    return (size_t)snprintf(out, GROUP_MAX, "&#%u;", (unsigned)code);
 }
 
 static size_t write_bytes_group(enum escape_style style, const struct character *c,
@@ -146,6 +155,8 @@ static size_t write_group(enum escape_style style, const struct character *c, co
         out[1] = (char)c->code;
         return 2;
     }
+    if (style == ESCAPE_HTML && c->is_valid && c->code >= ' ' && c->code < 0x7f)
+        return write_html_group(c->code, out);
     return write_bytes_group(style, c, text, out);
 }
 

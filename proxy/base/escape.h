@@ -10,6 +10,7 @@ enum escape_style {
     ESCAPE_JSON, /* a JSON string body: \" \\ \u00NN; invalid UTF-8 bytes as \ufffd */
     ESCAPE_URL,  /* %NN for the squid format: blanks and quotes too, so that a field is one word */
     ESCAPE_TEXT, /* \xNN; quotes and backslash stay: for a whole line meant for a person */
+    ESCAPE_HTML, /* \xNN, and & < > " ' as references: for text and for quoted attributes */
 };
 
 /**

@@ -10,7 +10,8 @@
 
 #define BYTES(literal) literal, sizeof(literal) - 1
 
-static const enum escape_style styles[] = {ESCAPE_LOG, ESCAPE_JSON, ESCAPE_URL, ESCAPE_TEXT};
+static const enum escape_style styles[] = {ESCAPE_LOG, ESCAPE_JSON, ESCAPE_URL, ESCAPE_TEXT,
+                                           ESCAPE_HTML};
 
 Test(base_escape, write__escapes_by_style)
 {
@@ -79,7 +80,7 @@ Test(base_escape, write__gives_safe_utf8__for_random_bytes)
         for (size_t i = 0; i < len; i++)
             in[i] = nrand48(seed) % 2 ? (char)nrand48(seed)
                                       : "\xe2\x80\xc2\xf4\xed \"\\"[nrand48(seed) % 8];
-        for (size_t s = 0; s < 4; s++) {
+        for (size_t s = 0; s < 5; s++) {
             size_t n_out = escape_write(styles[s], in, len, out, sizeof(out));
             cr_assert(escape_is_utf8(out, n_out));
             cr_assert_not(has_danger(out, n_out));
@@ -91,7 +92,7 @@ Test(base_escape, write__gives_safe_utf8__for_random_bytes)
 Test(base_escape, write__never_cuts_a_group)
 {
     static const char in[] = "a\n\xe6\x97\xa5\"\xe2\x80\xae\xffz";
-    for (size_t s = 0; s < 4; s++) {
+    for (size_t s = 0; s < 5; s++) {
         char whole[128], part[128];
         bool is_end[128] = {true};
         size_t at = 0, n_whole = escape_write(styles[s], BYTES(in), whole, sizeof(whole));
@@ -162,4 +163,25 @@ Test(base_escape, utf8_length__counts_characters)
     cr_expect_eq(escape_utf8_length(BYTES("")), 0);
     cr_expect_eq(escape_utf8_length(BYTES("DNS用")), 4);
     cr_expect_eq(escape_utf8_length(BYTES("Webプロキシ利用でのDSaaS通信用")), 19);
+}
+
+Test(base_escape, html__is_no_markup__in_text_and_attributes)
+{
+    static const struct {
+        const char *in, *out;
+    } rows[] = {
+        {"<script>alert(1)</script>", "&#60;script&#62;alert(1)&#60;/script&#62;"},
+        {"\" onload='x' a=\"", "&#34; onload=&#39;x&#39; a=&#34;"},
+        {"&lt;", "&#38;lt;"},
+        {"a\\b c", "a\\b c"},
+        {"Webプロキシ", "Webプロキシ"},
+        {"\xe2\x80\xaetxt", "\\xe2\\x80\\xaetxt"},
+        {"\x1b[2J\n", "\\x1b[2J\\x0a"},
+        {"\xff<", "\\xff&#60;"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char buf[128];
+        escape_write(ESCAPE_HTML, rows[i].in, strlen(rows[i].in), buf, sizeof(buf));
+        cr_expect_str_eq(buf, rows[i].out, "row %zu", i);
+    }
 }
