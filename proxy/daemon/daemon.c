@@ -576,6 +576,8 @@ static enum exit_code start(struct daemon *d)
         return EXIT_FAILED;
     }
     name_ourselves(d);
+    if (getrandom(&d->shared.refusals_key, sizeof(d->shared.refusals_key), 0) < 0)
+        log_debug("msg=\"no random key for the table of refusals\"");
     d->shared.rates = rates_new();
     d->shared.loops = loops_new();
     if (!d->shared.rates || !d->shared.loops) {

@@ -216,8 +216,7 @@ static void answer_tunnels(struct question *q, struct roster *r)
             fwrite(r->parts[i].lines, 1, r->parts[i].len, out);
     }
     if (is_cut_short(r))
-        fputs("ukai: the list is not whole: a worker was short of memory, or is busy with another "
-              "one; ask again\n",
+        fputs("ukai: the list is not whole: a worker was short of memory, or is ending\n",
               control_err(q->call));
     control_end(q->call, is_cut_short(r) ? EXIT_FAILED : EXIT_DONE);
 }

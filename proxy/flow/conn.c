@@ -129,9 +129,9 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
                    const struct rule_place *place, const char *words)
 {
     struct worker *w = c->worker;
-    if (w->view->snapshot->conf.log.access == CONF_ACCESS_OFF)
-        return;
-    if ((reason == REASON_SOURCE_DENIED || event == ACCESS_OBSERVED) && !worker_may_log_refusal(w))
+    bool is_written = w->view->snapshot->conf.log.access != CONF_ACCESS_OFF;
+    bool is_sampled = reason == REASON_SOURCE_DENIED || event == ACCESS_OBSERVED;
+    if (!is_written && event != ACCESS_REFUSED && !is_sampled && reason != REASON_ACL_REVOKED)
         return;
     if (!place && !words && c->rule)
         place = &c->rule->place;
@@ -164,7 +164,9 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
     access_set_rule(&r, place, words);
     if (c->forward)
         forward_describe(c->forward, &r);
-    worker_record(w, &r);
+    worker_note_refusal(w, &r);
+    if (is_written && (!is_sampled || worker_may_log_refusal(w)))
+        worker_record(w, &r);
 }
 
 /* The transaction is over: what it carried belongs to the lines that let it. */

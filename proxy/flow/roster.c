@@ -20,8 +20,10 @@ enum { SLICE_CONNS = 64, LINE_MAX_BYTES = 4096, TEXT_MAX = 512 };
 
 struct roster *roster_free(struct roster *r)
 {
-    for (unsigned i = 0; r && i < r->n_parts; i++)
+    for (unsigned i = 0; r && i < r->n_parts; i++) {
         free(r->parts[i].lines);
+        free(r->parts[i].refusals);
+    }
     free(r);
     return NULL;
 }
@@ -82,6 +84,7 @@ static void write_tunnel(struct roster_part *p, const struct conn *c)
     uint64_t now = loop_now_ms(&c->worker->loop);
     if (!has_room(p))
         return;
+    p->n_lines++;
     put(p, "{\"id\":\"%u.%llu\"", c->worker->index, (unsigned long long)c->serial);
     put_string(p, "src", addr_text(&c->client.addr, text));
     put(p, ",\"src_port\":%u", c->client.port);
@@ -136,20 +139,50 @@ static void take_figures(struct roster_part *p)
     };
 }
 
+static bool wants_line(const struct roster_part *p)
+{
+    enum roster_job job = p->roster->job;
+    return job == ROSTER_TUNNELS || (job == ROSTER_OVERVIEW && p->n_lines < ROSTER_SOME_TUNNELS);
+}
+
 static void on_conn(struct conn *c)
 {
     struct roster_part *p = c->worker->roster;
-    p->figures.n_tunnels += c->state == CONN_STATE_RELAY;
     p->figures.n_exchanges += c->state == CONN_STATE_EXCHANGE;
-    if (p->roster->job == ROSTER_TUNNELS && c->state == CONN_STATE_RELAY)
+    if (c->state != CONN_STATE_RELAY)
+        return;
+    p->figures.n_tunnels++;
+    p->figures.open_up += c->relay.sides[RELAY_CLIENT].bytes_in;
+    p->figures.open_down += c->relay.sides[RELAY_ORIGIN].bytes_in;
+    if (wants_line(p))
         write_tunnel(p, c);
 }
+
+static void walk_next(struct worker *w);
 
 static void on_walked(struct worker *w)
 {
     struct roster_part *p = w->roster;
-    w->roster = NULL;
+    w->roster = p->next;
     send_back(p);
+    walk_next(w);
+}
+
+static void walk_next(struct worker *w)
+{
+    if (!w->roster)
+        return;
+    take_figures(w->roster);
+    walk_init(&w->roster->walk, w, SLICE_CONNS, on_conn, on_walked);
+    walk_start(&w->roster->walk);
+}
+
+static void take_refusals(struct roster_part *p)
+{
+    p->refusals = calloc(REFUSALS_MAX, sizeof(*p->refusals));
+    p->is_cut_short = !p->refusals;
+    if (p->refusals)
+        p->n_refusals = refusals_copy(p->worker->refusals, p->refusals);
 }
 
 static bool is_meant(const struct roster_whom *whom, const struct conn *c)
@@ -177,14 +210,12 @@ static void kill(struct roster_part *p)
 static void walk_all(struct roster_part *p)
 {
     struct worker *w = p->worker;
-    if (w->roster) { /* one at a time */
-        p->is_cut_short = true;
-        send_back(p);
-        return;
-    }
-    w->roster = p;
-    walk_init(&p->walk, w, SLICE_CONNS, on_conn, on_walked);
-    walk_start(&p->walk);
+    struct roster_part **end = &w->roster;
+    while (*end)
+        end = &(*end)->next;
+    *end = p;
+    if (w->roster == p) /* one at a time */
+        walk_next(w);
 }
 
 static void on_part(struct mail *m)
@@ -192,9 +223,11 @@ static void on_part(struct mail *m)
     struct roster_part *p = list_entry(m, struct roster_part, mail);
     const struct roster *r = p->roster;
     switch (r->job) {
+    case ROSTER_OVERVIEW:
+        take_refusals(p);
+        __attribute__((fallthrough));
     case ROSTER_FIGURES:
     case ROSTER_TUNNELS:
-        take_figures(p);
         walk_all(p);
         return;
     case ROSTER_KILL:
@@ -211,9 +244,15 @@ void roster_part_end(struct roster_part *p)
 {
     if (!p)
         return;
+    struct worker *w = p->worker;
     walk_fini(&p->walk);
-    p->is_cut_short = true;
-    on_walked(p->worker);
+    w->roster = NULL;
+    while (p) {
+        struct roster_part *next = p->next;
+        p->is_cut_short = true;
+        send_back(p);
+        p = next;
+    }
 }
 
 void roster_forget(struct roster_part *p, const struct conn *c)
@@ -289,6 +328,8 @@ struct roster_figures roster_sum(const struct roster *r)
         sum.n_closed += f->n_closed;
         sum.bytes_up += f->bytes_up;
         sum.bytes_down += f->bytes_down;
+        sum.open_up += f->open_up;
+        sum.open_down += f->open_down;
         sum.n_clients += f->n_clients;
         sum.n_tunnels += f->n_tunnels;
         sum.n_exchanges += f->n_exchanges;

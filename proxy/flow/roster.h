@@ -17,11 +17,15 @@ struct roster;
 struct worker;
 
 enum roster_job {
-    ROSTER_FIGURES, /* only what is counted */
-    ROSTER_TUNNELS, /* a line of JSON for each open tunnel, too */
-    ROSTER_KILL,    /* ends the connections that are named */
-    ROSTER_FLUSH,   /* forgets cached answers */
+    ROSTER_FIGURES,  /* only what is counted */
+    ROSTER_TUNNELS,  /* a line of JSON for each open tunnel, too */
+    ROSTER_KILL,     /* ends the connections that are named */
+    ROSTER_FLUSH,    /* forgets cached answers */
+    ROSTER_OVERVIEW, /* figures, some of the open tunnels, the recent refusals */
 };
+
+/* Lines of tunnels that each worker writes for ROSTER_OVERVIEW. */
+enum { ROSTER_SOME_TUNNELS = 100 };
 
 /* Which connections: of one source, or the one that logs call WORKER.SERIAL. */
 struct roster_whom {
@@ -33,6 +37,7 @@ struct roster_whom {
 
 struct roster_figures {
     uint64_t n_accepted, n_source_denied, n_refused, n_opened, n_closed, bytes_up, bytes_down;
+    uint64_t open_up, open_down; /* of tunnels that are open: not in bytes_up and bytes_down yet */
     unsigned n_clients, n_tunnels, n_exchanges;
     struct dns_server_counters dns;
     struct resolver_counters resolver;
@@ -46,10 +51,14 @@ struct roster_part {
     struct worker *worker;
     struct walk walk;
     struct roster_figures figures;
-    char *lines; /* owned: ROSTER_TUNNELS */
+    struct roster_part *next; /* waits until this one is through */
+    char *lines;              /* owned: ROSTER_TUNNELS, ROSTER_OVERVIEW */
     size_t len, capacity;
+    unsigned n_lines;
+    struct refusal *refusals; /* owned: ROSTER_OVERVIEW, the last first */
+    size_t n_refusals;
     uint64_t n_done;   /* ended connections, or forgotten answers */
-    bool is_cut_short; /* out of memory, or the worker is ending or busy with another one */
+    bool is_cut_short; /* out of memory, or the worker is ending */
 };
 
 /* All parts are back; on the main thread. Takes @r. */
@@ -75,7 +84,7 @@ struct roster *roster_free(struct roster *r); /* never started, or after done */
 /* All parts together. */
 struct roster_figures roster_sum(const struct roster *r);
 
-/* The worker ends: what it has so far goes back. NULL is fine. */
+/* The worker ends: what there is so far, and what waits, goes back. NULL is fine. */
 void roster_part_end(struct roster_part *p);
 /* A connection leaves the worker @p (NULL: none) is with. */
 struct conn;

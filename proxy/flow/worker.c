@@ -123,6 +123,11 @@ void worker_record(struct worker *w, struct access_record *r)
     sink_put(w->shared->sink, text, access_format(&log, r, text, sizeof(text)));
 }
 
+void worker_note_refusal(struct worker *w, const struct access_record *r)
+{
+    refusals_note(w->refusals, r, wall_ms());
+}
+
 static void on_sample_over(struct timer *t)
 {
     struct worker *w = list_entry(t, struct worker, log_sample);
@@ -165,6 +170,7 @@ static struct access_record denied_record(enum access_event event, const char *l
 
 static void record_denied(struct worker *w, struct access_record *r)
 {
+    worker_note_refusal(w, r);
     if (!worker_may_log_refusal(w))
         return;
     r->worker = w->index;
@@ -561,10 +567,11 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     list_init(&w->sockets);
     list_init(&w->conns);
     w->hits = calloc(1, sizeof(*w->hits));
+    w->refusals = refusals_new(&shared->refusals_key);
     review_init(&w->review, w);
     periodic_init(&w->periodic, w);
     w->scratch = malloc(RELAY_CHUNK_BYTES);
-    if (!w->scratch || !w->hits)
+    if (!w->scratch || !w->hits || !w->refusals)
         return -ENOMEM;
     int rc = loop_init(&w->loop);
     if (rc == 0)
@@ -625,5 +632,6 @@ void worker_fini(struct worker *w)
     seen_free(w->seen);
     hits_fini(w->hits);
     free(w->hits);
+    refusals_free(w->refusals);
     free(w->scratch);
 }

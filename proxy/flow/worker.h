@@ -21,6 +21,7 @@
 #include "proxy/net/listener.h"
 #include "proxy/report/access.h"
 #include "proxy/report/hits.h"
+#include "proxy/report/refusals.h"
 #include "proxy/report/seen.h"
 #include "proxy/report/sink.h"
 
@@ -62,6 +63,7 @@ struct shared {
     struct sink *sink;
     struct rates *rates; /* of DNS clients */
     struct loops *loops; /* of name servers */
+    struct siphash_key refusals_key;
     struct mailbox *main_mailbox;
     /* Both run on the main thread, once for each worker: it has nothing left; it applied an update.
      */
@@ -103,6 +105,7 @@ struct worker {
     struct pipes pipes;
     struct counters counters;
     struct hits *hits;           /* owned; of the rules */
+    struct refusals *refusals;   /* owned */
     _Atomic(struct seen *) seen; /* owned; NULL until a snapshot has `mode = observe` */
     struct roster_part *roster;  /* the main thread's; NULL: none under way */
     struct survey_part *survey;  /* the main thread's; NULL: none under way */
@@ -147,6 +150,8 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
 /* A record to the sink, its time put in, if records are wanted at all. Refusals of sources are
  * sampled by the caller. */
 void worker_record(struct worker *w, struct access_record *r);
+/* For the recent refusals, if the record is of one; before it is sampled. */
+void worker_note_refusal(struct worker *w, const struct access_record *r);
 /* Whether a refusal may be logged now: 50 a second, the others are counted and told. */
 bool worker_may_log_refusal(struct worker *w);
 /* A conn left the list and is freed. */
