@@ -259,10 +259,12 @@ static bool same_target(const struct conf_log *a, const struct conf_log *b)
     return a->access != CONF_ACCESS_FILE || strcmp(a->access_path, b->access_path) == 0;
 }
 
-static void refuse_reload(const struct daemon *d, const char *why, FILE *said)
+static void refuse_reload(struct daemon *d, const char *why, FILE *said)
 {
     char safe[512];
     escape_write(ESCAPE_LOG, why, strlen(why), safe, sizeof(safe));
+    d->refused_wall_s = (uint64_t)time(NULL);
+    snprintf(d->refused_reason, sizeof(d->refused_reason), "%s", safe);
     if (said)
         fprintf(said, "ukai: reload refused, the old configuration stays in force: %s\n", safe);
     notify_ready(&d->notify, "Reload refused, serving by the old configuration; see the log");
@@ -333,6 +335,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     snapshot_unref(d->snapshot);
     d->snapshot = s;
     d->has_untold_reload = true;
+    d->refused_wall_s = 0;
     d->loaded_wall_s = (uint64_t)time(NULL);
     watch_files(d);
     return EXIT_DONE;
@@ -639,6 +642,7 @@ static enum exit_code start(struct daemon *d)
     if (watchdog_start(&d->watchdog, &d->loop, &d->mailbox, &d->notify, d->workers, d->n_workers) <
         0)
         log_warning("msg=\"no watchdog\" error=\"out of memory\"");
+    sampler_start(&d->sampler, &d->loop, d->workers, d->n_workers);
     say_ready(d, n_files);
     notify_ready(&d->notify, "Serving");
     return EXIT_DONE;
@@ -662,6 +666,7 @@ static void daemon_fini(struct daemon *d)
     control_close(&d->control);
     for (unsigned i = 0; i < d->n_reloads; i++)
         control_end(d->reloads[i], EXIT_FAILED);
+    sampler_stop(&d->sampler);
     links_close(&d->links);
     filewatch_close(&d->files);
     addresses_close(&d->addresses);

@@ -9,6 +9,7 @@
 #include "proxy/daemon/notify.h"
 #include "proxy/daemon/offers.h"
 #include "proxy/daemon/rules.h"
+#include "proxy/daemon/sampler.h"
 #include "proxy/daemon/sockets.h"
 #include "proxy/daemon/watchdog.h"
 #include "proxy/flow/worker.h"
@@ -39,6 +40,7 @@ struct daemon {
     struct watchdog watchdog;
     struct snapshot *snapshot;
     struct rules rules;
+    struct sampler sampler;
     struct own_set *own;
     struct worker *workers;
     unsigned n_workers, n_drained;
@@ -48,6 +50,8 @@ struct daemon {
     struct control_call *reloads[CONTROL_CLIENTS_MAX]; /* they wait until it is told */
     unsigned n_reloads;
     uint64_t started_wall_s, loaded_wall_s;
+    uint64_t refused_wall_s;  /* the last reload was refused then; 0: it was not */
+    char refused_reason[512]; /* escaped for the log */
     int signal_fd;
     struct event signal_event;
     uint64_t n_generations;

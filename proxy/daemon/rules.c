@@ -108,7 +108,6 @@ static const char *wall_text(uint64_t at_ms, uint64_t now_ms, char buf[static TI
 }
 
 struct writer {
-    const struct rules *rules;
     uint64_t now_ms;
     FILE *out;
     bool is_json;
@@ -123,37 +122,39 @@ static void write_text(const struct writer *w, const char *text)
     fwrite(safe, 1, len, w->out);
 }
 
-static void write_json(struct writer *w, const char *section, const struct rule_place *p,
-                       bool is_ours, const struct hits_sum *sum)
+static void write_json(const struct writer *w, const struct rules_row *row)
 {
+    const struct rule_place *p = row->place;
+    const struct hits_sum *sum = &row->sum;
     char time[TIME_MAX];
     fprintf(w->out, "%s\n{\"section\":\"", w->n > 0 ? "," : "");
-    write_text(w, section);
+    write_text(w, row->section);
     fputs("\",\"file\":\"", w->out);
     write_text(w, p->file);
     fprintf(w->out, "\",\"line\":%u,\"text\":\"", p->line);
     write_text(w, p->text);
     fputs("\",\"memo\":\"", w->out);
     write_text(w, p->memo);
-    fprintf(w->out,
-            "\",\"ours\":%s,\"hits\":%llu,\"bytes\":%llu,\"last\":", is_ours ? "true" : "false",
-            (unsigned long long)sum->n, (unsigned long long)sum->bytes);
+    fprintf(w->out, "\",\"ours\":%s,\"hits\":%llu,\"bytes\":%llu,\"last\":",
+            row->is_ours ? "true" : "false", (unsigned long long)sum->n,
+            (unsigned long long)sum->bytes);
     if (sum->last_ms)
         fprintf(w->out, "\"%s\"}", wall_text(sum->last_ms, w->now_ms, time));
     else
         fputs("null}", w->out);
 }
 
-static void write_row(struct writer *w, const char *section, const struct rule_place *p,
-                      bool is_ours, const struct hits_sum *sum)
+static void write_row(const struct writer *w, const struct rules_row *row)
 {
+    const struct rule_place *p = row->place;
+    const struct hits_sum *sum = &row->sum;
     char time[TIME_MAX];
     fprintf(w->out, "%12llu %16llu %-20s  [%s] ", (unsigned long long)sum->n,
             (unsigned long long)sum->bytes,
-            sum->last_ms ? wall_text(sum->last_ms, w->now_ms, time)
-            : is_ours    ? "never"
-                         : "not ours",
-            section);
+            sum->last_ms   ? wall_text(sum->last_ms, w->now_ms, time)
+            : row->is_ours ? "never"
+                           : "not ours",
+            row->section);
     write_text(w, p->file);
     fprintf(w->out, ":%u: ", p->line);
     write_text(w, p->text);
@@ -164,30 +165,39 @@ static void write_row(struct writer *w, const char *section, const struct rule_p
     fputc('\n', w->out);
 }
 
-static void write_rule(struct writer *w, const char *section, const struct rule_place *p,
-                       bool is_ours)
+static void write_rule(void *owner, const struct rules_row *row)
 {
-    struct hits_sum sum = rules_sum(w->rules, p);
+    struct writer *w = owner;
     if (w->is_json)
-        write_json(w, section, p, is_ours, &sum);
+        write_json(w, row);
     else
-        write_row(w, section, p, is_ours, &sum);
+        write_row(w, row);
     w->n++;
-    w->n_never += is_ours && sum.n == 0;
+    w->n_never += row->is_ours && row->sum.n == 0;
+}
+
+void rules_each(const struct rules *r, const struct snapshot *s, rules_row_fn tell, void *owner)
+{
+    for (size_t i = 0; i < s->acl->n_in; i++) {
+        const struct in_rule *rule = &s->acl->in[i];
+        tell(owner, &(struct rules_row){"in", &rule->place, serves(rule, &s->conf),
+                                        rules_sum(r, &rule->place)});
+    }
+    for (size_t i = 0; i < s->acl->n_out; i++) {
+        const struct rule_place *place = &s->acl->out[i].place;
+        tell(owner, &(struct rules_row){"out", place, true, rules_sum(r, place)});
+    }
 }
 
 void rules_write(const struct rules *r, const struct snapshot *s, uint64_t now_ms, bool is_json,
                  FILE *out)
 {
-    struct writer w = {.rules = r, .now_ms = now_ms, .out = out, .is_json = is_json};
+    struct writer w = {.now_ms = now_ms, .out = out, .is_json = is_json};
     if (is_json)
         fputc('[', out);
     else
         fprintf(out, "%12s %16s %-20s  %s\n", "hits", "bytes", "last", "rule");
-    for (size_t i = 0; i < s->acl->n_in; i++)
-        write_rule(&w, "in", &s->acl->in[i].place, serves(&s->acl->in[i], &s->conf));
-    for (size_t i = 0; i < s->acl->n_out; i++)
-        write_rule(&w, "out", &s->acl->out[i].place, true);
+    rules_each(r, s, write_rule, &w);
     if (is_json)
         fputs("\n]\n", out);
     else

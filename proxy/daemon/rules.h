@@ -31,6 +31,17 @@ int rules_number(struct rules *r, const struct acl *old, struct acl *acl)
 /* What one line did. */
 struct hits_sum rules_sum(const struct rules *r, const struct rule_place *place);
 
+/* One line of the ACL and what it did. */
+struct rules_row {
+    const char *section; /* static: in, out */
+    const struct rule_place *place;
+    bool is_ours; /* false: no listener of ours can ever ask it */
+    struct hits_sum sum;
+};
+typedef void (*rules_row_fn)(void *owner, const struct rules_row *row);
+
+/* Tells all lines in file order. */
+void rules_each(const struct rules *r, const struct snapshot *s, rules_row_fn tell, void *owner);
 /* All lines in file order, as a table for people or as one JSON array. @now_ms: monotonic. */
 void rules_write(const struct rules *r, const struct snapshot *s, uint64_t now_ms, bool is_json,
                  FILE *out);
