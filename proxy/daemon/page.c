@@ -264,6 +264,7 @@ void page_write(const struct page_view *v, FILE *out)
     pagetables_listeners(v, out);
     pagetables_rules(v, out);
     write_dns(&f, out);
+    pagetables_servers(v, out);
     const struct markup_value values[] = {
         {"version", UKAI_VERSION}, {"script", page_script, true}, {0}};
     markup_write(out, page_part_foot, values);

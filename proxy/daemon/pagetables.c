@@ -232,6 +232,48 @@ void pagetables_refusals(const struct page_view *v, FILE *out)
     free(all);
 }
 
+/* ---- name servers ---- */
+
+static unsigned count_down(const struct roster *r, const struct roster_server *server)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < r->n_parts; i++) {
+        const struct roster_part *p = &r->parts[i];
+        for (unsigned k = 0; k < p->n_servers; k++)
+            n += p->servers[k].is_down && p->servers[k].is_tls == server->is_tls &&
+                 endpoint_equal(&p->servers[k].endpoint, &server->endpoint);
+    }
+    return n;
+}
+
+static void write_server(const struct page_view *v, const struct roster_server *s, FILE *out)
+{
+    char server[ENDPOINT_TEXT_MAX], state[64] = "up";
+    unsigned n_down = count_down(v->roster, s), n = v->roster->n_parts;
+    if (n_down > 0)
+        snprintf(state, sizeof(state), n_down < n ? "down for %u of %u workers" : "down", n_down,
+                 n);
+    const struct markup_value values[] = {{"server", endpoint_text(&s->endpoint, server)},
+                                          {"by", s->is_tls ? "TLS" : "UDP, TCP"},
+                                          {"class", n_down ? "bad" : ""},
+                                          {"state", state},
+                                          {0}};
+    markup_write(out, page_part_server, values);
+}
+
+/* All workers have the same servers. */
+void pagetables_servers(const struct page_view *v, FILE *out)
+{
+    const struct roster_part *p = v->roster->n_parts ? &v->roster->parts[0] : NULL;
+    if (!p || p->n_servers == 0)
+        return;
+    write_heading(out, "servers", "Name servers", NULL);
+    fputs(page_part_servers_begin, out);
+    for (unsigned i = 0; i < p->n_servers; i++)
+        write_server(v, &p->servers[i], out);
+    fputs(page_part_table_end, out);
+}
+
 /* ---- rules ---- */
 
 struct rows {

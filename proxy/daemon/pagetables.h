@@ -9,6 +9,7 @@ enum { PAGETABLES_TUNNELS_MAX = 100, PAGETABLES_RULES_MAX = 300, PAGETABLES_REFU
 void pagetables_listeners(const struct page_view *v, FILE *out);
 void pagetables_tunnels(const struct page_view *v, FILE *out);
 void pagetables_refusals(const struct page_view *v, FILE *out);
+void pagetables_servers(const struct page_view *v, FILE *out);
 void pagetables_rules(const struct page_view *v, FILE *out);
 
 #endif

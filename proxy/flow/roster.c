@@ -13,6 +13,7 @@
 
 #include "proxy/base/escape.h"
 #include "proxy/dns/cache.h"
+#include "proxy/dns/resolver_group.h"
 #include "proxy/flow/conn.h"
 #include "proxy/flow/worker.h"
 
@@ -185,6 +186,33 @@ static void take_refusals(struct roster_part *p)
         p->n_refusals = refusals_copy(p->worker->refusals, p->refusals);
 }
 
+static struct roster_server *server_of(struct roster_part *p, const struct upstream_peer *peer)
+{
+    bool is_tls = peer->tls_name != NULL;
+    for (unsigned i = 0; i < p->n_servers; i++) {
+        struct roster_server *s = &p->servers[i];
+        if (s->is_tls == is_tls && endpoint_equal(&s->endpoint, &peer->server))
+            return s;
+    }
+    if (p->n_servers == ROSTER_SERVERS_MAX)
+        return NULL;
+    struct roster_server *s = &p->servers[p->n_servers++];
+    *s = (struct roster_server){.endpoint = peer->server, .is_tls = is_tls};
+    return s;
+}
+
+static void take_servers(struct roster_part *p)
+{
+    list_for_each (pos, &p->worker->resolver.groups) {
+        const struct resolver_group *g = list_entry(pos, struct resolver_group, node);
+        for (unsigned i = 0; i < g->n_servers; i++) {
+            struct roster_server *s = server_of(p, g->servers[i].peer);
+            if (s)
+                s->is_down = s->is_down || g->servers[i].is_down;
+        }
+    }
+}
+
 static bool is_meant(const struct roster_whom *whom, const struct conn *c)
 {
     if (c->state == CONN_STATE_CLOSED)
@@ -225,6 +253,7 @@ static void on_part(struct mail *m)
     switch (r->job) {
     case ROSTER_OVERVIEW:
         take_refusals(p);
+        take_servers(p);
         __attribute__((fallthrough));
     case ROSTER_FIGURES:
     case ROSTER_TUNNELS:

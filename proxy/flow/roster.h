@@ -25,7 +25,7 @@ enum roster_job {
 };
 
 /* Lines of tunnels that each worker writes for ROSTER_OVERVIEW. */
-enum { ROSTER_SOME_TUNNELS = 100 };
+enum { ROSTER_SOME_TUNNELS = 100, ROSTER_SERVERS_MAX = 32 };
 
 /* Which connections: of one source, or the one that logs call WORKER.SERIAL. */
 struct roster_whom {
@@ -44,6 +44,13 @@ struct roster_figures {
     uint64_t cache_bytes, cache_entries;
 };
 
+/* A name server as one worker sees it. */
+struct roster_server {
+    struct endpoint endpoint;
+    bool is_tls;
+    bool is_down; /* for one of the listeners that ask it */
+};
+
 /* One worker's share; the worker's until it comes back. */
 struct roster_part {
     struct mail mail;
@@ -55,6 +62,8 @@ struct roster_part {
     char *lines;              /* owned: ROSTER_TUNNELS, ROSTER_OVERVIEW */
     size_t len, capacity;
     unsigned n_lines;
+    struct roster_server servers[ROSTER_SERVERS_MAX]; /* ROSTER_OVERVIEW */
+    unsigned n_servers;
     struct refusal *refusals; /* owned: ROSTER_OVERVIEW, the last first */
     size_t n_refusals;
     uint64_t n_done;   /* ended connections, or forgotten answers */

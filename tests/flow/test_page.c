@@ -38,6 +38,8 @@ static struct shown *show(const char *more, const char *acl, const char *lines,
     p->len = strlen(lines);
     p->figures.n_tunnels = lines[0] ? 1 : 0;
     p->figures.n_accepted = 1234567;
+    p->servers[0].is_down = true;
+    p->n_servers = 1;
     p->refusals = calloc(n_refusals + 1, sizeof(*refusals));
     for (size_t i = 0; i < n_refusals; i++)
         p->refusals[i] = refusals[i];
@@ -141,6 +143,7 @@ Test(daemon_page, figures__are_there_as_text)
     cr_expect_not_null(strstr(s->text, "acl.conf:3: &#60;script&#62;"));
     cr_expect_not_null(strstr(s->text, "No tunnel is open."));
     cr_expect_not_null(strstr(s->text, "止める"));
+    cr_expect_not_null(strstr(s->text, "class=\"bad\">down</td>"));
     cr_expect_not_null(strstr(s->text, "class=\"never\""));
     cr_expect_not_null(strstr(s->text, "class=\"foreign\""));
     cr_expect_not_null(strstr(s->text, "5, 4 never hit"));
