@@ -34,7 +34,7 @@ class Browser:
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
         self._process = self._space.popen(
-            ["sh", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "sh", "chromium", *FLAGS, f"--user-data-dir={self._home}/profile"],
+            ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "bash", "chromium", *FLAGS, f"--user-data-dir={self._home}/profile"],
             env=dict(CLEAN_ENV, HOME=self._home), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             pass_fds=(to_read, to_write))
         os.close(to_read)
