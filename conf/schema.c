@@ -386,18 +386,20 @@ static const struct schema_key keys[] = {
      .preset = "off",
      RANGE(1, 10000000),
      .zero_word = "off",
-     LATER,
      CONF(limits.per_source_tunnels),
-     .doc = "Tunnels at once of one IPv4 address or one IPv6 /64."},
+     .doc = "Tunnels at once of one source: one IPv4 address or one IPv6 /64. Those that are being "
+            "set up count. One more is answered with 429 and Retry-After. Open tunnels beyond a "
+            "limit that a reload lowers stay."},
     {.section = SCHEMA_LIMITS,
      .name = "per-source-rate",
      .type = SCHEMA_TYPE_NUMBER,
      .preset = "off",
      RANGE(1, 1000000),
      .zero_word = "off",
-     LATER,
      CONF(limits.per_source_rate),
-     .doc = "New connections a second of one source."},
+     .doc = "New connections a second of one source; after a pause a second's worth may come at "
+            "once. As many again a second are answered with 429 and Retry-After, the others are "
+            "closed without an answer. Further requests of a connection do not count."},
     {.section = SCHEMA_LIMITS,
      .name = "per-source-bandwidth",
      .type = SCHEMA_TYPE_SIZE,

@@ -233,6 +233,31 @@ static void print_listener(const json_t *l)
     putchar('\n');
 }
 
+static void print_limit(const char *what, long long limit, const char *text)
+{
+    if (limit)
+        printf(", at most %s %s", text, what);
+}
+
+static void print_sources(const json_t *o)
+{
+    char a[32], buf[SHOWN_MAX];
+    long long tunnels = number_of(o, "max_tunnels"), rate = number_of(o, "max_rate"),
+              bandwidth = number_of(o, "max_bandwidth");
+    if (!tunnels && !rate && !bandwidth)
+        return;
+    printf("sources   %lld", number_of(o, "now"));
+    if (string_of(o, "busiest"))
+        printf(", %s has %lld tunnels", shown(string_of(o, "busiest"), buf),
+               number_of(o, "busiest_tunnels"));
+    snprintf(a, sizeof(a), "%lld", tunnels);
+    print_limit("tunnels each", tunnels, a);
+    snprintf(a, sizeof(a), "%lld", rate);
+    print_limit("connections a second each", rate, a);
+    print_limit("a second each", bandwidth, size_text(bandwidth, a));
+    putchar('\n');
+}
+
 static void print_status(const char *text)
 {
     char a[32], b[32], buf[SHOWN_MAX];
@@ -251,6 +276,7 @@ static void print_status(const char *text)
     printf("clients   %lld of %lld, tunnels %lld of %lld, requests under way %lld\n",
            number_of(t, "clients"), number_of(s, "max_clients"), number_of(t, "tunnels"),
            number_of(s, "max_tunnels"), number_of(t, "requests"));
+    print_sources(json_object_get(s, "sources"));
     printf("so far    %lld accepted, %lld sources denied, %lld requests refused\n",
            number_of(t, "accepted"), number_of(t, "sources_denied"), number_of(t, "refused"));
     printf("tunnels   %lld opened, %s up, %s down\n", number_of(t, "tunnels_opened"),

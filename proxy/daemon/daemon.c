@@ -27,7 +27,7 @@
 #include "proxy/daemon/truststore.h"
 #include "proxy/daemon/verbs.h"
 #include "proxy/dns/loops.h"
-#include "proxy/dns/rates.h"
+#include "proxy/net/rates.h"
 #include "proxy/net/tls.h"
 
 enum {
@@ -582,8 +582,10 @@ static enum exit_code start(struct daemon *d)
     if (getrandom(&d->shared.refusals_key, sizeof(d->shared.refusals_key), 0) < 0)
         log_debug("msg=\"no random key for the table of refusals\"");
     d->shared.rates = rates_new();
+    d->shared.connects = rates_new();
+    d->shared.quotas = quotas_new();
     d->shared.loops = loops_new();
-    if (!d->shared.rates || !d->shared.loops) {
+    if (!d->shared.rates || !d->shared.connects || !d->shared.quotas || !d->shared.loops) {
         log_error("msg=\"cannot start\" error=\"out of memory\"");
         return EXIT_FAILED;
     }
@@ -683,6 +685,8 @@ static void daemon_fini(struct daemon *d)
     own_set_unref(d->own);
     snapshot_unref(d->snapshot);
     d->shared.rates = rates_free(d->shared.rates);
+    d->shared.connects = rates_free(d->shared.connects);
+    d->shared.quotas = quotas_free(d->shared.quotas);
     d->shared.loops = loops_free(d->shared.loops);
     d->shared.sink = sink_free(d->shared.sink);
 }

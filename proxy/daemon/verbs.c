@@ -166,6 +166,22 @@ static json_t *dns_json(const struct roster_figures *f)
     return t;
 }
 
+/* Nothing is counted a source while no limit needs it. */
+static json_t *sources_json(const struct conf_limits *limits, struct quotas *quotas)
+{
+    struct quota_figures f = quotas_sum(quotas);
+    char text[ADDR_TEXT_MAX];
+    json_t *o = json_object();
+    set_number(o, "max_tunnels", limits->per_source_tunnels);
+    set_number(o, "max_rate", limits->per_source_rate);
+    set_number(o, "max_bandwidth", limits->per_source_bandwidth);
+    set_number(o, "now", f.n_sources);
+    if (f.busiest_tunnels > 0)
+        json_object_set_new(o, "busiest", json_string(addr_text(&f.busiest, text)));
+    set_number(o, "busiest_tunnels", f.busiest_tunnels);
+    return o;
+}
+
 static void answer_status(struct question *q, struct roster *r)
 {
     struct daemon *d = control_owner(q->call);
@@ -191,6 +207,7 @@ static void answer_status(struct question *q, struct roster *r)
     json_object_set_new(s, "listeners", listeners_json(conf));
     json_object_set_new(s, "traffic", traffic_json(&f));
     json_object_set_new(s, "dns", dns_json(&f));
+    json_object_set_new(s, "sources", sources_json(&conf->limits, d->shared.quotas));
     json_dumpf(s, control_out(q->call), JSON_COMPACT);
     fputc('\n', control_out(q->call));
     json_decref(s);

@@ -9,7 +9,7 @@
 
 #include "conf/snapshot.h"
 #include "proxy/dns/loops.h"
-#include "proxy/dns/rates.h"
+#include "proxy/net/rates.h"
 #include "proxy/dns/resolver.h"
 #include "proxy/dns/server.h"
 

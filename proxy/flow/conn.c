@@ -22,6 +22,7 @@
 #include "proxy/flow/tunnel.h"
 #include "proxy/flow/worker.h"
 #include "proxy/http/reply.h"
+#include "proxy/net/quota.h"
 
 enum {
     BUF_FIRST_BYTES = 2048,
@@ -97,6 +98,39 @@ static void reap(struct conn *c)
     worker_conn_gone(w);
 }
 
+/* The one place where it is counted no more. */
+static void leave_quota(struct conn *c)
+{
+    if (c->quota)
+        c->quota = quota_leave(c->quota, c->is_quota_tunnel, loop_now_ms(&c->worker->loop));
+    c->is_quota_tunnel = false;
+}
+
+/* By the limits of now, not of its snapshot. 0 · QUOTA_FULL · -ENOMEM. */
+static int join_quota(struct conn *c, bool is_tunnel, bool is_open)
+{
+    const struct conf_limits *limits = &c->worker->view->snapshot->conf.limits;
+    if (limits->per_source_tunnels == 0 && limits->per_source_bandwidth == 0)
+        return 0;
+    if (c->quota && c->is_quota_tunnel == is_tunnel)
+        return 0;
+    leave_quota(c);
+    c->is_quota_tunnel = is_tunnel;
+    return quota_join(c->worker->shared->quotas, &c->client.addr, is_tunnel,
+                      is_open ? 0 : limits->per_source_tunnels, &c->quota);
+}
+
+bool conn_join(struct conn *c, bool is_tunnel)
+{
+    int rc = join_quota(c, is_tunnel, false);
+    if (rc == QUOTA_FULL)
+        conn_refuse(c, &(struct conn_refusal){.reason = REASON_SOURCE_LIMIT,
+                                              .body = "this source has too many tunnels"});
+    else if (rc < 0)
+        conn_refuse(c, &(struct conn_refusal){.reason = REASON_INTERNAL});
+    return rc == 0;
+}
+
 /* The last step from any state; no record here. */
 static void close_now(struct conn *c)
 {
@@ -104,6 +138,7 @@ static void close_now(struct conn *c)
     setup_free(c);
     c->forward = forward_free(c->forward);
     relay_stop(&c->relay);
+    leave_quota(c);
     conn_set_state(c, CONN_STATE_CLOSED);
     if (c->is_tunnel)
         atomic_fetch_sub_explicit(&w->shared->n_tunnels, 1, memory_order_relaxed);
@@ -130,7 +165,8 @@ static void record(struct conn *c, enum access_event event, enum reason reason,
 {
     struct worker *w = c->worker;
     bool is_written = w->view->snapshot->conf.log.access != CONF_ACCESS_OFF;
-    bool is_sampled = reason == REASON_SOURCE_DENIED || event == ACCESS_OBSERVED;
+    bool is_sampled =
+        reason == REASON_SOURCE_DENIED || reason == REASON_SOURCE_LIMIT || event == ACCESS_OBSERVED;
     if (!is_written && event != ACCESS_REFUSED && !is_sampled && reason != REASON_ACL_REVOKED)
         return;
     if (!place && !words && c->rule)
@@ -238,6 +274,13 @@ void conn_observe(struct conn *c, const struct conn_refusal *why)
            why->rule ? NULL : "no rule");
 }
 
+static unsigned retry_after_s(const struct conn_refusal *why)
+{
+    if (why->retry_after_s)
+        return why->retry_after_s;
+    return why->reason == REASON_LIMIT || why->reason == REASON_SOURCE_LIMIT ? 10 : 0;
+}
+
 static size_t build_answer(struct conn *c, const struct conn_refusal *why, char *buf, size_t size)
 {
     const struct reason_info *info = reason_info(why->reason);
@@ -249,7 +292,7 @@ static size_t build_answer(struct conn *c, const struct conn_refusal *why, char 
         .proxy_status = why->proxy_status ? why->proxy_status : info->proxy_status,
         .request_id = id,
         .body = why->body,
-        .retry_after_s = why->reason == REASON_LIMIT || why->reason == REASON_SOURCE_LIMIT ? 10 : 0,
+        .retry_after_s = retry_after_s(why),
         .allow = c->status == 405 ? METHODS_SERVED : NULL,
         .is_head = c->forward && forward_is_head(c->forward),
     };
@@ -286,6 +329,7 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
     setup_free(c);
     if (c->forward)
         forward_stop(c->forward);
+    leave_quota(c);
     io_close(&c->relay.sides[RELAY_ORIGIN].io);
     conn_set_state(c, CONN_STATE_LINGER);
     /* An empty send buffer takes it whole. Behind answers that a client does not read it may not
@@ -763,6 +807,8 @@ void conn_adopt(struct conn *c, const struct conf_web_proxy *proxy, const struct
     view_unref(old);
     if (c->state != CONN_STATE_RELAY)
         return;
+    if (join_quota(c, true, true) < 0) /* it runs already: at worst it is not counted */
+        c->is_quota_tunnel = false;
     struct relay_limits limits = limits_of(c);
     relay_set_limits(&c->relay, &limits);
 }

@@ -15,6 +15,7 @@
 
 struct conn;
 struct forward;
+struct quota;
 struct view;
 struct worker;
 
@@ -68,6 +69,7 @@ struct conn {
     struct relay relay; /* its sides hold both sockets in every state */
     struct conn_setup *setup; /* owned; NULL until a byte came and after the set-up */
     struct forward *forward;  /* owned; NULL until the first plain HTTP request */
+    struct quota *quota;      /* joined; NULL: its source has no limit, or it has nothing yet */
     char *texts;              /* owned: host NUL user agent NUL, for records; NULL: neither */
     struct endpoint client;
     struct endpoint origin;
@@ -77,8 +79,9 @@ struct conn {
     uint32_t out_slot; /* number of the [out] line that permits the origin, for its counters */
     uint16_t port;
     uint16_t status;
-    uint8_t state;  /* enum conn_state; only conn_set_state() writes it */
-    bool is_tunnel; /* counted as an open tunnel */
+    uint8_t state;        /* enum conn_state; only conn_set_state() writes it */
+    bool is_tunnel;       /* counted as an open tunnel */
+    bool is_quota_tunnel; /* @quota counts it as one, from its request on */
     bool is_connect;
     bool has_origin;
 };
@@ -91,6 +94,7 @@ struct conn_refusal {
     const char *body;            /* NULL: standard */
     const struct out_rule *rule; /* the line that decided, for the record */
     const char *proxy_status;    /* NULL: the reason's own */
+    unsigned retry_after_s;      /* 0: the reason's own */
 };
 
 /**
@@ -130,6 +134,12 @@ void conn_keep_host(struct conn *c, const char *text, size_t len);
 const char *conn_host(const struct conn *c); /* NULL: not known */
 /* Neither target nor client of the last request are those of the next. */
 void conn_forget_texts(struct conn *c);
+/**
+ * conn_join - counts it among what its source has, if that is limited
+ * @is_tunnel: it is one, or will be
+ * Returns: whether it may go on; false: it is refused, the caller returns at once.
+ */
+bool conn_join(struct conn *c, bool is_tunnel) __attribute__((warn_unused_result));
 /* The set-up is over and both sockets are connected: writes the 200 and relays. */
 void conn_open_tunnel(struct conn *c);
 /* Moves to the worker's view: @proxy and @rule (NULL: runs on unnamed) are of it. Without a @proxy

@@ -44,5 +44,7 @@ void tunnel_start(struct conn *c)
         conn_refuse(c, &(struct conn_refusal){.reason = REASON_LIMIT});
         return;
     }
+    if (!conn_join(c, true))
+        return;
     reach_start(c, &c->proxy->connect_ports, on_permitted);
 }

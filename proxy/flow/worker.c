@@ -267,6 +267,30 @@ static void on_name_server(void *owner, const struct resolver_server_news *news)
                     news->detail);
 }
 
+/* Of [limits] per-source-rate: connections, and those that are told that they are too many. */
+enum { CONNECTS_SERVED, CONNECTS_ANSWERED };
+
+/* Whether the source may open one more connection now. */
+static bool is_within_rate(struct worker *w, unsigned kind, const struct endpoint *peer)
+{
+    uint32_t rate = w->view->snapshot->conf.limits.per_source_rate;
+    return rate == 0 ||
+           rates_take(w->shared->connects, &peer->addr, kind, rate, loop_now_ms(&w->loop));
+}
+
+/* Without an answer, beyond those that are answered: whoever floods is not to fill the room of all
+ * with connections that linger. */
+static void close_unanswered(struct worker *w, const struct conf_web_proxy *proxy, int fd,
+                             const struct endpoint *peer)
+{
+    close(fd);
+    counter_add(&w->counters.n_refused, 1);
+    struct access_record r = denied_record(ACCESS_REFUSED, proxy->base.name, NULL, peer);
+    r.reason = REASON_SOURCE_LIMIT;
+    access_set_rule(&r, NULL, NULL);
+    record_denied(w, &r);
+}
+
 static void on_client_accepted(struct listener *l, int fd, const struct endpoint *peer)
 {
     struct worker_socket *socket = l->owner;
@@ -282,6 +306,11 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
         hits_count(w->hits, rule->place.slot, loop_now_ms(&w->loop));
     unsigned n = atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed);
     unsigned max = atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed);
+    bool is_too_fast = !is_within_rate(w, CONNECTS_SERVED, peer);
+    if (is_too_fast && !is_within_rate(w, CONNECTS_ANSWERED, peer)) {
+        close_unanswered(w, proxy, fd, peer);
+        return;
+    }
     if (n >= max + HARD_CLIENT_MARGIN) {
         close(fd); /* not even room for an answer */
         return;
@@ -289,7 +318,11 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
     struct conn *c = conn_accept(w, w->view, proxy, rule, fd, peer);
     if (c && !rule)
         observe_source(w, c);
-    if (c && n >= max)
+    if (c && is_too_fast)
+        conn_refuse(c, &(struct conn_refusal){.reason = REASON_SOURCE_LIMIT,
+                                              .retry_after_s = 1,
+                                              .body = "too many new connections a second"});
+    else if (c && n >= max)
         conn_refuse(c, &(struct conn_refusal){.reason = REASON_LIMIT});
 }
 

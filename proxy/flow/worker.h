@@ -19,6 +19,8 @@
 #include "proxy/flow/survey.h"
 #include "proxy/loop/mailbox.h"
 #include "proxy/net/listener.h"
+#include "proxy/net/quota.h"
+#include "proxy/net/rates.h"
 #include "proxy/report/access.h"
 #include "proxy/report/hits.h"
 #include "proxy/report/refusals.h"
@@ -61,7 +63,9 @@ struct shared {
     atomic_uint max_pooled; /* connections to origins that a worker keeps, idle */
     char via[32];           /* our pseudonym in Via */
     struct sink *sink;
-    struct rates *rates; /* of DNS clients */
+    struct rates *rates;    /* of DNS clients */
+    struct rates *connects; /* of new connections; kinds as in worker.c */
+    struct quotas *quotas;
     struct loops *loops; /* of name servers */
     struct siphash_key refusals_key;
     struct mailbox *main_mailbox;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "proxy/dns/rates.h"
+#include "proxy/net/rates.h"
 #include "proxy/net/listener.h"
 #include "tests/flow/dns_fake.h"
 

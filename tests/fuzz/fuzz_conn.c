@@ -195,10 +195,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                              .max_pooled = 16,
                              .via = "ukai-fuzz",
                              .sink = sink_new(&snapshots[0]->conf.log, &rc),
+                             .connects = rates_new(),
+                             .quotas = quotas_new(),
                              .main_mailbox = &main_mailbox,
                              .on_drained = on_main_told,
                              .on_updated = on_main_told};
-    expect(shared.sink && sink_start(shared.sink) == 0);
+    expect(shared.sink && shared.connects && shared.quotas && sink_start(shared.sink) == 0);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
 
-#include "proxy/dns/rates.h"
+#include "proxy/net/rates.h"
 
 static struct addr v4(uint32_t a)
 {
@@ -16,7 +16,7 @@ static unsigned taken(struct rates *r, struct addr client, bool is_tcp, unsigned
     return n_within;
 }
 
-Test(dns_rates, take__lets_a_second_s_worth_at_once__then_the_rate)
+Test(net_rates, take__lets_a_second_s_worth_at_once__then_the_rate)
 {
     struct rates *r = rates_new();
     cr_assert_eq(taken(r, v4(1), false, 100, 10, 5000), 10);
@@ -28,7 +28,7 @@ Test(dns_rates, take__lets_a_second_s_worth_at_once__then_the_rate)
     rates_free(r);
 }
 
-Test(dns_rates, take__counts_apart__clients_and_transports)
+Test(net_rates, take__counts_apart__clients_and_transports)
 {
     struct rates *r = rates_new();
     cr_assert_eq(taken(r, v4(1), false, 9, 3, 5000), 3);
@@ -37,7 +37,7 @@ Test(dns_rates, take__counts_apart__clients_and_transports)
     rates_free(r);
 }
 
-Test(dns_rates, take__counts_together__a_64)
+Test(net_rates, take__counts_together__a_64)
 {
     struct rates *r = rates_new();
     struct addr a = {.bytes = {0x20, 1, 0x0d, 0xb8, [7] = 1, [15] = 1}}, b = a, other = a;
@@ -50,7 +50,7 @@ Test(dns_rates, take__counts_together__a_64)
 }
 
 /* A flood of sources that ask once each makes nobody's debt forgotten. */
-Test(dns_rates, take__remembers_who_has_too_much__under_a_flood_of_sources)
+Test(net_rates, take__remembers_who_has_too_much__under_a_flood_of_sources)
 {
     struct rates *r = rates_new();
     cr_assert_eq(taken(r, v4(0xc0a8010a), false, 100, 50, 5000), 50);

@@ -9,7 +9,7 @@
  * worth is forgotten only when seven others of its set owe more, and nobody can aim at a set. Who
  * wants a busy client forgotten has to send the whole table full of busy ones.
  */
-#include "proxy/dns/rates.h"
+#include "proxy/net/rates.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ static const uint64_t SECOND_NS = 1000000000;
 struct place {
     uint8_t key[16];
     uint64_t spent_ns; /* the allowance is used up until then; 0: nobody's */
-    uint64_t is_tcp;
+    uint64_t kind;
 };
 
 struct shard {
@@ -67,7 +67,7 @@ struct rates *rates_free(struct rates *r)
 
 static bool is_place_of(const struct place *p, const struct place *wanted)
 {
-    return p->is_tcp == wanted->is_tcp && memcmp(p->key, wanted->key, sizeof(p->key)) == 0;
+    return p->kind == wanted->kind && memcmp(p->key, wanted->key, sizeof(p->key)) == 0;
 }
 
 /* Its own place, or that of who owes least, given to it. */
@@ -84,10 +84,10 @@ static struct place *find_place(struct place set[static WAYS], const struct plac
     return least;
 }
 
-bool rates_take(struct rates *r, const struct addr *client, bool is_tcp, uint32_t per_second,
+bool rates_take(struct rates *r, const struct addr *client, unsigned kind, uint32_t per_second,
                 uint64_t now_ms)
 {
-    struct place wanted = {.is_tcp = is_tcp};
+    struct place wanted = {.kind = kind};
     memcpy(wanted.key, client->bytes, addr_is_ipv4(client) ? 16 : IPV6_PREFIX_BYTES);
     uint64_t hash = siphash(&r->secret, wanted.key, sizeof(wanted.key));
     struct shard *shard = &r->shards[hash % SHARDS];

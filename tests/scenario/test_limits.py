@@ -1,0 +1,224 @@
+"""[limits] of one source: how many tunnels, how many connections a second, how many bytes a second."""
+import json
+import random
+import socket
+import struct
+import time
+
+import pytest
+
+from client import exchange, expect_refused, whole_head
+from daemon import Ukai, run_tool, sections
+from scene import ECHO, LAN_ROUTER6, wait_until
+
+IN = "[in]\ntcp 8080 = 192.168.1.10\ntcp 8080 = 192.168.1.20\ntcp 8080 = 2001:db8:1::/48\n"
+TARGET = f"{ECHO}:443"
+
+
+def config(**limits):
+    return sections(dns=False, limits=limits)
+
+
+def connect(scene, host=None, source=None, to=None, target=TARGET):
+    sock = scene.dial(host, to=to, source=source)
+    return sock, exchange(sock, f"CONNECT {target} HTTP/1.1\r\n\r\n".encode(), stop=whole_head)
+
+
+def opened(scene, *args, **kwargs):
+    sock, reply = connect(scene, *args, **kwargs)
+    assert reply.status == 200, reply
+    return sock
+
+
+def refused(scene, *args, **kwargs):
+    sock = scene.dial(*args)
+    reply = exchange(sock, f"CONNECT {TARGET} HTTP/1.1\r\n\r\n".encode())
+    expect_refused(reply, 429, proxy_status="connection_limit_reached")
+    assert int(reply.field("retry-after")) > 0, reply
+    return reply
+
+
+def status(daemon):
+    done = run_tool("status", "-c", daemon.conf_path, "--json")
+    assert done.returncode == 0, done.out
+    return json.loads(done.out)
+
+
+def is_alive(sock):
+    sock.sendall(b"ping")
+    got = b""
+    while len(got) < 4:
+        more = sock.recv(4 - len(got))
+        assert more
+        got += more
+    return got == b"ping"
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+# tunnels
+
+def test_one_tunnel_too_many(scene):
+    with Ukai(scene, config(per_source_tunnels="3")) as daemon:
+        mark = daemon.mark()
+        mine = [opened(scene) for _ in range(3)]
+        refused(scene)
+        opened(scene, scene.host20)
+        assert all(is_alive(sock) for sock in mine)
+        record = daemon.record(mark, lambda r: r["status"] == 429)
+        assert record["error"] == "source_limit" and record["src"] == "192.168.1.10"
+        sources = status(daemon)["sources"]
+        assert (sources["now"], sources["busiest"], sources["busiest_tunnels"]) == (2, "192.168.1.10", 3)
+        assert "192.168.1.10 has 3 tunnels, at most 3 tunnels each" in run_tool("status", "-c", daemon.conf_path).out
+        mine.pop().close()
+        wait_until(lambda: connect(scene)[1].status == 200, what="a tunnel in place of the closed one")
+
+
+def test_curl_is_told_and_comes_back(scene):
+    with Ukai(scene, config(per_source_tunnels="1")) as daemon:
+        mine = opened(scene)
+        command = ["curl", "-sS", "-o", "/dev/null", "--max-time", "20", "-w", "%{http_connect} %{http_code}", "-x",
+                   "http://192.168.1.254:8080", "--cacert", scene.ca, "--noproxy", "",
+                   "https://agents.deepsecurity.trendmicro.com/hello"]
+        done = scene.host10.run(command)
+        assert done.returncode == 56 and done.stdout.startswith("429"), done
+        other = scene.host20.run(command)
+        assert (other.returncode, other.stdout) == (0, "200 200"), other
+        mine.close()
+        wait_until(lambda: status(daemon)["sources"]["now"] == 0)
+        done = scene.host10.run(command)
+        assert (done.returncode, done.stdout) == (0, "200 200"), done
+
+
+def test_those_that_are_set_up_count(scene):
+    with Ukai(scene, sections(name_server="203.0.113.250", dns=False, limits={"per-source-tunnels": "1"})) as daemon:
+        slow = scene.dial()
+        slow.sendall(b"CONNECT nobody.answers.example:443 HTTP/1.1\r\n\r\n")
+        wait_until(lambda: status(daemon)["sources"]["busiest_tunnels"] == 1)
+        refused(scene)
+        slow.close()
+        wait_until(lambda: status(daemon)["sources"]["now"] == 0)
+        opened(scene)
+
+
+@pytest.mark.parametrize("one, same, other", [("2001:db8:1::10", "2001:db8:1::ffff", "2001:db8:1:1::10")])
+def test_ipv6_counts_a_64(scene, one, same, other):
+    for address in (same, other):
+        scene.host10.ip(f"addr add {address}/48 dev eth0 nodad")
+    scene.router.ip("route add 2001:db8:1:1::/64 dev lan0")
+    try:
+        with Ukai(scene, config(per_source_tunnels="1"), IN) as daemon:
+            opened(scene, to=LAN_ROUTER6, source=(one, 0))
+            assert connect(scene, to=LAN_ROUTER6, source=(same, 0))[1].status == 429
+            opened(scene, to=LAN_ROUTER6, source=(other, 0))
+            assert status(daemon)["sources"]["now"] == 2
+    finally:
+        scene.router.ip("route del 2001:db8:1:1::/64 dev lan0")
+        for address in (same, other):
+            scene.host10.ip(f"addr del {address}/48 dev eth0")
+
+
+def test_no_end_leaks(scene):
+    """A thousand connections that end in every state and way; nothing is left of any."""
+    rng = random.Random(7)
+    with Ukai(scene, config(per_source_tunnels="1000000", per_source_bandwidth="1G")) as daemon:
+        for turn in range(1000):
+            sock = scene.dial(rng.choice([scene.host10, scene.host20]))
+            kind = turn % 10
+            head = f"CONNECT {TARGET} HTTP/1.1\r\n\r\n".encode()
+            if kind == 0:
+                sock.sendall(head[:rng.randrange(1, len(head))])
+            elif kind == 1:
+                sock.sendall(head)
+            elif kind == 2:
+                sock.sendall(b"CONNECT nobody.answers.example:443 HTTP/1.1\r\n\r\n")
+            elif kind == 3:
+                sock.sendall(b"CONNECT 203.0.113.251:443 HTTP/1.1\r\n\r\n")
+            elif kind == 4:
+                sock.sendall(b"CONNECT 127.0.0.1:443 HTTP/1.1\r\n\r\n")
+            elif kind == 5:
+                sock.sendall(b"GET http://203.0.113.10/hello HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+            else:
+                exchange(sock, head, stop=whole_head)
+                sock.sendall(b"x" * rng.randrange(1, 300000) if kind < 8 else b"x")
+                if kind == 9:
+                    sock.shutdown(socket.SHUT_WR)
+            if turn % 100 == 50:
+                run_tool("kill", "-c", daemon.conf_path, "192.168.1.10")
+            if rng.random() < 0.5:
+                reset(sock)
+            else:
+                sock.close()
+        wait_until(lambda: status(daemon)["traffic"]["clients"] == 0, deadline_s=40)
+        now = status(daemon)
+        assert (now["sources"]["now"], now["sources"]["busiest_tunnels"], now["traffic"]["tunnels"]) == (0, 0, 0)
+
+
+def test_reload_lowers_and_raises(scene):
+    with Ukai(scene, config(per_source_tunnels="4")) as daemon:
+        mine = [opened(scene) for _ in range(4)]
+        daemon.reload(config=config(per_source_tunnels="2"))
+        assert all(is_alive(sock) for sock in mine)
+        for sock in mine[:2]:
+            sock.close()
+        wait_until(lambda: status(daemon)["sources"]["busiest_tunnels"] == 2)
+        refused(scene)
+        daemon.reload(config=config(per_source_tunnels="3"))
+        opened(scene)
+        refused(scene)
+
+
+def test_reload_counts_what_is_open_already(scene):
+    with Ukai(scene, config()) as daemon:
+        mine = [opened(scene) for _ in range(3)]
+        assert status(daemon)["sources"]["now"] == 0
+        daemon.reload(config=config(per_source_tunnels="3"))
+        wait_until(lambda: status(daemon)["sources"]["busiest_tunnels"] == 3)
+        refused(scene)
+        daemon.reload(config=config())
+        mine += [opened(scene) for _ in range(3)]
+        assert all(is_alive(sock) for sock in mine)
+
+
+# new connections a second
+
+def test_rate(scene):
+    """Of many at once a second's worth is served; as many again are answered, the rest are closed."""
+    with Ukai(scene, config(per_source_rate="10")) as daemon:
+        begin = time.monotonic()
+        replies = []
+        for _ in range(60):
+            sock = scene.dial()
+            replies.append(exchange(sock, b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"))
+        took = time.monotonic() - begin
+        served = sum(r.status == 200 for r in replies)
+        told = [r for r in replies if r.status == 429]
+        silent = sum(r.status is None for r in replies)
+        assert 10 <= served <= 10 + 10 * took + 1 and served + len(told) + silent == 60
+        assert 10 <= len(told) <= 10 + 10 * took + 1
+        for reply in told:
+            assert reply.field("retry-after") == "1" and reply.end == "fin"
+        assert exchange(scene.dial(scene.host20), b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
+        wait_until(lambda: exchange(scene.dial(), b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").status == 200)
+        wait_until(lambda: status(daemon)["traffic"]["clients"] == 0)
+
+
+def test_rate_flood_is_sampled(scene):
+    with Ukai(scene, config(per_source_rate="5")) as daemon:
+        mark, since = daemon.mark(), len(daemon.lines)
+        for _ in range(300):
+            scene.dial().close()
+        daemon.wait_log("refusals not recorded one by one", since)
+        assert sum(r.get("error") == "source_limit" for r in daemon.records_since(mark)) < 300
+
+
+def test_rate_does_not_count_requests(scene):
+    with Ukai(scene, config(per_source_rate="1")):
+        sock = scene.dial()
+        for _ in range(5):
+            reply = exchange(sock, b"GET http://203.0.113.10/hello HTTP/1.1\r\nHost: 203.0.113.10\r\n\r\n",
+                             stop=lambda raw: raw.endswith(b"origin\n"))
+            assert reply.status == 200, reply
