@@ -339,11 +339,12 @@ struct command {
     bool sends_json; /* the daemon makes the text, and must know */
     void (*print)(const char *text);
     const char *help;
+    bool has_html; /* the option: the status page */
 };
 
 static const struct command commands[] = {
     {"status", "", false, true, false, print_status,
-     "What the running daemon is, serves and has served.\n"},
+     "What the running daemon is, serves and has served.\n", true},
     {"tunnels", "", false, true, false, print_tunnels,
      "The open tunnels. With --json a line each.\n"},
     {"rules", "", false, true, true, NULL,
@@ -374,25 +375,32 @@ static enum exit_code usage_error(const struct command *c)
 static void print_help(const struct command *c)
 {
     printf("usage: ukai %s [-c FILE] [--socket PATH]%s%s%s\n\n%s\n" CTL_OPTIONS_HELP, c->name,
-           c->has_json ? " [--json]" : "", c->arguments[0] ? " " : "", c->arguments, c->help);
+           c->has_html   ? " [--json|--html]"
+           : c->has_json ? " [--json]"
+                         : "",
+           c->arguments[0] ? " " : "", c->arguments, c->help);
     if (c->has_json)
         puts("      --json         for programs");
+    if (c->has_html)
+        puts("      --html         the status page, for a browser");
 }
 
 static enum exit_code ask_and_print(const struct command *c, const struct ctl_place *place,
-                                    const char *argument, bool is_json)
+                                    const char *argument, bool is_json, bool is_html)
 {
     const char *words[4] = {c->name};
     struct ctl_answer answer;
     unsigned n = 1;
     if (argument)
         words[n++] = argument;
-    if (is_json && c->sends_json)
+    if (is_html)
+        words[n++] = "--html";
+    else if (is_json && c->sends_json)
         words[n++] = "--json";
     enum exit_code code = ctl_ask(place, words, &answer);
     if (code != EXIT_DONE)
         return code;
-    if (answer.out_len > 0 && !is_json && c->print)
+    if (answer.out_len > 0 && !is_json && !is_html && c->print)
         c->print(answer.out);
     else
         fwrite(answer.out, 1, answer.out_len, stdout);
@@ -404,13 +412,12 @@ static enum exit_code ask_and_print(const struct command *c, const struct ctl_pl
 
 static enum exit_code run(const struct command *c, int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"socket", required_argument, NULL, 's'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"socket", required_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},         {"html", no_argument, NULL, 'w'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     struct ctl_place place = {.file = DEFAULT_FILE};
-    bool is_json = false;
+    bool is_json = false, is_html = false;
     for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (opt) {
         case 'c':
@@ -424,6 +431,11 @@ static enum exit_code run(const struct command *c, int argc, char **argv)
                 return usage_error(c);
             is_json = true;
             break;
+        case 'w':
+            if (!c->has_html)
+                return usage_error(c);
+            is_html = true;
+            break;
         case 'h':
             print_help(c);
             return EXIT_DONE;
@@ -434,7 +446,7 @@ static enum exit_code run(const struct command *c, int argc, char **argv)
     int n = argc - optind;
     if (n > (c->arguments[0] ? 1 : 0) || (c->needs_argument && n == 0))
         return usage_error(c);
-    return ask_and_print(c, &place, n ? argv[optind] : NULL, is_json);
+    return ask_and_print(c, &place, n ? argv[optind] : NULL, is_json, is_html);
 }
 
 enum exit_code ctl_run(int argc, char **argv)

@@ -24,6 +24,10 @@
         is_asking = false;
     }
 
+    if (location.protocol === "file:") { // of `ukai status --html`
+        live.textContent = "a copy, which does not change";
+        return;
+    }
     live.textContent = "live";
     setInterval(refresh, every_ms);
 })();

@@ -16,6 +16,7 @@
 #include "proxy/daemon/against.h"
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/learn.h"
+#include "proxy/daemon/overview.h"
 #include "proxy/flow/roster.h"
 
 static bool has_word(char **args, const char *word)
@@ -214,11 +215,17 @@ static void answer_status(struct question *q, struct roster *r)
     control_end(q->call, EXIT_DONE);
 }
 
+static void answer_page(struct question *q, struct roster *r)
+{
+    overview_write(control_owner(q->call), r, control_out(q->call));
+    control_end(q->call, EXIT_DONE);
+}
+
 static void run_status(struct control_call *call, int n_args, char **args)
 {
     (void)n_args;
-    (void)args;
-    struct roster *r = question_new(call, ROSTER_FIGURES, answer_status);
+    struct roster *r = has_word(args, "--html") ? question_new(call, ROSTER_OVERVIEW, answer_page)
+                                                : question_new(call, ROSTER_FIGURES, answer_status);
     if (r)
         roster_start(r);
 }
