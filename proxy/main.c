@@ -15,6 +15,7 @@
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/explain.h"
 #include "proxy/daemon/firewall.h"
+#include "proxy/daemon/top.h"
 #include "proxy/daemon/version.h"
 
 #define DEFAULT_FILE "/etc/ukai/ukai.conf"
@@ -238,6 +239,7 @@ static const struct command commands[] = {
     {"diff", cmd_diff, "where a firewall and the [in] rules disagree"},
     {"status", ctl_run, "what the running daemon is and does"},
     {"tunnels", ctl_run, "the open tunnels"},
+    {"top", top_run, "who is busy: sources, destinations, rates"},
     {"rules", ctl_run, "every rule with its hits"},
     {"learn", ctl_run, "[out] lines from what was asked for"},
     {"reload", ctl_run, "read the files again"},

@@ -78,7 +78,7 @@ enum exit_code check_against_live(const char *file, const char *socket, bool is_
 {
     const struct ctl_place place = {.file = file, .socket = socket};
     const char *const words[] = {"against", is_json ? "--json" : NULL, NULL};
-    struct ctl_answer answer;
+    struct ask_answer answer;
     /* A program gets one JSON object, and the findings beside it. */
     enum exit_code code = check_files(file, is_json ? stderr : stdout);
     if (code == EXIT_DONE)
@@ -88,7 +88,7 @@ enum exit_code check_against_live(const char *file, const char *socket, bool is_
     fwrite(answer.out, 1, answer.out_len, stdout);
     if (answer.exit != EXIT_DONE) /* else its findings are those above */
         fwrite(answer.err, 1, answer.err_len, stderr);
-    code = answer.exit;
-    ctl_answer_fini(&answer);
+    code = (enum exit_code)answer.exit;
+    ask_answer_fini(&answer);
     return code;
 }

@@ -191,6 +191,12 @@ void *control_owner(const struct control_call *call)
     return call->control ? call->control->owner : NULL;
 }
 
+char **control_args(struct control_call *call, int *ret_n)
+{
+    *ret_n = (int)json_array_size(call->request);
+    return call->args;
+}
+
 FILE *control_out(struct control_call *call)
 {
     return call->out.file;

@@ -70,6 +70,8 @@ int control_open(struct control *c, struct loop *loop, const char *path, bool re
 void control_close(struct control *c);
 
 void *control_owner(const struct control_call *call);
+/* The request's words, ended by NULL; as the verb got them. */
+char **control_args(struct control_call *call, int *ret_n);
 /* What the client will see on its standard output and standard error; never NULL. */
 FILE *control_out(struct control_call *call);
 FILE *control_err(struct control_call *call);

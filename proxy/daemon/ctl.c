@@ -12,161 +12,56 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "proxy/base/escape.h"
 
-#define DEFAULT_FILE   "/etc/ukai/ukai.conf"
 #define DEFAULT_SOCKET "/run/ukai/control.sock"
 
 /* A reload waits for all workers; a large list takes a moment. */
-enum { ANSWER_LIMIT_S = 60, HEAD_MAX = 96, SHOWN_MAX = 256 };
+enum { ANSWER_LIMIT_S = 60, SHOWN_MAX = 256 };
 
-/* ---- one request ---- */
+/* ---- whom to ask ---- */
 
 static int on_key(void *user, const char *section, const char *name, const char *value)
 {
     char *path = user;
     if (strcmp(section, "admin") == 0 && strcmp(name, "control-socket") == 0)
-        snprintf(path, sizeof(((struct sockaddr_un *)NULL)->sun_path), "%s", value);
+        snprintf(path, CTL_PATH_MAX, "%s", value);
     return 1;
 }
 
-static int open_place(const struct ctl_place *place, struct sockaddr_un *ret)
+int ctl_find(const struct ctl_place *place, char ret_path[static CTL_PATH_MAX])
 {
-    *ret = (struct sockaddr_un){.sun_family = AF_UNIX, .sun_path = DEFAULT_SOCKET};
-    if (place->socket) {
-        if (strlen(place->socket) >= sizeof(ret->sun_path))
-            return -ENAMETOOLONG;
-        memcpy(ret->sun_path, place->socket, strlen(place->socket) + 1);
-    } else {
-        ini_parse(place->file, on_key, ret->sun_path);
-    }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    struct timeval limit = {.tv_sec = ANSWER_LIMIT_S};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (connect(fd, (const struct sockaddr *)ret, sizeof(*ret)) < 0) {
-        int rc = -errno;
-        close(fd);
-        return rc;
-    }
-    return fd;
-}
-
-static int send_request(int fd, const char *const *words)
-{
-    json_t *request = json_array();
-    for (; *words; words++)
-        json_array_append_new(request, json_string(*words));
-    char *text = json_dumps(request, JSON_COMPACT);
-    json_decref(request);
-    if (!text)
-        return -EINVAL; /* not UTF-8 */
-    size_t len = strlen(text);
-    text[len] = '\n'; /* in the place of the NUL */
-    size_t done = 0;
-    int rc = 0;
-    while (rc == 0 && done < len + 1) {
-        ssize_t n = send(fd, text + done, len + 1 - done, MSG_NOSIGNAL);
-        if (n > 0)
-            done += (size_t)n;
-        else if (errno != EINTR)
-            rc = -errno;
-    }
-    free(text);
-    return rc;
-}
-
-static int read_exactly(int fd, char *buf, size_t len)
-{
-    size_t done = 0;
-    while (done < len) {
-        ssize_t n = recv(fd, buf + done, len - done, 0);
-        if (n == 0)
-            return -ECONNRESET;
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n > 0)
-            done += (size_t)n;
-    }
+    if (place->socket && strlen(place->socket) >= CTL_PATH_MAX)
+        return -ENAMETOOLONG;
+    snprintf(ret_path, CTL_PATH_MAX, "%s", place->socket ? place->socket : DEFAULT_SOCKET);
+    if (!place->socket)
+        ini_parse(place->file, on_key, ret_path);
     return 0;
-}
-
-static int read_head(int fd, int *ret_exit, size_t *ret_out, size_t *ret_err)
-{
-    char line[HEAD_MAX];
-    json_int_t out, err;
-    size_t n = 0;
-    do {
-        int rc = n < sizeof(line) ? read_exactly(fd, line + n, 1) : -EPROTO;
-        if (rc < 0)
-            return rc;
-    } while (line[n++] != '\n');
-    json_t *head = json_loadb(line, n, 0, NULL);
-    int rc = json_unpack(head, "{s:i, s:I, s:I}", "exit", ret_exit, "out", &out, "err", &err);
-    json_decref(head);
-    if (rc < 0 || out < 0 || err < 0 || out > CONTROL_ANSWER_MAX || err > CONTROL_ANSWER_MAX)
-        return -EPROTO;
-    *ret_out = (size_t)out;
-    *ret_err = (size_t)err;
-    return 0;
-}
-
-static int read_text(int fd, size_t len, char **ret)
-{
-    char *text = malloc(len + 1);
-    if (!text)
-        return -ENOMEM;
-    text[len] = '\0';
-    *ret = text;
-    return read_exactly(fd, text, len);
-}
-
-static int exchange(int fd, const char *const *words, struct ctl_answer *ret)
-{
-    int code = EXIT_FAILED;
-    int rc = send_request(fd, words);
-    if (rc == 0)
-        rc = read_head(fd, &code, &ret->out_len, &ret->err_len);
-    if (rc == 0)
-        rc = read_text(fd, ret->out_len, &ret->out);
-    if (rc == 0)
-        rc = read_text(fd, ret->err_len, &ret->err);
-    ret->exit = (enum exit_code)code;
-    return rc;
-}
-
-void ctl_answer_fini(struct ctl_answer *a)
-{
-    free(a->out);
-    free(a->err);
-    *a = (struct ctl_answer){0};
 }
 
 enum exit_code ctl_ask(const struct ctl_place *place, const char *const *words,
-                       struct ctl_answer *ret_answer)
+                       struct ask_answer *ret_answer)
 {
-    struct sockaddr_un where;
-    *ret_answer = (struct ctl_answer){0};
-    int fd = open_place(place, &where);
+    char path[CTL_PATH_MAX] = "";
+    struct ask ask = {.path = path, .limit_s = ANSWER_LIMIT_S};
+    *ret_answer = (struct ask_answer){0};
+    int rc = ctl_find(place, path);
+    int fd = rc < 0 ? rc : ask_connect(&ask);
     if (fd < 0) {
         fprintf(stderr,
                 "ukai %s: no answer at %s: %s; is the daemon running, and may you talk to it?\n",
-                words[0], where.sun_path, strerror(-fd));
+                words[0], rc < 0 ? place->socket : path, strerror(-fd));
         return EXIT_FAILED;
     }
-    int rc = exchange(fd, words, ret_answer);
+    rc = ask_send(fd, words);
+    if (rc == 0)
+        rc = ask_read(&ask, fd, ret_answer);
     close(fd);
     if (rc == 0)
         return EXIT_DONE;
     fprintf(stderr, "ukai %s: the daemon broke off: %s\n", words[0], strerror(-rc));
-    ctl_answer_fini(ret_answer);
     return EXIT_FAILED;
 }
 
@@ -389,7 +284,7 @@ static enum exit_code ask_and_print(const struct command *c, const struct ctl_pl
                                     const char *argument, bool is_json, bool is_html)
 {
     const char *words[4] = {c->name};
-    struct ctl_answer answer;
+    struct ask_answer answer;
     unsigned n = 1;
     if (argument)
         words[n++] = argument;
@@ -405,8 +300,8 @@ static enum exit_code ask_and_print(const struct command *c, const struct ctl_pl
     else
         fwrite(answer.out, 1, answer.out_len, stdout);
     fwrite(answer.err, 1, answer.err_len, stderr);
-    code = answer.exit;
-    ctl_answer_fini(&answer);
+    code = (enum exit_code)answer.exit;
+    ask_answer_fini(&answer);
     return code;
 }
 
@@ -416,7 +311,7 @@ static enum exit_code run(const struct command *c, int argc, char **argv)
         {"config", required_argument, NULL, 'c'}, {"socket", required_argument, NULL, 's'},
         {"json", no_argument, NULL, 'j'},         {"html", no_argument, NULL, 'w'},
         {"help", no_argument, NULL, 'h'},         {0}};
-    struct ctl_place place = {.file = DEFAULT_FILE};
+    struct ctl_place place = {.file = CTL_DEFAULT_FILE};
     bool is_json = false, is_html = false;
     for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (opt) {

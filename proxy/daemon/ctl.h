@@ -1,9 +1,10 @@
-/* ctl - the client's side of the control socket: one request, its answer. */
+/* ctl - the commands that ask the running daemon, and print what it says. */
 #ifndef PROXY_DAEMON_CTL_H
 #define PROXY_DAEMON_CTL_H
 
 #include <stddef.h>
 
+#include "proxy/daemon/ask.h"
 #include "proxy/daemon/daemon.h"
 
 struct ctl_place {
@@ -11,14 +12,11 @@ struct ctl_place {
     const char *socket; /* NULL: ask the file */
 };
 
-struct ctl_answer {
-    enum exit_code exit;
-    char *out; /* owned, with a NUL behind; @out_len without it */
-    size_t out_len;
-    char *err; /* owned, likewise */
-    size_t err_len;
-};
+enum { CTL_PATH_MAX = 108 }; /* of a socket, the NUL included: unix(7) */
 
+/* Where the control socket is: @place's, or the one that its file names. -ENAMETOOLONG. */
+int ctl_find(const struct ctl_place *place, char ret_path[static CTL_PATH_MAX])
+    __attribute__((warn_unused_result));
 /**
  * ctl_ask - one request to the running daemon
  * @words: the verb and its arguments, ends with NULL.
@@ -27,11 +25,11 @@ struct ctl_answer {
  * broke off; told on standard error.
  */
 enum exit_code ctl_ask(const struct ctl_place *place, const char *const *words,
-                       struct ctl_answer *ret_answer);
-void ctl_answer_fini(struct ctl_answer *a);
+                       struct ask_answer *ret_answer);
 /* The command @argv[0]: status, tunnels, rules, learn, reload, drain, kill, flush or log. Asks, and
  * prints. */
 enum exit_code ctl_run(int argc, char **argv);
+#define CTL_DEFAULT_FILE "/etc/ukai/ukai.conf"
 /* The options that all of them have. */
 #define CTL_OPTIONS_HELP                                                                           \
     "  -c, --config FILE  the configuration, which names the control socket (default:\n"           \

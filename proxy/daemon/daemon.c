@@ -644,6 +644,7 @@ static enum exit_code start(struct daemon *d)
     if (watchdog_start(&d->watchdog, &d->loop, &d->mailbox, &d->notify, d->workers, d->n_workers) <
         0)
         log_warning("msg=\"no watchdog\" error=\"out of memory\"");
+    d->top_past.loop = &d->loop;
     sampler_start(&d->sampler, &d->loop, d->workers, d->n_workers);
     say_ready(d, n_files);
     notify_ready(&d->notify, "Serving");
@@ -669,6 +670,7 @@ static void daemon_fini(struct daemon *d)
     for (unsigned i = 0; i < d->n_reloads; i++)
         control_end(d->reloads[i], EXIT_FAILED);
     sampler_stop(&d->sampler);
+    toplist_past_fini(&d->top_past);
     links_close(&d->links);
     filewatch_close(&d->files);
     addresses_close(&d->addresses);

@@ -11,6 +11,7 @@
 #include "proxy/daemon/rules.h"
 #include "proxy/daemon/sampler.h"
 #include "proxy/daemon/sockets.h"
+#include "proxy/daemon/toplist.h"
 #include "proxy/daemon/watchdog.h"
 #include "proxy/flow/worker.h"
 #include "proxy/net/pipes.h"
@@ -41,6 +42,7 @@ struct daemon {
     struct snapshot *snapshot;
     struct rules rules;
     struct sampler sampler;
+    struct toplist_past top_past;
     struct own_set *own;
     struct worker *workers;
     unsigned n_workers, n_drained;

@@ -183,19 +183,17 @@ static json_t *sources_json(const struct conf_limits *limits, struct quotas *quo
     return o;
 }
 
-static void answer_status(struct question *q, struct roster *r)
+/* NULL: out of memory. */
+static json_t *status_json(const struct daemon *d, const struct roster *r)
 {
-    struct daemon *d = control_owner(q->call);
     const struct conf *conf = &d->snapshot->conf;
     struct roster_figures f = roster_sum(r);
     uint64_t now = (uint64_t)time(NULL);
     json_t *s = json_pack("{s:s, s:s, s:b, s:s}", "version", UKAI_VERSION, "file",
                           conf->file ? conf->file : "", "draining", (int)d->is_draining, "mode",
                           conf->acl_observe ? "observe" : "enforce");
-    if (!s) {
-        fail(q->call, EXIT_FAILED, "out of memory");
-        return;
-    }
+    if (!s)
+        return NULL;
     set_number(s, "pid", (uint64_t)getpid());
     set_number(s, "uptime_s", now - d->started_wall_s);
     set_number(s, "loaded_timestamp_s", d->loaded_wall_s);
@@ -209,10 +207,25 @@ static void answer_status(struct question *q, struct roster *r)
     json_object_set_new(s, "traffic", traffic_json(&f));
     json_object_set_new(s, "dns", dns_json(&f));
     json_object_set_new(s, "sources", sources_json(&conf->limits, d->shared.quotas));
-    json_dumpf(s, control_out(q->call), JSON_COMPACT);
-    fputc('\n', control_out(q->call));
-    json_decref(s);
-    control_end(q->call, EXIT_DONE);
+    return s;
+}
+
+/* Takes @o; NULL: there was no memory for it. */
+static void end_with_json(struct control_call *call, json_t *o)
+{
+    if (!o) {
+        fail(call, EXIT_FAILED, "out of memory");
+        return;
+    }
+    json_dumpf(o, control_out(call), JSON_COMPACT);
+    fputc('\n', control_out(call));
+    json_decref(o);
+    control_end(call, EXIT_DONE);
+}
+
+static void answer_status(struct question *q, struct roster *r)
+{
+    end_with_json(q->call, status_json(control_owner(q->call), r));
 }
 
 static void answer_page(struct question *q, struct roster *r)
@@ -250,6 +263,52 @@ static void run_tunnels(struct control_call *call, int n_args, char **args)
     (void)n_args;
     (void)args;
     struct roster *r = question_new(call, ROSTER_TUNNELS, answer_tunnels);
+    if (r)
+        roster_start(r);
+}
+
+/* ---- top ---- */
+
+struct top_wish {
+    enum toplist_sort sort;
+    size_t n_rows;
+};
+
+/* `top ORDER ROWS`. */
+static bool parse_wish(int n_args, char **args, struct top_wish *ret)
+{
+    char *end;
+    if (n_args != 3 || !toplist_sort_parse(args[1], &ret->sort) || args[2][0] < '0' ||
+        args[2][0] > '9')
+        return false;
+    unsigned long n = strtoul(args[2], &end, 10);
+    ret->n_rows = n < TOPLIST_ROWS_MAX ? n : TOPLIST_ROWS_MAX;
+    return *end == '\0';
+}
+
+static void answer_top(struct question *q, struct roster *r)
+{
+    struct daemon *d = control_owner(q->call);
+    struct top_wish wish;
+    int n_args;
+    char **args = control_args(q->call, &n_args);
+    json_t *s = parse_wish(n_args, args, &wish) ? status_json(d, r) : NULL;
+    if (s && toplist_write(&d->top_past, r, wish.sort, wish.n_rows, monotonic_ms(), s) < 0) {
+        json_decref(s);
+        s = NULL;
+    }
+    end_with_json(q->call, s);
+}
+
+static void run_top(struct control_call *call, int n_args, char **args)
+{
+    struct top_wish wish;
+    if (!parse_wish(n_args, args, &wish)) {
+        fail(call, EXIT_USAGE,
+             "top takes an order (rate, bytes, age, source) and a number of rows");
+        return;
+    }
+    struct roster *r = question_new(call, ROSTER_TOP, answer_top);
     if (r)
         roster_start(r);
 }
@@ -485,18 +544,13 @@ static void run_against(struct control_call *call, int n_args, char **args)
 
 const struct control_verb *verbs_all(void)
 {
-    static const struct control_verb verbs[] = {{"status", run_status},
-                                                {"tunnels", run_tunnels},
-                                                {"kill", run_kill},
-                                                {"flush", run_flush},
-                                                {"reload", run_reload},
-                                                {"drain", run_drain},
-                                                {"log", run_log},
-                                                {"rules", run_rules},
-                                                {"learn", run_learn},
-                                                {"against", run_against},
-                                                {"handover", run_handover},
-                                                {"replaced", run_replaced},
-                                                {0}};
+    static const struct control_verb verbs[] = {
+        {"status", run_status},     {"tunnels", run_tunnels},
+        {"top", run_top},           {"kill", run_kill},
+        {"flush", run_flush},       {"reload", run_reload},
+        {"drain", run_drain},       {"log", run_log},
+        {"rules", run_rules},       {"learn", run_learn},
+        {"against", run_against},   {"handover", run_handover},
+        {"replaced", run_replaced}, {0}};
     return verbs;
 }

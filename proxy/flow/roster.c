@@ -23,6 +23,7 @@ struct roster *roster_free(struct roster *r)
 {
     for (unsigned i = 0; r && i < r->n_parts; i++) {
         free(r->parts[i].lines);
+        free(r->parts[i].tunnels);
         free(r->parts[i].refusals);
     }
     free(r);
@@ -101,6 +102,52 @@ static void write_tunnel(struct roster_part *p, const struct conn *c)
         (unsigned long long)c->relay.sides[RELAY_ORIGIN].bytes_in);
 }
 
+/* ---- in the worker: for a top list ---- */
+
+static struct roster_tunnel *tunnel_new(struct roster_part *p)
+{
+    if (p->n_tunnels == p->tunnels_capacity) {
+        size_t capacity = p->tunnels_capacity ? 2 * p->tunnels_capacity : 256;
+        struct roster_tunnel *tunnels = reallocarray(p->tunnels, capacity, sizeof(*tunnels));
+        if (!tunnels) {
+            p->is_cut_short = true;
+            return NULL;
+        }
+        p->tunnels = tunnels;
+        p->tunnels_capacity = capacity;
+    }
+    return &p->tunnels[p->n_tunnels++];
+}
+
+static void keep_text(struct roster_part *p, const char *text)
+{
+    size_t len = text ? strnlen(text, TEXT_MAX) : 0;
+    memcpy(p->lines + p->len, text ? text : "", len);
+    p->lines[p->len + len] = '\0';
+    p->len += len + 1;
+}
+
+static void note_tunnel(struct roster_part *p, const struct conn *c)
+{
+    uint64_t now = loop_now_ms(&c->worker->loop);
+    struct roster_tunnel *t = has_room(p) ? tunnel_new(p) : NULL;
+    if (!t)
+        return;
+    *t = (struct roster_tunnel){
+        .serial = c->serial,
+        .bytes_up = c->relay.sides[RELAY_CLIENT].bytes_in,
+        .bytes_down = c->relay.sides[RELAY_ORIGIN].bytes_in,
+        .age_ms = now - c->times.start_ms,
+        .idle_ms = now - c->relay.last_active_ms,
+        .source = c->client.addr,
+        .texts = p->len,
+        .worker = c->worker->index,
+        .port = c->port,
+    };
+    keep_text(p, conn_host(c));
+    keep_text(p, c->rule ? c->rule->place.memo : NULL);
+}
+
 /* ---- in the worker: the jobs ---- */
 
 static void on_part_back(struct mail *m)
@@ -155,7 +202,9 @@ static void on_conn(struct conn *c)
     p->figures.n_tunnels++;
     p->figures.open_up += c->relay.sides[RELAY_CLIENT].bytes_in;
     p->figures.open_down += c->relay.sides[RELAY_ORIGIN].bytes_in;
-    if (wants_line(p))
+    if (p->roster->job == ROSTER_TOP)
+        note_tunnel(p, c);
+    else if (wants_line(p))
         write_tunnel(p, c);
 }
 
@@ -257,6 +306,7 @@ static void on_part(struct mail *m)
         __attribute__((fallthrough));
     case ROSTER_FIGURES:
     case ROSTER_TUNNELS:
+    case ROSTER_TOP:
         walk_all(p);
         return;
     case ROSTER_KILL:

@@ -22,6 +22,7 @@ enum roster_job {
     ROSTER_KILL,     /* ends the connections that are named */
     ROSTER_FLUSH,    /* forgets cached answers */
     ROSTER_OVERVIEW, /* figures, some of the open tunnels, the recent refusals */
+    ROSTER_TOP,      /* figures, and a few words on each open tunnel, for whoever sorts them */
 };
 
 /* Lines of tunnels that each worker writes for ROSTER_OVERVIEW. */
@@ -51,6 +52,18 @@ struct roster_server {
     bool is_down; /* for one of the listeners that ask it */
 };
 
+/* ROSTER_TOP: an open tunnel. */
+struct roster_tunnel {
+    uint64_t serial;
+    uint64_t bytes_up, bytes_down;
+    uint64_t age_ms, idle_ms;
+    struct addr source;
+    size_t
+        texts; /* where its host and its rule's memo begin in the part's lines, a NUL behind each */
+    unsigned worker;
+    uint16_t port;
+};
+
 /* One worker's share; the worker's until it comes back. */
 struct roster_part {
     struct mail mail;
@@ -59,11 +72,13 @@ struct roster_part {
     struct walk walk;
     struct roster_figures figures;
     struct roster_part *next; /* waits until this one is through */
-    char *lines;              /* owned: ROSTER_TUNNELS, ROSTER_OVERVIEW */
+    char *lines;              /* owned: ROSTER_TUNNELS, ROSTER_OVERVIEW; ROSTER_TOP: texts */
     size_t len, capacity;
     unsigned n_lines;
     struct roster_server servers[ROSTER_SERVERS_MAX]; /* ROSTER_OVERVIEW */
     unsigned n_servers;
+    struct roster_tunnel *tunnels; /* owned: ROSTER_TOP */
+    size_t n_tunnels, tunnels_capacity;
     struct refusal *refusals; /* owned: ROSTER_OVERVIEW, the last first */
     size_t n_refusals;
     uint64_t n_done;   /* ended connections, or forgotten answers */
