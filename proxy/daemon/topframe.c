@@ -415,6 +415,7 @@ static void add_tables(struct topframe *f, const json_t *m, struct topframe_view
                           .chosen = SIZE_MAX};
     unsigned n_sources = (unsigned)json_array_size(sources.rows) + 2;
     unsigned third = n_lines / 3 > SOURCES_MIN ? n_lines / 3 : SOURCES_MIN;
+    n_sources = n_sources < 3 ? 3 : n_sources; /* none: its titles say so */
     n_sources = n_lines < 8 ? 0 : n_sources < third ? n_sources : third;
     unsigned rest = n_lines - n_sources;
     scroll(v, json_array_size(lower.rows), rest > 2 ? rest - 2 : 0);

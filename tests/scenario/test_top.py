@@ -12,7 +12,7 @@ from daemon import BINARY, Ukai, run_tool, sections
 from scene import wait_until
 from tmux import Terminal
 
-AGENTS = "agents.deepsecurity.trendmicro.com"
+ECHO = "echo.lab.example"
 IN = "[in]\ntcp 8080 = 192.168.1.10 ; Webプロキシ利用でのDSaaS通信用\ntcp 8080 = 192.168.1.20\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
 
 
@@ -34,7 +34,7 @@ def busy(scene, ukai, n=5):
     """Tunnels of two clients; n of the first."""
     socks = [scene.dial() for _ in range(n)] + [scene.dial(host=scene.host20)]
     for sock in socks:
-        open_tunnel(sock, f"{AGENTS}:443")
+        open_tunnel(sock, f"{ECHO}:443")
     return socks
 
 
@@ -65,7 +65,7 @@ def test_json_adds_up(scene, ukai):
     sources = {s["src"]: s for s in model["sources"]}
     assert sources["192.168.1.10"]["tunnels"] == 5 and sources["192.168.1.20"]["tunnels"] == 1
     assert sources["192.168.1.10"]["memo"] == "Webプロキシ利用でのDSaaS通信用"
-    assert {(d["host"], d["port"], d["tunnels"]) for d in model["destinations"]} == {(AGENTS, 443, 6)}
+    assert {(d["host"], d["port"], d["tunnels"]) for d in model["destinations"]} == {(ECHO, 443, 6)}
     assert {t["id"] for t in model["tunnels"]} == {t["id"] for t in map(json.loads, run_tool(
         "tunnels", "-c", ukai.conf_path, "--json").out.splitlines())}
 
@@ -175,13 +175,13 @@ def test_terminal_follows_a_resize(scene, ukai):
 @pytest.mark.parametrize("how", ["C-c", "SIGTERM", "SIGHUP"])
 def test_terminal_is_given_back_by_any_end(ukai, how):
     with Terminal(80, 24) as terminal:
-        terminal.run("sh", "-c", "echo $$; exec \"$@\"", "sh", *command(ukai))
+        pid_file = ukai.dir / "top.pid"
+        terminal.run("sh", "-c", f"echo $$ >{pid_file}; exec \"$@\"", "sh", *command(ukai))
         terminal.wait(lambda s: "sources" in s)
         if how == "C-c":
             terminal.keys("C-c")
         else:
-            pid = subprocess.run(["pgrep", "-f", f"^{BINARY} top -c {ukai.conf_path}"], stdout=subprocess.PIPE, text=True)
-            os.kill(int(pid.stdout.split()[0]), getattr(signal, how))
+            os.kill(int(pid_file.read_text()), getattr(signal, how))
         terminal.wait(lambda s: "sources" not in s and "$" in s)
         assert is_restored(terminal)
 
