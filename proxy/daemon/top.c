@@ -236,7 +236,7 @@ static void kill_victim(struct top *t)
 
 static void choose_victim(struct top *t)
 {
-    const json_t *row = json_array_get(json_object_get(t->model, "tunnels"), t->view.chosen);
+    const json_t *row = json_array_get(json_object_get(t->model, "busy_tunnels"), t->view.chosen);
     const char *id = json_string_value(json_object_get(row, "id"));
     const char *src = json_string_value(json_object_get(row, "src"));
     if (t->view.table != TOPFRAME_TUNNELS || !id || !src || t->view.shows_help)

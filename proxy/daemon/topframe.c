@@ -405,10 +405,11 @@ static void add_tables(struct topframe *f, const json_t *m, struct topframe_view
 {
     bool is_tunnels = v->table == TOPFRAME_TUNNELS;
     struct table sources = {
-        "sources", json_object_get(m, "sources"), number_of(m, "n_sources"), source_columns, 0,
+        "sources", json_object_get(m, "busy_sources"), number_of(m, "n_sources"), source_columns, 0,
         SIZE_MAX};
     struct table lower = {.name = is_tunnels ? "tunnels" : "destinations",
-                          .rows = json_object_get(m, is_tunnels ? "tunnels" : "destinations"),
+                          .rows =
+                              json_object_get(m, is_tunnels ? "busy_tunnels" : "busy_destinations"),
                           .n_all = is_tunnels ? number_of(json_object_get(m, "traffic"), "tunnels")
                                               : number_of(m, "n_destinations"),
                           .columns = is_tunnels ? tunnel_columns : destination_columns,

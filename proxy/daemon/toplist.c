@@ -385,19 +385,19 @@ int toplist_write(struct toplist_past *past, const struct roster *r, enum toplis
     }
     fill_rows(rows, r, before, now_ms);
     json_object_set_new(object, "window", window_json(&sample->figures, before, now_ms));
-    json_object_set_new(object, "tunnels",
+    json_object_set_new(object, "busy_tunnels",
                         rows_json(rows, n, n_rows, order_of(sort, compare_whence), tunnel_json));
     qsort(rows, n, sizeof(*rows), compare_sources);
     size_t n_sources = add_up(rows, n, compare_sources);
     set_number(object, "n_sources", n_sources);
     json_object_set_new(
-        object, "sources",
+        object, "busy_sources",
         rows_json(rows, n_sources, n_rows, order_of(sort, compare_whence), source_json));
     fill_rows(rows, r, before, now_ms);
     qsort(rows, n, sizeof(*rows), compare_destinations);
     size_t n_destinations = add_up(rows, n, compare_destinations);
     set_number(object, "n_destinations", n_destinations);
-    json_object_set_new(object, "destinations",
+    json_object_set_new(object, "busy_destinations",
                         rows_json(rows, n_destinations, n_rows,
                                   order_of(sort, compare_destinations), destination_json));
     free(rows);

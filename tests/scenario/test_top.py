@@ -62,30 +62,30 @@ def test_json_adds_up(scene, ukai):
     busy(scene, ukai)
     model = json.loads(once(ukai, "--json").out)
     assert model["window"]["ms"] >= 700 and model["traffic"]["tunnels"] == 6
-    sources = {s["src"]: s for s in model["sources"]}
+    sources = {s["src"]: s for s in model["busy_sources"]}
     assert sources["192.168.1.10"]["tunnels"] == 5 and sources["192.168.1.20"]["tunnels"] == 1
     assert sources["192.168.1.10"]["memo"] == "Webプロキシ利用でのDSaaS通信用"
-    assert {(d["host"], d["port"], d["tunnels"]) for d in model["destinations"]} == {(ECHO, 443, 6)}
-    assert {t["id"] for t in model["tunnels"]} == {t["id"] for t in map(json.loads, run_tool(
+    assert {(d["host"], d["port"], d["tunnels"]) for d in model["busy_destinations"]} == {(ECHO, 443, 6)}
+    assert {t["id"] for t in model["busy_tunnels"]} == {t["id"] for t in map(json.loads, run_tool(
         "tunnels", "-c", ukai.conf_path, "--json").out.splitlines())}
 
 
 def test_rates_are_those_of_the_traffic(scene, ukai):
     socks = busy(scene, ukai, 1)
     first = json.loads(once(ukai, "--json").out)
-    before = {t["id"]: t for t in first["tunnels"]}
+    before = {t["id"]: t for t in first["busy_tunnels"]}
     for _ in range(20):
         socks[1].sendall(b"x" * 10000)
     seen = json.loads(once(ukai, "--json").out)
-    moved = [t for t in seen["tunnels"] if t["bytes_up"] > before[t["id"]]["bytes_up"]]
-    assert [t["src"] for t in moved] == ["192.168.1.20"] and seen["tunnels"][0]["src"] == "192.168.1.20"
-    assert seen["tunnels"][0]["rate_up"] > 0 and seen["window"]["bytes_up"] > 0
+    moved = [t for t in seen["busy_tunnels"] if t["bytes_up"] > before[t["id"]]["bytes_up"]]
+    assert [t["src"] for t in moved] == ["192.168.1.20"] and seen["busy_tunnels"][0]["src"] == "192.168.1.20"
+    assert seen["busy_tunnels"][0]["rate_up"] > 0 and seen["window"]["bytes_up"] > 0
 
 
 def test_sort_by_source(scene, ukai):
     busy(scene, ukai)
     model = json.loads(once(ukai, "--json", "--sort", "source").out)
-    assert [t["src"] for t in model["tunnels"]] == ["192.168.1.10"] * 5 + ["192.168.1.20"]
+    assert [t["src"] for t in model["busy_tunnels"]] == ["192.168.1.10"] * 5 + ["192.168.1.20"]
 
 
 def test_batch_goes_on_until_told(ukai):

@@ -35,7 +35,7 @@ static json_t *model_new(unsigned n, const char *host, const char *memo)
         "max_clients", 9648, "n_sources", n, "traffic", "tunnels", n, "clients", n + 1, "requests",
         2, "window", "ms", 2000, "refused", 1, "queries", 40, "hits", 30, "bytes_up", 3000,
         "bytes_down", 4000000);
-    static const char *const lists[] = {"sources", "tunnels", "destinations"};
+    static const char *const lists[] = {"busy_sources", "busy_tunnels", "busy_destinations"};
     for (unsigned k = 0; k < 3; k++) {
         json_t *list = json_array();
         for (unsigned i = 1; i <= n; i++)
@@ -162,8 +162,9 @@ Test(daemon_topframe, rates__are_unknown__in_the_first_frame)
 
 Test(daemon_topframe, model_of_nonsense__is_an_empty_frame)
 {
-    static const char *const texts[] = {"{}", "[]", "{\"sources\":7,\"tunnels\":{},\"window\":[]}",
-                                        "{\"traffic\":{\"tunnels\":-5},\"sources\":[1,null,{}]}"};
+    static const char *const texts[] = {
+        "{}", "[]", "{\"busy_sources\":7,\"busy_tunnels\":{},\"window\":[]}",
+        "{\"traffic\":{\"tunnels\":-5},\"busy_sources\":[1,null,{}]}"};
     for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         json_t *m = json_loads(texts[i], 0, NULL);
         struct topframe_view v = plain;

@@ -85,14 +85,15 @@ Test(daemon_toplist, rows__are_added_up_and_sorted)
     json_t *o = ask(b, TOPLIST_BY_BYTES, 10, 5000);
     cr_expect_eq(number(o, "n_sources"), 2);
     cr_expect_eq(number(o, "n_destinations"), 3);
-    cr_expect_str_eq(text(row(o, "sources", 0), "src"), "192.168.1.10");
-    cr_expect_eq(number(row(o, "sources", 1), "bytes_down"), 2150);
-    cr_expect_eq(number(row(o, "sources", 1), "tunnels"), 3);
-    cr_expect_eq(number(row(o, "sources", 1), "age_ms"), 9000);
-    cr_expect_eq(number(row(o, "destinations", 0), "bytes_down"), 5000); /* names have no case */
-    cr_expect_str_eq(text(row(o, "tunnels", 0), "id"), "0.2");
-    cr_expect_str_eq(text(row(o, "tunnels", 2), "memo"), "memo");
-    cr_expect_str_eq(text(row(o, "tunnels", 3), "host"), "\\xff.example");
+    cr_expect_str_eq(text(row(o, "busy_sources", 0), "src"), "192.168.1.10");
+    cr_expect_eq(number(row(o, "busy_sources", 1), "bytes_down"), 2150);
+    cr_expect_eq(number(row(o, "busy_sources", 1), "tunnels"), 3);
+    cr_expect_eq(number(row(o, "busy_sources", 1), "age_ms"), 9000);
+    cr_expect_eq(number(row(o, "busy_destinations", 0), "bytes_down"),
+                 5000); /* names have no case */
+    cr_expect_str_eq(text(row(o, "busy_tunnels", 0), "id"), "0.2");
+    cr_expect_str_eq(text(row(o, "busy_tunnels", 2), "memo"), "memo");
+    cr_expect_str_eq(text(row(o, "busy_tunnels", 3), "host"), "\\xff.example");
     json_decref(o);
     bench_free(b);
 }
@@ -110,8 +111,8 @@ Test(daemon_toplist, orders)
     for (unsigned i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
         json_t *o = ask(b, orders[i].sort, 10, 5000);
         for (unsigned k = 0; k < N; k++)
-            cr_expect_str_eq(text(row(o, "tunnels", k), "id"), orders[i].ids[k], "order %u row %u",
-                             i, k);
+            cr_expect_str_eq(text(row(o, "busy_tunnels", k), "id"), orders[i].ids[k],
+                             "order %u row %u", i, k);
         json_decref(o);
     }
     bench_free(b);
@@ -131,10 +132,10 @@ Test(daemon_toplist, rates__are_of_the_time_between)
     o = ask(b, TOPLIST_BY_RATE, 10, 7000);
     cr_expect_eq(number(json_object_get(o, "window"), "ms"), 2000);
     cr_expect_eq(number(json_object_get(o, "window"), "bytes_down"), 4000);
-    cr_expect_str_eq(text(row(o, "tunnels", 0), "id"), "0.9");
-    cr_expect_eq(number(row(o, "tunnels", 0), "rate_down"), 2000);
-    cr_expect_eq(number(row(o, "tunnels", 1), "rate_up"), 50);
-    cr_expect_eq(number(row(o, "sources", 0), "rate_down"), 2000);
+    cr_expect_str_eq(text(row(o, "busy_tunnels", 0), "id"), "0.9");
+    cr_expect_eq(number(row(o, "busy_tunnels", 0), "rate_down"), 2000);
+    cr_expect_eq(number(row(o, "busy_tunnels", 1), "rate_up"), 50);
+    cr_expect_eq(number(row(o, "busy_sources", 0), "rate_down"), 2000);
     json_decref(o);
     bench_free(b);
 }
@@ -157,13 +158,13 @@ Test(daemon_toplist, lists__are_cut)
 {
     struct bench *b = bench_new();
     json_t *o = ask(b, TOPLIST_BY_RATE, 1, 5000);
-    cr_expect_eq(json_array_size(json_object_get(o, "tunnels")), 1);
-    cr_expect_eq(json_array_size(json_object_get(o, "sources")), 1);
+    cr_expect_eq(json_array_size(json_object_get(o, "busy_tunnels")), 1);
+    cr_expect_eq(json_array_size(json_object_get(o, "busy_sources")), 1);
     cr_expect_eq(number(o, "n_sources"), 2);
     json_decref(o);
     b->roster->parts[0].n_tunnels = 0;
     o = ask(b, TOPLIST_BY_RATE, 10, 6000);
-    cr_expect_eq(json_array_size(json_object_get(o, "sources")), 0);
+    cr_expect_eq(json_array_size(json_object_get(o, "busy_sources")), 0);
     json_decref(o);
     bench_free(b);
 }
