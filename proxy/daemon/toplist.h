@@ -27,8 +27,8 @@ struct toplist_past {
 bool toplist_sort_parse(const char *word, enum toplist_sort *ret);
 /**
  * toplist_write - sort what the workers brought, and put lists of at most @n_rows into @object
- * @r: of ROSTER_TOP, all parts back. Keys: window, busy_sources, busy_destinations, busy_tunnels, n_sources,
- * n_destinations.
+ * @r: of ROSTER_TOP, all parts back. Keys: window, busy_sources, busy_destinations, busy_tunnels,
+ * n_sources, n_destinations.
  *
  * Returns: 0 · -ENOMEM.
  */
