@@ -370,8 +370,10 @@ static const struct schema_key keys[] = {
      RANGE(1, 10000000),
      .zero_word = "auto",
      CONF(limits.max_clients),
-     .doc =
-         "Client connections at once. With auto the limit follows from the limit of open files."},
+     .doc = "Client connections at once. With auto the limit follows from the limit of open files. "
+            "One more is answered with 503 and Retry-After. At the start the daemon logs both caps "
+            "and what memory they may need: with all of them idle, and at most. A reload that "
+            "lowers a cap ends nothing."},
     {.section = SCHEMA_LIMITS,
      .name = "max-tunnels",
      .type = SCHEMA_TYPE_NUMBER,
@@ -406,9 +408,11 @@ static const struct schema_key keys[] = {
      .preset = "off",
      RANGE(KIB, 1024 * GIB),
      .zero_word = "off",
-     LATER,
      CONF(limits.per_source_bandwidth),
-     .doc = "Bytes a second of one source."},
+     .doc = "Bytes a second of one source, of all its tunnels and plain HTTP requests, up and down "
+            "together: what it costs the line. They share it evenly, and may exceed it by a tenth "
+            "of a second's worth (at least 4 KiB) after a pause. A side that sends faster is read "
+            "more slowly; a connection is not idle while it waits for its turn."},
     {.section = SCHEMA_LIMITS,
      .name = "request-line-size",
      .type = SCHEMA_TYPE_SIZE,

@@ -36,6 +36,8 @@ enum {
     FDS_PER_WORKER = 64,
     POOLED_MAX = 256, /* connections to origins that a worker keeps */
     POOLED_MIN = 8,
+    CLIENT_BYTES = 1024, /* measured: an idle tunnel is about 930 (doc/benchmarks.md) */
+    WORKER_BYTES = 1024 * 1024,
 };
 
 static void log_findings(const struct findings *f)
@@ -486,6 +488,23 @@ static void say_default(void)
           stderr);
 }
 
+/* Tunnels that are idle, and all clients with whatever they may make us hold: a chunk a direction,
+ * or a whole head. The kernel's socket buffers are not in it. */
+static void say_memory(const struct daemon *d)
+{
+    const struct conf *conf = &d->snapshot->conf;
+    uint64_t clients = atomic_load(&d->shared.max_clients);
+    uint64_t head = conf->limits.request_line_bytes + conf->limits.head_bytes;
+    uint64_t each = CLIENT_BYTES + 2 * (uint64_t)RELAY_CHUNK_BYTES + head;
+    uint64_t cache = (uint64_t)d->n_workers * cache_share(conf, d->n_workers);
+    uint64_t fixed = cache + d->n_workers * (uint64_t)WORKER_BYTES;
+    log_notice("msg=\"memory budget\" idle_mib=%llu most_mib=%llu cache_mib=%llu pipes_mib=%llu",
+               (unsigned long long)((clients * CLIENT_BYTES + fixed) >> 20),
+               (unsigned long long)((clients * each + fixed) >> 20),
+               (unsigned long long)(cache >> 20),
+               (unsigned long long)(((uint64_t)d->n_workers * PIPES_MAX * PIPE_BYTES) >> 20));
+}
+
 static void say_ready(const struct daemon *d, unsigned long n_files)
 {
     const struct conf *conf = &d->snapshot->conf;
@@ -646,6 +665,7 @@ static enum exit_code start(struct daemon *d)
         log_warning("msg=\"no watchdog\" error=\"out of memory\"");
     d->top_past.loop = &d->loop;
     sampler_start(&d->sampler, &d->loop, d->workers, d->n_workers);
+    say_memory(d);
     say_ready(d, n_files);
     notify_ready(&d->notify, "Serving");
     return EXIT_DONE;

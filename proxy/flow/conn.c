@@ -110,7 +110,7 @@ static void leave_quota(struct conn *c)
 static int join_quota(struct conn *c, bool is_tunnel, bool is_open)
 {
     const struct conf_limits *limits = &c->worker->view->snapshot->conf.limits;
-    if (limits->per_source_tunnels == 0 && limits->per_source_bandwidth == 0)
+    if (limits->per_source_bandwidth == 0 && !(is_tunnel && limits->per_source_tunnels > 0))
         return 0;
     if (c->quota && c->is_quota_tunnel == is_tunnel)
         return 0;
@@ -751,6 +751,16 @@ static struct relay_limits limits_of(const struct conn *c)
     };
 }
 
+/* By the limit of now. 0 · -ENOMEM. */
+static int pace_tunnel(struct conn *c, size_t n_early)
+{
+    const struct conf_limits *limits = &c->worker->view->snapshot->conf.limits;
+    int rc = relay_pace(&c->relay, c->quota, c->quota ? limits->per_source_bandwidth : 0);
+    if (rc == 0 && c->relay.pace)
+        pace_charge(c->relay.pace, n_early);
+    return rc;
+}
+
 /* Counted before it is compared: of tunnels that are set up at once none passes the limit. */
 static bool take_tunnel_place(struct conn *c)
 {
@@ -781,8 +791,11 @@ void conn_open_tunnel(struct conn *c)
     counter_add(&w->counters.n_opened, 1);
     struct relay_limits limits = limits_of(c);
     c->relay.means.pipes = &w->pipes;
+    size_t n_early = s->n_buf - s->head.head_bytes;
     int rc = relay_start(&c->relay, &w->loop, w->scratch, &limits, s->buf + s->head.head_bytes,
-                         s->n_buf - s->head.head_bytes, on_relay_done);
+                         n_early, on_relay_done);
+    if (rc == 0)
+        rc = pace_tunnel(c, n_early);
     conn_set_state(c, CONN_STATE_RELAY);
     if (rc < 0) {
         conn_finish(c, REASON_INTERNAL);
@@ -807,8 +820,10 @@ void conn_adopt(struct conn *c, const struct conf_web_proxy *proxy, const struct
     view_unref(old);
     if (c->state != CONN_STATE_RELAY)
         return;
-    if (join_quota(c, true, true) < 0) /* it runs already: at worst it is not counted */
-        c->is_quota_tunnel = false;
+    /* It runs already: at worst it is not counted. */
+    if (join_quota(c, true, true) < 0 || pace_tunnel(c, 0) < 0)
+        log_warning("msg=\"out of memory, a tunnel goes on without its limits\" conn=%u.%llu",
+                    c->worker->index, (unsigned long long)c->serial);
     struct relay_limits limits = limits_of(c);
     relay_set_limits(&c->relay, &limits);
 }

@@ -59,6 +59,7 @@ struct forward {
     struct origin *origin; /* owned; NULL: none yet */
     struct loop_task bulk;
     struct timer timer;
+    struct pace *pace; /* owned; NULL: as fast as it goes */
     uint64_t last_active_ms, start_ms;
     char method[33];
     char *path; /* owned: for the record, without the query unless it is wanted */
@@ -193,6 +194,8 @@ static struct pipes *pipes_of(struct forward *f)
 static void stop(struct forward *f)
 {
     loop_task_remove(&f->bulk);
+    if (f->pace)
+        pace_stop(f->pace);
     loop_timer_stop(loop_of(f), &f->timer);
     stream_drop(&f->up_body.stream, pipes_of(f));
     stream_drop(&f->down_body.stream, pipes_of(f));
@@ -203,6 +206,7 @@ struct forward *forward_free(struct forward *f)
     if (!f)
         return NULL;
     stop(f);
+    pace_free(f->pace);
     origin_free(f->origin);
     free(f->path);
     free(f->up.bytes);
@@ -284,15 +288,42 @@ static void flush_stream(struct forward *f, struct body *b, struct io *to)
     touch(f, before - stream_waiting(&b->stream));
 }
 
+/* ---- bandwidth: all that is read of both sides ---- */
+
+/* How much of @max may be read now; 0: the pump will run again. */
+static size_t may_read(struct forward *f, enum relay_side from, size_t max)
+{
+    return f->pace ? pace_ask(f->pace, from, max) : max;
+}
+
+static void was_read(struct forward *f, enum relay_side from, size_t n)
+{
+    touch(f, n);
+    if (f->pace)
+        pace_used(f->pace, from, n);
+}
+
+/* What came behind the head: it was read before anybody asked. */
+static void was_read_early(struct forward *f, size_t n)
+{
+    touch(f, n);
+    if (f->pace)
+        pace_charge(f->pace, n);
+}
+
 /* One read of a body that passes as it is. As stream_move(). */
 static ssize_t move_body(struct forward *f, struct body *b, struct io *from, struct io *to)
 {
     struct stream_means means = {.pipes = pipes_of(f), .scratch = f->c->worker->scratch};
     size_t max = b->kind == BODY_LENGTH && b->left < TURN_BYTES ? (size_t)b->left : TURN_BYTES;
+    enum relay_side side = from == client_io(f) ? RELAY_CLIENT : RELAY_ORIGIN;
+    max = may_read(f, side, max);
+    if (max == 0)
+        return -EAGAIN;
     ssize_t n = stream_move(&b->stream, &means, from, to, max);
     if (n <= 0)
         return n;
-    touch(f, (size_t)n);
+    was_read(f, side, (size_t)n);
     from->is_readable = true; /* a short read may hide a reset; a whole body is not read past */
     if (b->kind == BODY_LENGTH) {
         b->left -= (uint64_t)n;
@@ -326,9 +357,10 @@ static ssize_t client_read_buffered(struct forward *f)
 {
     struct conn_setup *s = f->c->setup;
     struct io *io = client_io(f);
-    if (s->n_buf == s->buf_size)
+    size_t room = may_read(f, RELAY_CLIENT, s->buf_size - s->n_buf);
+    if (room == 0)
         return 0;
-    ssize_t n = recv(io->fd, s->buf + s->n_buf, s->buf_size - s->n_buf, 0);
+    ssize_t n = recv(io->fd, s->buf + s->n_buf, room, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         io->is_readable = errno == EINTR;
         return 0;
@@ -336,6 +368,7 @@ static ssize_t client_read_buffered(struct forward *f)
     if (n <= 0)
         return -1;
     s->n_buf += (uint32_t)n;
+    was_read(f, RELAY_CLIENT, (size_t)n);
     return n;
 }
 
@@ -365,7 +398,7 @@ static enum step up_buffered(struct forward *f)
         return STEP_OVER;
     }
     consume_setup(s, n);
-    touch(f, n);
+    was_read_early(f, n);
     b->left -= n;
     b->is_done = b->left == 0;
     return STEP_MOVED;
@@ -526,13 +559,13 @@ static ssize_t origin_read(struct forward *f, char *buf, size_t size, enum step 
 {
     struct io *io = &f->origin->io;
     *ret_step = STEP_NOTHING;
-    if (!io->is_readable)
+    if (!io->is_readable || (size = may_read(f, RELAY_ORIGIN, size)) == 0)
         return 0;
     ssize_t n = recv(io->fd, buf, size, 0);
     if (n > 0) {
         /* A short read is no proof that it is drained: data and a reset may share one edge. A whole
          * answer is not read past, so this costs no call for those that come in one piece. */
-        touch(f, (size_t)n);
+        was_read(f, RELAY_ORIGIN, (size_t)n);
         return n;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -895,8 +928,11 @@ static void pump(struct forward *f)
             exchange_over(f);
             return;
         }
-        if (up == STEP_NOTHING && down == STEP_NOTHING)
+        if (up == STEP_NOTHING && down == STEP_NOTHING) {
+            if (f->pace)
+                pace_rest(f->pace);
             return;
+        }
         if (f->bytes_moved - before > TURN_BYTES) {
             loop_bulk_add(loop_of(f), &f->bulk);
             return;
@@ -939,6 +975,10 @@ static void on_exchange_late(struct timer *t)
 {
     struct forward *f = list_entry(t, struct forward, timer);
     uint64_t now = loop_now_ms(loop_of(f)), due = f->last_active_ms + exchange_limit_ms(f);
+    if (f->pace && pace_is_waiting(f->pace)) { /* it is us who wait */
+        f->last_active_ms = now;
+        due = now + exchange_limit_ms(f);
+    }
     bool is_origin_slow = f->up_body.is_done || !out_is_empty(&f->up);
     if (now < due) {
         watch(f, due - now);
@@ -964,11 +1004,38 @@ void forward_client_ready(struct conn *c)
 
 /* ---- the beginning ---- */
 
+static void on_turn(struct pace *p)
+{
+    struct forward *f = p->owner;
+    loop_bulk_add(loop_of(f), &f->bulk);
+}
+
+/* By the limit of now. 0 · -ENOMEM. */
+static int set_pace(struct forward *f)
+{
+    struct conn *c = f->c;
+    uint64_t per_second = c->worker->view->snapshot->conf.limits.per_source_bandwidth;
+    if (!c->quota || (!f->pace && per_second == 0))
+        return 0;
+    if (!f->pace)
+        f->pace = pace_new(loop_of(f), c->quota, on_turn, f);
+    if (!f->pace)
+        return -ENOMEM;
+    pace_set(f->pace, per_second);
+    bool is_chunked = f->up_body.kind == BODY_CHUNKED; /* else up_buffered() tells */
+    pace_charge(f->pace, c->setup->head.head_bytes + (is_chunked ? c->setup->n_buf : 0));
+    return 0;
+}
+
 static void begin(struct forward *f)
 {
     struct conn *c = f->c;
     if (!review_setup_over(c))
         return;
+    if (set_pace(f) < 0) {
+        fail(f, REASON_INTERNAL, 0, NULL);
+        return;
+    }
     io_own(&f->origin->io, on_origin_ready, f);
     conn_set_state(c, CONN_STATE_EXCHANGE);
     review_running(c); /* permitted just now: at most its grace begins */
@@ -1222,5 +1289,6 @@ void forward_start(struct conn *c)
     if (!write_request(f, target + path_at, n_target - path_at, counts ? n_forwards - 1 : -1))
         return;
     consume_setup(s, s->head.head_bytes);
-    reach_start(c, &c->proxy->http_ports, on_permitted);
+    if (conn_join(c, false))
+        reach_start(c, &c->proxy->http_ports, on_permitted);
 }

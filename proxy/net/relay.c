@@ -11,6 +11,9 @@
  * data we have not read yet (an origin that answers and closes early), so the broken side is read
  * to its end before the other is reset.
  *
+ * A limit of bandwidth (net/pace) ends a turn like an empty socket does; the tunnel goes on from
+ * the bulk queue when its turn has come, and is not idle while it waits for it.
+ *
  * The settling look: libevent reports EPOLLERR as plain read and write readiness, so a reset that
  * arrives in one edge with data cannot be told from data. After a short read both sockets are asked
  * once more when the tunnel has been quiet for a moment, at most about once a second.
@@ -43,6 +46,7 @@ static void quiesce(struct relay *r)
         loop_task_remove(&r->bulk);
     }
     r->is_running = false;
+    r->pace = pace_free(r->pace);
     stream_drop(&r->sides[RELAY_CLIENT].out, r->means.pipes);
     stream_drop(&r->sides[RELAY_ORIGIN].out, r->means.pipes);
 }
@@ -130,11 +134,15 @@ static enum pump_result pump(struct relay *r, enum relay_side who, size_t budget
         if (budget == 0)
             return PUMP_MORE;
         size_t max = budget < STREAM_CHUNK_BYTES ? STREAM_CHUNK_BYTES : budget;
+        if (r->pace && (max = pace_ask(r->pace, who, max)) == 0)
+            return PUMP_IDLE; /* on_turn() goes on */
         ssize_t n = stream_move(&from->out, &r->means, &from->io, &to->io, max);
         if (from->out.is_broken && !to->is_broken)
             mark_broken(to);
         if (n > 0) {
             from->bytes_in += (uint64_t)n;
+            if (r->pace)
+                pace_used(r->pace, who, (size_t)n);
             r->last_active_ms = loop_now_ms(r->loop);
             budget -= (size_t)n < budget ? (size_t)n : budget;
             if (stream_waiting(&from->out) > 0)
@@ -218,6 +226,8 @@ static bool run(struct relay *r, size_t budget, bool *ret_is_over)
     }
     if (conclude(r, had_eof))
         return false;
+    if (r->pace && !wants_more)
+        pace_rest(r->pace);
     *ret_is_over = false;
     return wants_more;
 }
@@ -266,6 +276,24 @@ static void on_bulk_turn(struct loop_task *t)
     }
 }
 
+static void on_turn(struct pace *p)
+{
+    struct relay *r = p->owner;
+    loop_bulk_add(r->loop, &r->bulk);
+}
+
+int relay_pace(struct relay *r, struct quota *quota, uint64_t per_second)
+{
+    if (!r->pace && per_second == 0)
+        return 0;
+    if (!r->pace)
+        r->pace = pace_new(r->loop, quota, on_turn, r);
+    if (!r->pace)
+        return -ENOMEM;
+    pace_set(r->pace, per_second);
+    return 0;
+}
+
 /* Ten system calls and two kernel timers that a short tunnel is spared: its sockets learn to probe
  * their peers once it has lived a while. */
 static void watch_for_death(struct relay *r)
@@ -283,6 +311,8 @@ static void on_timer(struct timer *t)
         finish(r, REASON_LIFE);
         return;
     }
+    if (r->pace && pace_is_waiting(r->pace)) /* it is us who wait */
+        r->last_active_ms = now;
     if (now >= r->last_active_ms + idle_limit_ms(r)) {
         bool is_half = r->sides[RELAY_CLIENT].is_eof || r->sides[RELAY_ORIGIN].is_eof;
         finish(r, is_half && r->half_closed_ms <= r->idle_ms ? REASON_HALF_CLOSED : REASON_IDLE);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "proxy/loop/io.h"
+#include "proxy/net/pace.h"
 #include "proxy/net/stream.h"
 #include "proxy/report/reason.h"
 
@@ -49,6 +50,7 @@ struct relay {
     relay_done_fn done;
     struct side sides[2];
     struct timer timer;
+    struct pace *pace; /* owned; NULL: both directions as fast as they go */
     struct loop_task bulk;
     uint64_t last_active_ms;
     uint64_t end_ms; /* of its life; UINT64_MAX: never */
@@ -74,6 +76,13 @@ int relay_start(struct relay *r, struct loop *loop, char *scratch,
                 relay_done_fn done) __attribute__((warn_unused_result));
 /* New limits for a running relay; times count on from the last activity. */
 void relay_set_limits(struct relay *r, const struct relay_limits *limits);
+/**
+ * relay_pace - both directions together read at most @per_second bytes, of what @quota has
+ * @quota: borrowed until the relay ends, or until @per_second is 0: no limit
+ * Only while it runs. Returns 0 · -ENOMEM: nothing changed.
+ */
+int relay_pace(struct relay *r, struct quota *quota, uint64_t per_second)
+    __attribute__((warn_unused_result));
 /* Ends it at once in any state: both sockets closed, done stays silent. */
 void relay_stop(struct relay *r);
 

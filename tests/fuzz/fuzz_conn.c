@@ -143,7 +143,8 @@ static void write_file(const char *path, const char *text)
 }
 
 /* @who: the one source that is admitted. */
-static struct snapshot *make_snapshot(const char *who, const char *format, uint16_t dns_port)
+static struct snapshot *make_snapshot(const char *who, const char *format, const char *limits,
+                                      uint16_t dns_port)
 {
     char dir[] = "/tmp/ukai-fuzz-XXXXXX", path[64], acl_path[64], text[1024];
     struct findings findings = {0};
@@ -154,9 +155,9 @@ static struct snapshot *make_snapshot(const char *who, const char *format, uint1
     snprintf(text, sizeof(text),
              "[web-proxy]\nlisten-network = 127.0.0.1\nname-server = 127.0.0.1:%u\n"
              "connect-ports = %u\nhttp-ports = %u\n"
-             "[limits]\nrequest-line-size = 1K\nhead-size = 4K\n"
+             "[limits]\nrequest-line-size = 1K\nhead-size = 4K\n%s"
              "[log]\naccess = /dev/null\naccess-format = %s\nlog-query-strings = yes\n",
-             dns_port, origin_port, origin_port, format);
+             dns_port, origin_port, origin_port, limits, format);
     write_file(path, text);
     snprintf(text, sizeof(text),
              "[in]\ntcp 8080 = %s ; who\n[out]\ndeny = denied.a\nallow = 127.0.0.0/8:%u\n", who,
@@ -187,8 +188,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     client_listener = loopback_socket(SOCK_STREAM, &ignored);
     open_silent_host();
     name_server = loopback_socket(SOCK_DGRAM, &dns_port);
-    snapshots[0] = make_snapshot("127.0.0.1", "squid", dns_port);
-    snapshots[1] = make_snapshot("127.0.0.9", "json", dns_port);
+    snapshots[0] = make_snapshot("127.0.0.1", "squid", "per-source-bandwidth = 1G\n", dns_port);
+    snapshots[1] = make_snapshot("127.0.0.9", "json", "per-source-tunnels = 2\n", dns_port);
     expect(loop_init(&main_loop) == 0 && mailbox_init(&main_mailbox, &main_loop) == 0);
     shared = (struct shared){.max_clients = 64,
                              .max_tunnels = 64,

@@ -3,6 +3,7 @@ import json
 import random
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -222,3 +223,206 @@ def test_rate_does_not_count_requests(scene):
             reply = exchange(sock, b"GET http://203.0.113.10/hello HTTP/1.1\r\nHost: 203.0.113.10\r\n\r\n",
                              stop=lambda raw: raw.endswith(b"origin\n"))
             assert reply.status == 200, reply
+
+
+# bytes a second: limits are tested by the least time that they leave, and by a very generous most
+
+MIB = 1 << 20
+BURST_S = 0.1
+
+
+def in_time(took, n_bytes, rate):
+    """Not faster than the limit, and not much slower: the machine may be busy."""
+    least = n_bytes / rate - BURST_S
+    assert least * 0.97 <= took <= least * 1.15 + 2, f"{took:.2f} s, at least {least:.2f} s for {n_bytes} bytes"
+
+
+def far_tunnel(scene, host=None, rcvbuf=None):
+    """A tunnel to a fresh origin; both ends are the test's."""
+    listener = scene.origin()
+    near = opened(scene, host, target=f"{listener.getsockname()[0]}:443")
+    far = scene.accept(listener)
+    return near, far
+
+
+def pour(sock, n_bytes):
+    def run():
+        try:
+            sock.sendall(bytes(n_bytes))
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+    sock.settimeout(60)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def drain(sock, n_bytes, counts=None, index=0):
+    sock.settimeout(60)
+    got = 0
+    while got < n_bytes:
+        piece = sock.recv(min(1 << 18, n_bytes - got))
+        assert piece, f"ended after {got} of {n_bytes}"
+        got += len(piece)
+        if counts is not None:
+            counts[index] = got
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "copy", "splice", "switch"])
+@pytest.mark.parametrize("way", ["down", "up"])
+def test_bandwidth_of_a_tunnel(scene, mode, way):
+    args = () if mode == "adaptive" else ("--test-relay", mode)
+    with Ukai(scene, config(per_source_bandwidth="2M"), args=args):
+        near, far = far_tunnel(scene)
+        source, sink = (far, near) if way == "down" else (near, far)
+        begin = time.monotonic()
+        pour(source, 5 * MIB)
+        drain(sink, 5 * MIB)
+        in_time(time.monotonic() - begin, 5 * MIB, 2 * MIB)
+        assert sink.recv(1) == b""  # its FIN
+        sink.sendall(b"and back")
+        assert source.recv(8) == b"and back"
+
+
+def test_bandwidth_is_of_both_directions(scene):
+    with Ukai(scene, config(per_source_bandwidth="2M")):
+        near, far = far_tunnel(scene)
+        begin = time.monotonic()
+        pour(near, 3 * MIB)
+        pour(far, 3 * MIB)
+        counts = [0, 0]
+        thread = threading.Thread(target=drain, args=(near, 3 * MIB, counts, 0))
+        thread.start()
+        drain(far, 3 * MIB, counts, 1)
+        thread.join()
+        assert counts == [3 * MIB, 3 * MIB]
+        in_time(time.monotonic() - begin, 6 * MIB, 2 * MIB)
+
+
+def test_tunnels_of_a_source_share_and_others_are_not_slowed(scene):
+    with Ukai(scene, config(per_source_bandwidth="2M")):
+        counts, threads = [0] * 4, []
+        pairs = [far_tunnel(scene) for _ in range(4)]
+        begin = time.monotonic()
+        for index, (near, far) in enumerate(pairs):
+            pour(far, 40 * MIB)
+            threads.append(threading.Thread(target=lambda n=near, i=index: _until_closed(n, counts, i), daemon=True))
+            threads[-1].start()
+        near, far = far_tunnel(scene, scene.host20)
+        alone = time.monotonic()
+        pour(far, 3 * MIB)
+        drain(near, 3 * MIB)
+        in_time(time.monotonic() - alone, 3 * MIB, 2 * MIB)
+        wait_until(lambda: sum(counts) > 6 * MIB, deadline_s=30)
+        now, took = list(counts), time.monotonic() - begin
+        assert sum(now) <= (took + BURST_S) * 2 * MIB * 1.03 + 4 * 65536
+        assert min(now) > 0.7 * sum(now) / 4 and max(now) < 1.3 * sum(now) / 4, now
+        for near, far in pairs:
+            reset(far)
+            reset(near)
+
+
+def _until_closed(sock, counts, index):
+    sock.settimeout(60)
+    try:
+        while piece := sock.recv(1 << 16):
+            counts[index] += len(piece)
+    except OSError:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["length", "chunked", "close"])
+def test_bandwidth_of_plain_answers(scene, kind):
+    listener = scene.origin(80)
+    with Ukai(scene, config(per_source_bandwidth="2M")):
+        sock = scene.dial()
+        host = listener.getsockname()[0]
+        sock.sendall(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        far = scene.accept(listener)
+        exchange(far, b"", stop=whole_head)
+        head = {"length": f"Content-Length: {4 * MIB}\r\n", "chunked": "Transfer-Encoding: chunked\r\n",
+                "close": "Connection: close\r\n"}[kind]
+        begin = time.monotonic()
+        body = b"10000\r\n" + bytes(65536) + b"\r\n" if kind == "chunked" else bytes(65536)
+
+        def serve():
+            far.settimeout(60)
+            far.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+            for _ in range(64):
+                far.sendall(body)
+            if kind == "chunked":
+                far.sendall(b"0\r\n\r\n")
+            if kind == "close":
+                far.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=serve, daemon=True).start()
+        drain(sock, 4 * MIB)
+        in_time(time.monotonic() - begin, 4 * MIB, 2 * MIB)
+
+
+@pytest.mark.parametrize("kind", ["length", "chunked"])
+def test_bandwidth_of_plain_requests(scene, kind):
+    listener = scene.origin(80)
+    with Ukai(scene, config(per_source_bandwidth="2M")):
+        sock = scene.dial(timeout=60)
+        host = listener.getsockname()[0]
+        head = {"length": f"Content-Length: {4 * MIB}\r\n", "chunked": "Transfer-Encoding: chunked\r\n"}[kind]
+        sock.sendall(f"POST http://{host}/ HTTP/1.1\r\nHost: {host}\r\n{head}\r\n".encode())
+        body = b"10000\r\n" + bytes(65536) + b"\r\n" if kind == "chunked" else bytes(65536)
+        begin = time.monotonic()
+        threading.Thread(target=lambda: [sock.sendall(body) for _ in range(64)], daemon=True).start()
+        drain(scene.accept(listener), 4 * MIB)
+        in_time(time.monotonic() - begin, 4 * MIB, 2 * MIB)
+
+
+def test_bandwidth_by_many_short_tunnels(scene):
+    """Closing and coming again brings no new allowance."""
+    with Ukai(scene, config(per_source_bandwidth="256K")):
+        begin, n_bytes = time.monotonic(), 0
+        for _ in range(20):
+            near, far = far_tunnel(scene)
+            pour(far, 64 * 1024)
+            drain(near, 40 * 1024)
+            n_bytes += 40 * 1024
+            reset(near)
+        assert time.monotonic() - begin >= (n_bytes / (256 * 1024) - BURST_S) * 0.97
+
+
+def test_reload_changes_what_runs(scene):
+    """From no limit to one, to another, and to none again, while a transfer runs."""
+    with Ukai(scene, config()) as daemon:
+        near, far = far_tunnel(scene)
+        drained = [0]
+        pour(far, 400 * MIB)
+        thread = threading.Thread(target=_until_closed, args=(near, drained, 0), daemon=True)
+        thread.start()
+        wait_until(lambda: drained[0] > 4 * MIB)
+        daemon.reload(config=config(per_source_bandwidth="64K"))
+        time_before, before = time.monotonic(), drained[0]
+        wait_until(lambda: time.monotonic() > time_before + 2, deadline_s=10)
+        slow = drained[0] - before
+        daemon.reload(config=config(per_source_bandwidth="2K"))
+        daemon.reload(config=config())
+        wait_until(lambda: drained[0] == 400 * MIB, deadline_s=60)
+        assert slow < 24 * MIB, slow  # what was in the sockets, and two seconds' worth
+
+
+def test_a_slowed_tunnel_is_not_idle(scene):
+    limits = {"limits": {"per-source-bandwidth": "1K"}, "timeouts": {"tunnel-idle": "2s", "half-closed": "2s"}}
+    with Ukai(scene, sections(dns=False, **limits)):
+        pairs = [far_tunnel(scene) for _ in range(4)]
+        for _, far in pairs:
+            pour(far, 5 * 1024)
+        for near, _ in pairs:
+            drain(near, 5 * 1024)
+
+
+def test_a_slowed_tunnel_costs_no_time(scene):
+    with Ukai(scene, config(per_source_bandwidth="16K")) as daemon:
+        pairs = [far_tunnel(scene) for _ in range(8)]
+        for _, far in pairs:
+            pour(far, 4 * MIB)
+        before, since = daemon.cpu_seconds(), time.monotonic()
+        wait_until(lambda: time.monotonic() > since + 3, deadline_s=10)
+        assert daemon.cpu_seconds() - before < 0.6

@@ -147,6 +147,100 @@ RELAY_TEST(relays__either_side_first)
     bench_free(b);
 }
 
+/* A relay whose source may have @per_second, and the quota to leave. */
+static struct quota *paced(struct bench *b, struct quotas *t, uint64_t per_second)
+{
+    struct addr source = addr_from_ipv4(1);
+    struct quota *q = NULL;
+    cr_assert_eq(quota_join(t, &source, 1, 0, &q), 0);
+    cr_assert_eq(relay_pace(&b->relay, q, per_second), 0);
+    return q;
+}
+
+static size_t push(int fd, size_t len)
+{
+    static const char zeros[64 * 1024];
+    size_t sent = 0;
+    while (sent < len) {
+        size_t some = len - sent < sizeof(zeros) ? len - sent : sizeof(zeros);
+        ssize_t n = send(fd, zeros, some, MSG_DONTWAIT);
+        if (n <= 0)
+            break;
+        sent += (size_t)n;
+    }
+    return sent;
+}
+
+RELAY_TEST(pace__keeps_to_the_rate__and_passes_the_fin_behind_it)
+{
+    enum { RATE = 512 * 1024, BYTES = 160 * 1024 };
+    static char buf[BYTES + 1];
+    struct quotas *t = quotas_new();
+    struct bench *b = bench_new(NULL, NULL);
+    struct quota *q = paced(b, t, RATE);
+    uint64_t begin_ms = loop_now_ms(&b->loop);
+    size_t n = push(b->origin, BYTES);
+    shutdown(b->origin, SHUT_WR);
+    cr_expect_eq(drain(b, b->client, buf, BYTES + 1), (ssize_t)n);
+    uint64_t least_ms = (n - RATE / 10) * 1000 / RATE;
+    cr_expect_geq(loop_now_ms(&b->loop) - begin_ms + 2, least_ms);
+    cr_assert_eq(send(b->client, "and back", 8, 0), 8);
+    expect_bytes(b, b->origin, "and back");
+    bench_free(b);
+    quota_leave(q, 1, 0);
+    quotas_free(t);
+}
+
+RELAY_TEST(pace__does_not_let_one_way_hold_up_the_other)
+{
+    struct quotas *t = quotas_new();
+    struct bench *b = bench_new(NULL, NULL);
+    struct quota *q = paced(b, t, 64 * 1024);
+    push(b->client, 256 * 1024);
+    while (!pace_is_waiting(b->relay.pace))
+        loop_round(&b->loop, true);
+    cr_assert_eq(send(b->origin, "small", 5, 0), 5);
+    expect_bytes(b, b->client, "small");
+    cr_expect_lt(b->relay.sides[RELAY_CLIENT].bytes_in, 64 * 1024);
+    bench_free(b);
+    quota_leave(q, 1, 0);
+    quotas_free(t);
+}
+
+RELAY_TEST(pace__gives_back__what_it_waited_for)
+{
+    struct quotas *t = quotas_new();
+    struct bench *b = bench_new(NULL, NULL);
+    struct quota *q = paced(b, t, 1024);
+    push(b->client, 64 * 1024);
+    push(b->origin, 64 * 1024);
+    while (b->relay.pace->ways[0].awaited == 0 || b->relay.pace->ways[1].awaited == 0)
+        loop_round(&b->loop, true);
+    uint64_t now_ms = loop_now_ms(&b->loop);
+    cr_expect_gt(quota_reserve(q, 1, 1024, now_ms), 1000);
+    relay_stop(&b->relay);
+    cr_expect_leq(quota_reserve(q, 1, 1024, now_ms), 3);
+    bench_free(b);
+    quota_leave(q, 1, 0);
+    quotas_free(t);
+}
+
+RELAY_TEST(pace__ends__when_the_limit_does)
+{
+    static char buf[64 * 1024];
+    struct quotas *t = quotas_new();
+    struct bench *b = bench_new(NULL, NULL);
+    struct quota *q = paced(b, t, 1024);
+    size_t n = push(b->client, sizeof(buf));
+    while (!pace_is_waiting(b->relay.pace))
+        loop_round(&b->loop, true);
+    cr_assert_eq(relay_pace(&b->relay, NULL, 0), 0);
+    cr_expect_eq(drain(b, b->origin, buf, n), (ssize_t)n);
+    bench_free(b);
+    quota_leave(q, 1, 0);
+    quotas_free(t);
+}
+
 RELAY_TEST(early_bytes__come_first)
 {
     struct bench *b = bench_new(NULL, "early ");
