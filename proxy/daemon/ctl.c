@@ -153,6 +153,22 @@ static void print_sources(const json_t *o)
     putchar('\n');
 }
 
+static void print_name_server(const json_t *s)
+{
+    char server[SHOWN_MAX], name[SHOWN_MAX], down[64] = "";
+    const char *state = string_of(s, "state");
+    if (state && strcmp(state, "partly") == 0)
+        snprintf(down, sizeof(down), "down for %lld workers", number_of(s, "workers_down"));
+    printf("  %-28s %-6s", shown(string_of(s, "server"), server),
+           *down ? down : shown(state, name));
+    if (number_of(s, "answered"))
+        printf(" rtt %.1f ms,", json_number_value(json_object_get(s, "rtt_ms")));
+    printf(" %lld queries, %lld failed", number_of(s, "queries"), number_of(s, "failures"));
+    if (string_of(s, "tls_name"))
+        printf("  TLS %s", shown(string_of(s, "tls_name"), name));
+    putchar('\n');
+}
+
 static void print_status(const char *text)
 {
     char a[32], b[32], buf[SHOWN_MAX];
@@ -182,6 +198,10 @@ static void print_status(const char *text)
            number_of(d, "forwarded"), number_of(d, "errors"));
     printf("cache     %lld answers, %s\n", number_of(d, "cache_entries"),
            size_text(number_of(d, "cache_bytes"), a));
+    json_t *servers = json_object_get(s, "name_servers"), *server;
+    if (json_array_size(servers))
+        puts("name servers");
+    json_array_foreach(servers, i, server) print_name_server(server);
     if (number_of(s, "log_dropped"))
         printf("log       %lld records dropped\n", number_of(s, "log_dropped"));
     json_decref(s);

@@ -16,6 +16,7 @@
 #include "proxy/daemon/against.h"
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/learn.h"
+#include "proxy/daemon/nameservers.h"
 #include "proxy/daemon/overview.h"
 #include "proxy/flow/roster.h"
 
@@ -206,6 +207,7 @@ static json_t *status_json(const struct daemon *d, const struct roster *r)
     json_object_set_new(s, "listeners", listeners_json(conf));
     json_object_set_new(s, "traffic", traffic_json(&f));
     json_object_set_new(s, "dns", dns_json(&f));
+    json_object_set_new(s, "name_servers", nameservers_json(r));
     json_object_set_new(s, "sources", sources_json(&conf->limits, d->shared.quotas));
     return s;
 }

@@ -452,6 +452,7 @@ static int attempt_start(struct question *q, unsigned server, bool is_probe, boo
     q->n_sends[server]++;
     q->sent_ms = now;
     r->counters.n_sent++;
+    q->group->servers[server].peer->n_asked++;
     return 0;
 }
 

@@ -302,10 +302,17 @@ static void count_rtt(struct name_server *s, uint64_t rtt_ms)
         s->n_rtts += s->rtt_counts[i] /= 2;
 }
 
+/* As TCP smooths it (RFC 6298 section 2). */
+static void smooth_rtt(struct upstream_peer *p, uint64_t rtt_ms)
+{
+    p->rtt_8ms = p->n_answered++ ? p->rtt_8ms - p->rtt_8ms / 8 + rtt_ms : 8 * rtt_ms;
+}
+
 void resolver_group_note_reply(struct resolver_group *g, unsigned server, uint64_t rtt_ms)
 {
     struct name_server *s = &g->servers[server];
     count_rtt(s, rtt_ms);
+    smooth_rtt(s->peer, rtt_ms);
     s->n_lost = 0;
     if (s->is_down) {
         s->is_down = false;
@@ -326,6 +333,7 @@ static void mark_down(struct resolver_group *g, struct name_server *s, uint64_t 
 void resolver_group_note_loss(struct resolver_group *g, unsigned server, uint64_t now_ms)
 {
     struct name_server *s = &g->servers[server];
+    s->peer->n_failed++;
     if (s->n_lost < LOST_IS_DOWN)
         s->n_lost++;
     if (s->n_lost >= LOST_IS_DOWN)
@@ -334,6 +342,7 @@ void resolver_group_note_loss(struct resolver_group *g, unsigned server, uint64_
 
 void resolver_group_note_dead(struct resolver_group *g, unsigned server, uint64_t now_ms)
 {
+    g->servers[server].peer->n_failed++;
     g->servers[server].n_lost = LOST_IS_DOWN;
     mark_down(g, &g->servers[server], now_ms);
 }

@@ -23,6 +23,9 @@ struct upstream_peer {
     struct tls_ticket ticket;
     char trouble[TLS_TROUBLE_MAX]; /* why TLS failed the last time */
     uint64_t trusted_from_ms;      /* it failed: not tried again before */
+    /* The resolver's, for who asks about it. Failed: refused, broken, or not answered in time. */
+    uint64_t n_asked, n_answered, n_failed;
+    uint64_t rtt_8ms; /* smoothed round trip, eighths of a millisecond */
 };
 
 /* One reference is the caller's. @tls_name: copied; NULL for cleartext. NULL: out of memory. */

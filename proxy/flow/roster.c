@@ -247,18 +247,39 @@ static struct roster_server *server_of(struct roster_part *p, const struct upstr
         return NULL;
     struct roster_server *s = &p->servers[p->n_servers++];
     *s = (struct roster_server){.endpoint = peer->server, .is_tls = is_tls};
+    snprintf(s->tls_name, sizeof(s->tls_name), "%s", is_tls ? peer->tls_name : "");
     return s;
 }
 
+/* One server by several ways (bypass-network) is one row. */
+static void add_peer(struct roster_server *s, const struct upstream_peer *peer)
+{
+    uint64_t n = s->n_answered + peer->n_answered;
+    if (n > 0)
+        s->rtt_8ms = (s->rtt_8ms * s->n_answered + peer->rtt_8ms * peer->n_answered) / n;
+    s->n_asked += peer->n_asked;
+    s->n_answered = n;
+    s->n_failed += peer->n_failed;
+}
+
+/* In the order of the configuration, as far as there is one. */
 static void take_servers(struct roster_part *p)
 {
     list_for_each (pos, &p->worker->resolver.groups) {
         const struct resolver_group *g = list_entry(pos, struct resolver_group, node);
         for (unsigned i = 0; i < g->n_servers; i++) {
             struct roster_server *s = server_of(p, g->servers[i].peer);
-            if (s)
-                s->is_down = s->is_down || g->servers[i].is_down;
+            if (!s)
+                continue;
+            s->is_down = s->is_down || g->servers[i].is_down;
+            s->is_looping = s->is_looping || loop_probe_is_looping(g->servers[i].loop);
         }
+    }
+    list_for_each (pos, &p->worker->resolver.env->peers) {
+        const struct upstream_peer *peer = list_entry(pos, struct upstream_peer, node);
+        struct roster_server *s = server_of(p, peer);
+        if (s)
+            add_peer(s, peer);
     }
 }
 
@@ -302,11 +323,11 @@ static void on_part(struct mail *m)
     switch (r->job) {
     case ROSTER_OVERVIEW:
         take_refusals(p);
-        take_servers(p);
         __attribute__((fallthrough));
     case ROSTER_FIGURES:
     case ROSTER_TUNNELS:
     case ROSTER_TOP:
+        take_servers(p);
         walk_all(p);
         return;
     case ROSTER_KILL:

@@ -48,8 +48,12 @@ struct roster_figures {
 /* A name server as one worker sees it. */
 struct roster_server {
     struct endpoint endpoint;
+    char tls_name[256]; /* empty: no TLS */
     bool is_tls;
     bool is_down; /* for one of the listeners that ask it */
+    bool is_looping;
+    uint64_t n_asked, n_answered, n_failed; /* as in upstream_peer */
+    uint64_t rtt_8ms;
 };
 
 /* ROSTER_TOP: an open tunnel. */
@@ -75,7 +79,7 @@ struct roster_part {
     char *lines;              /* owned: ROSTER_TUNNELS, ROSTER_OVERVIEW; ROSTER_TOP: texts */
     size_t len, capacity;
     unsigned n_lines;
-    struct roster_server servers[ROSTER_SERVERS_MAX]; /* ROSTER_OVERVIEW */
+    struct roster_server servers[ROSTER_SERVERS_MAX]; /* ROSTER_FIGURES, _OVERVIEW, _TOP */
     unsigned n_servers;
     struct roster_tunnel *tunnels; /* owned: ROSTER_TOP */
     size_t n_tunnels, tunnels_capacity;

@@ -10,7 +10,7 @@ import pytest
 
 from client import exchange, open_tunnel
 from daemon import Ukai, run_tool, sections
-from scene import wait_until
+from scene import NSD, wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
 IN = "[in]\ntcp 8080 = 192.168.1.10 ; Webプロキシ\ntcp 8080 = 192.168.1.20\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
@@ -276,3 +276,30 @@ def test_every_command_has_help():
         done = run_tool(command, "--help")
         assert done.returncode == 0 and f"usage: ukai {command}" in done.out
         assert run_tool(command, "--no-such-option").returncode == 2
+
+
+# name servers
+
+def name_servers(daemon):
+    return {s["server"]: s for s in ctl_json(daemon, "status")["name_servers"]}
+
+
+def test_status_tells_the_health_of_name_servers(scene):
+    dead = "203.0.113.254"
+    with Ukai(scene, sections(f"{dead}, {NSD}"), IN) as daemon:
+        before = name_servers(daemon)
+        assert list(before) == [f"{dead}:53", f"{NSD}:53"]
+        assert before[f"{dead}:53"]["state"] == before[f"{NSD}:53"]["state"] == "up"
+        for n in range(20):
+            assert scene.host10.run(["dig", "+short", "@192.168.1.254", f"n{n}.{AGENTS}"]).returncode == 0
+        now = name_servers(daemon)
+        assert now[f"{dead}:53"]["state"] == "down" and now[f"{dead}:53"]["answered"] == 0, now
+        assert now[f"{dead}:53"]["failures"] >= 1 and now[f"{dead}:53"]["workers_down"] >= 1
+        good = now[f"{NSD}:53"]
+        assert good["state"] == "up" and good["queries"] >= 20 and good["answered"] >= 20, now
+        assert 0 <= good["rtt_ms"] < 1000
+        text = ctl(daemon, "status").out
+        assert "name servers\n  203.0.113.254:53             down" in text, text
+        assert daemon.reload() and name_servers(daemon)[f"{NSD}:53"]["queries"] >= 20
+        shown = ctl(daemon, "top", "--once").out
+        assert "name servers 1/2 up" in shown
