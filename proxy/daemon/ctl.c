@@ -275,7 +275,8 @@ static const struct command commands[] = {
     {"kill", "ID|ADDR", true, true, false, print_killed,
      "Ends one connection by its id, or all of a source address. 3: there was none.\n"},
     {"flush", "[NAME]", false, true, false, print_flushed,
-     "Forgets all answers of the DNS cache, or those of one name.\n"},
+     "Forgets all answers of the DNS cache, or those of NAME; .NAME: and of all below it; *.NAME:\n"
+     "below it only.\n"},
     {"log", "LEVEL", true, false, false, NULL,
      "Sets the level of the daemon's log until the next reload: error, warning, notice, info or\n"
      "debug.\n"},

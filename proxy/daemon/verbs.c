@@ -377,17 +377,19 @@ static void run_flush(struct control_call *call, int n_args, char **args)
 {
     (void)n_args;
     const char *text = subject(args);
-    struct wire_name name;
-    if (text && wire_name_from_text(text, strlen(text), &name) < 0) {
-        fail(call, EXIT_USAGE, "flush takes a domain name, or nothing for all of the cache");
+    struct cache_names names;
+    if (text && cache_names_parse(text, strlen(text), &names) < 0) {
+        fail(call, EXIT_USAGE,
+             "flush takes a name, .name (with all below it), *.name (all below it), or nothing for "
+             "all of the cache");
         return;
     }
     struct roster *r = question_new(call, ROSTER_FLUSH, answer_flush);
     if (!r)
         return;
-    r->has_name = text;
+    r->has_names = text;
     if (text)
-        r->name = name;
+        r->names = names;
     roster_start(r);
 }
 

@@ -8,6 +8,7 @@
  */
 #include "proxy/dns/cache.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,15 +217,46 @@ void cache_put(struct cache *c, struct answer *a)
     c->counters.n_stored++;
 }
 
-size_t cache_flush(struct cache *c, const struct wire_name *name)
+int cache_names_parse(const char *text, size_t len, struct cache_names *ret_names)
+{
+    struct cache_names names = {.reach = CACHE_REACH_NAME};
+    size_t skip = 0;
+    if (len > 2 && text[0] == '*' && text[1] == '.') {
+        names.reach = CACHE_REACH_BELOW;
+        skip = 2;
+    } else if (len > 1 && text[0] == '.') {
+        names.reach = CACHE_REACH_TREE;
+        skip = 1;
+    }
+    if (wire_name_from_text(text + skip, len - skip, &names.name) < 0)
+        return -EINVAL;
+    *ret_names = names;
+    return 0;
+}
+
+bool cache_names_has(const struct cache_names *names, const struct wire_name *name)
+{
+    size_t at;
+    switch (names->reach) {
+    case CACHE_REACH_NAME:
+        return wire_name_equal(name, &names->name);
+    case CACHE_REACH_TREE:
+        return wire_name_has_suffix(name, &names->name, &at);
+    case CACHE_REACH_BELOW:
+        return wire_name_has_suffix(name, &names->name, &at) && at > 0;
+    }
+    return false;
+}
+
+size_t cache_flush(struct cache *c, const struct cache_names *names)
 {
     size_t n = 0;
     list_for_each_safe (pos, tmp, &c->by_use) {
         struct answer *a = list_entry(pos, struct answer, lru);
         struct answer_key key;
-        if (name)
+        if (names)
             key_of(a, &key);
-        if (!name || wire_name_equal(&key.question.name, name)) {
+        if (!names || cache_names_has(names, &key.question.name)) {
             drop_answer(c, a);
             n++;
         }

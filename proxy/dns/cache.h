@@ -2,12 +2,20 @@
 #ifndef PROXY_DNS_CACHE_H
 #define PROXY_DNS_CACHE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "proxy/dns/answer.h"
 
 struct cache;
+
+/* Which names. */
+enum cache_reach { CACHE_REACH_NAME, CACHE_REACH_TREE, CACHE_REACH_BELOW };
+struct cache_names {
+    enum cache_reach reach;
+    struct wire_name name; /* any case */
+};
 
 struct cache_counters {
     uint64_t n_stored, n_evicted, n_expired;
@@ -39,8 +47,16 @@ const struct answer *cache_last_failure(const struct cache *c, const struct answ
 /* Takes a reference of its own and the place of the same key's. One that does not fit, or has no
  * life, is not kept. */
 void cache_put(struct cache *c, struct answer *a);
-/* All types of a name, or everything with NULL. Returns how many. */
-size_t cache_flush(struct cache *c, const struct wire_name *name);
+/* All types of the names that are meant, or everything with NULL. Returns how many. */
+size_t cache_flush(struct cache *c, const struct cache_names *names);
+
+/**
+ * cache_names_parse - `name`, `.name` (that one and all below it) or `*.name` (below it only)
+ * As the patterns of [out]. Returns: 0 · -EINVAL.
+ */
+int cache_names_parse(const char *text, size_t len, struct cache_names *ret_names)
+    __attribute__((warn_unused_result));
+bool cache_names_has(const struct cache_names *names, const struct wire_name *name);
 
 size_t cache_used_bytes(const struct cache *c);
 size_t cache_count(const struct cache *c);

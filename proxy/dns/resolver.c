@@ -210,25 +210,25 @@ void resolver_refresh(struct resolver *r)
     upstream_env_refresh(r->env);
 }
 
-static void flush_room(struct resolver_room *room, const struct wire_name *name)
+static void flush_room(struct resolver_room *room, const struct cache_names *names)
 {
     list_for_each (pos, &room->in_order) {
         struct question *q = list_entry(pos, struct question, in_order);
-        if (!name || wire_name_equal(&q->key.question.name, name))
+        if (!names || cache_names_has(names, &q->key.question.name))
             q->is_flushed = true;
     }
 }
 
-size_t resolver_flush(struct resolver *r, const struct wire_name *name)
+size_t resolver_flush(struct resolver *r, const struct cache_names *names)
 {
     for (unsigned i = 0; i < RESOLVER_BUDGETS; i++)
-        flush_room(&r->rooms[i], name);
+        flush_room(&r->rooms[i], names);
     list_for_each (pos, &r->groups) {
         struct resolver_group *g = list_entry(pos, struct resolver_group, node);
         for (unsigned i = 0; i < RESOLVER_BUDGETS; i++)
-            flush_room(&g->rooms[i], name);
+            flush_room(&g->rooms[i], names);
     }
-    return cache_flush(r->cache, name);
+    return cache_flush(r->cache, names);
 }
 
 /* ---- the end of a question ---- */

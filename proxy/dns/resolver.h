@@ -15,6 +15,7 @@
 #include "proxy/net/egress.h"
 
 struct cache;
+struct cache_names;
 struct loops;
 struct question;
 struct upstream_env;
@@ -129,9 +130,9 @@ int resolver_init(struct resolver *r, struct loop *loop, size_t cache_bytes)
 /* All asks are done or cancelled before, all groups given back; what is still in flight ends
  * silently. Safe on a resolver whose init failed. */
 void resolver_fini(struct resolver *r);
-/* Forgets one name (all types), or everything with NULL. What is in flight for it still answers who
- * waits, but is not kept, and nobody joins it any more. Returns how many answers. */
-size_t resolver_flush(struct resolver *r, const struct wire_name *name);
+/* Forgets some names (all types), or everything with NULL. What is in flight for them still answers
+ * who waits, but is not kept, and nobody joins it any more. Returns how many answers. */
+size_t resolver_flush(struct resolver *r, const struct cache_names *names);
 
 /*
  * Name servers and the way to them. Equal settings give the same group, so listeners share its

@@ -334,7 +334,7 @@ static void on_part(struct mail *m)
         kill(p);
         break;
     case ROSTER_FLUSH:
-        p->n_done = resolver_flush(&p->worker->resolver, r->has_name ? &r->name : NULL);
+        p->n_done = resolver_flush(&p->worker->resolver, r->has_names ? &r->names : NULL);
         break;
     }
     send_back(p);

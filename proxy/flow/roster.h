@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "proxy/base/addr.h"
+#include "proxy/dns/cache.h"
 #include "proxy/dns/resolver.h"
 #include "proxy/dns/server.h"
 #include "proxy/flow/walk.h"
@@ -95,8 +96,8 @@ typedef void (*roster_done_fn)(struct roster *r, void *owner);
 struct roster {
     enum roster_job job;
     struct roster_whom whom;
-    bool has_name; /* ROSTER_FLUSH: only this one */
-    struct wire_name name;
+    bool has_names; /* ROSTER_FLUSH: only these */
+    struct cache_names names;
     roster_done_fn done;
     void *owner;
     unsigned n_parts, n_away;

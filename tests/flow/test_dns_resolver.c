@@ -702,9 +702,9 @@ Test(dns_resolver, flush__forgets_one_name__only)
     ask_and_wait(rig, &a, "one.example", WIRE_TYPE_A);
     ask_and_wait(rig, &a, "one.example", WIRE_TYPE_AAAA);
     ask_and_wait(rig, &a, "two.example", WIRE_TYPE_A);
-    struct wire_name name;
-    cr_assert_eq(wire_name_from_text("One.Example", 11, &name), 0);
-    cr_assert_eq(resolver_flush(&rig->resolver, &name), 2);
+    struct cache_names names;
+    cr_assert_eq(cache_names_parse("One.Example", 11, &names), 0);
+    cr_assert_eq(resolver_flush(&rig->resolver, &names), 2);
     struct resolver_request request = request_of("two.example", WIRE_TYPE_A);
     cr_assert_eq(start(rig, &a, &request), RESOLVER_DONE);
     cr_assert_eq(resolver_flush(&rig->resolver, NULL), 1);

@@ -161,6 +161,11 @@ def test_flush_forgets(scene, ukai):
         scene.host10.run(["dig", "+short", "@192.168.1.254", name])
     assert ctl_json(ukai, "flush", AGENTS)["forgotten"] == 1
     assert ctl_json(ukai, "flush", AGENTS)["forgotten"] == 0
+    scene.host10.run(["dig", "+short", "@192.168.1.254", AGENTS])
+    assert ctl_json(ukai, "flush", "*.trendmicro.com")["forgotten"] == 2
+    scene.host10.run(["dig", "+short", "@192.168.1.254", AGENTS])
+    assert ctl_json(ukai, "flush", f".{AGENTS}")["forgotten"] == 1
+    assert ctl(ukai, "flush", "a..b").returncode == 2
     ctl(ukai, "flush")
     assert ctl_json(ukai, "status")["dns"]["cache_entries"] == 0
 

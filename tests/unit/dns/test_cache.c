@@ -2,6 +2,7 @@
 #include "proxy/dns/cache.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -345,11 +346,49 @@ Test(dns_cache, flush__forgets__one_name_of_all_types)
     put(c, simple(&a, 300, 0));
     put(c, simple(&b, 300, 0));
     put(c, simple(&other, 300, 0));
-    struct answer_key upper = key_of("WWW.example", WIRE_TYPE_A);
-    cr_assert_eq(cache_flush(c, &upper.question.name), 2);
+    struct cache_names upper;
+    cr_assert_eq(cache_names_parse("WWW.example", 11, &upper), 0);
+    cr_assert_eq(cache_flush(c, &upper), 2);
     cr_assert_null(get(c, &a, 0));
     cr_assert_not_null(get(c, &other, 0));
     cache_free(c);
+}
+
+Test(dns_cache, flush__forgets__a_name_and_what_is_below)
+{
+    static const struct {
+        const char *pattern;
+        unsigned n; /* -EINVAL: 99 */
+    } rows[] = {{"example.net", 1},
+                {".example.net", 3},
+                {"*.example.net", 2},
+                {".EXAMPLE.NET.", 3},
+                {".net", 4},
+                {"*.net", 4},
+                {"*.www.example.net", 1},
+                {".", 0},
+                {".nothing", 0},
+                {"*", 0},
+                {"", 99},
+                {"..", 5},
+                {".a..b", 99},
+                {"*..net", 99},
+                {"*.", 0}};
+    static const char *const names[] = {"example.net", "www.example.net", "a.www.example.net",
+                                        "notexample.net", "example.org"};
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct cache *c = cache_new(MAX_BYTES, seed);
+        struct cache_names pattern;
+        for (unsigned k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+            struct answer_key key = key_of(names[k], WIRE_TYPE_A);
+            put(c, simple(&key, 300, 0));
+        }
+        int rc = cache_names_parse(rows[i].pattern, strlen(rows[i].pattern), &pattern);
+        cr_expect_eq(rc, rows[i].n == 99 ? -EINVAL : 0, "%s: %d", rows[i].pattern, rc);
+        if (rc == 0)
+            cr_expect_eq(cache_flush(c, &pattern), rows[i].n, "%s", rows[i].pattern);
+        cache_free(c);
+    }
 }
 
 /* B11: additional data may go without TC, other data not. */
@@ -424,8 +463,7 @@ Test(dns_answer, write__says_thirty_seconds__of_a_stale_one)
     struct answer_key key = key_of("stale.example", WIRE_TYPE_A);
     struct answer *a = simple(&key, 5, 0);
     struct wire_query q = {.question = key.question, .udp_size = 512, .flags = WIRE_FLAG_RD};
-    struct answer_manner manner = {
-        .ede = WIRE_EDE_STALE, .is_stale = true, .is_authentic = true};
+    struct answer_manner manner = {.ede = WIRE_EDE_STALE, .is_stale = true, .is_authentic = true};
     uint8_t buf[512];
     size_t len = answer_write(a, &q, 100000, &manner, buf, sizeof(buf));
     cr_assert_eq(len, a->len);
