@@ -6,7 +6,6 @@
  */
 #include "proxy/base/cells.h"
 
-#include <locale.h>
 #include <stdint.h>
 #include <string.h>
 #include <wchar.h>
@@ -90,43 +89,39 @@ static void fill(struct cells *c, unsigned n)
         append(c, " ", 1, 1);
 }
 
-/* Borrowed until given back; the thread measures by it meanwhile. */
-static locale_t enter_utf8(locale_t *ret_before)
+struct cells_locale cells_enter(void)
 {
-    locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    if (utf8)
-        *ret_before = uselocale(utf8);
-    return utf8;
+    struct cells_locale l = {.utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0)};
+    if (l.utf8)
+        l.before = uselocale(l.utf8);
+    return l;
 }
 
-static void leave_utf8(locale_t utf8, locale_t before)
+void cells_leave(struct cells_locale *l)
 {
-    if (!utf8)
+    if (!l->utf8)
         return;
-    uselocale(before);
-    freelocale(utf8);
+    uselocale(l->before);
+    freelocale(l->utf8);
+    *l = (struct cells_locale){0};
 }
 
 void cells_put(struct cells *c, const char *text, unsigned width)
 {
     char harmless[TEXT_MAX];
-    locale_t before = (locale_t)0, utf8 = enter_utf8(&before);
     escape_write(ESCAPE_TEXT, text, strlen(text), harmless, sizeof(harmless));
     put(c, harmless, width);
-    leave_utf8(utf8, before);
 }
 
 void cells_pad(struct cells *c, const char *text, unsigned width, bool is_right)
 {
     char harmless[TEXT_MAX];
     unsigned from = c->n_columns;
-    locale_t before = (locale_t)0, utf8 = enter_utf8(&before);
     escape_write(ESCAPE_TEXT, text, strlen(text), harmless, sizeof(harmless));
     unsigned n = measure(harmless);
     if (is_right && n < width)
         fill(c, width - n);
     put(c, harmless, width);
-    leave_utf8(utf8, before);
     if (c->n_columns - from < width)
         fill(c, width - (c->n_columns - from));
 }
@@ -134,9 +129,7 @@ void cells_pad(struct cells *c, const char *text, unsigned width, bool is_right)
 unsigned cells_width(const char *text)
 {
     char harmless[TEXT_MAX];
-    locale_t before = (locale_t)0, utf8 = enter_utf8(&before);
     escape_write(ESCAPE_TEXT, text, strlen(text), harmless, sizeof(harmless));
     unsigned n = measure(harmless);
-    leave_utf8(utf8, before);
     return n;
 }

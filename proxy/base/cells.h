@@ -1,7 +1,8 @@
-/* cells - text by the columns it takes on a terminal (pure). */
+/* cells - text by the columns it takes on a terminal. */
 #ifndef PROXY_BASE_CELLS_H
 #define PROXY_BASE_CELLS_H
 
+#include <locale.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -11,6 +12,14 @@ struct cells {
     size_t size, len;
     unsigned n_columns;
 };
+
+/* The calling thread knows UTF-8 from here on; all else below is to be called in between. Without
+ * such a locale on the machine, what is not ASCII is shown as '?'. */
+struct cells_locale {
+    locale_t utf8, before;
+};
+struct cells_locale cells_enter(void);
+void cells_leave(struct cells_locale *l);
 
 /**
  * cells_put - append @text, cut to @width columns; what was cut ends in '~'

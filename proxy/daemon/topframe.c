@@ -475,6 +475,7 @@ struct topframe *topframe_new(const json_t *model, struct topframe_view *view, u
     struct rates rates = {.a_second = span_ms ? 1000.0 / (double)span_ms : 0, .window = window};
     unsigned n_last = view->has_keys && n_lines > 1;
     f->max_lines -= n_last;
+    struct cells_locale locale = cells_enter();
     add_state(f, model, view);
     add_counts(f, model);
     add_rates(f, &rates);
@@ -486,6 +487,7 @@ struct topframe *topframe_new(const json_t *model, struct topframe_view *view, u
     f->max_lines = n_lines;
     if (n_last)
         add_last_line(f, view);
+    cells_leave(&locale);
     return f;
 }
 

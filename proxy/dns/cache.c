@@ -228,7 +228,7 @@ int cache_names_parse(const char *text, size_t len, struct cache_names *ret_name
         names.reach = CACHE_REACH_TREE;
         skip = 1;
     }
-    if (wire_name_from_text(text + skip, len - skip, &names.name) < 0)
+    if (len == 0 || wire_name_from_text(text + skip, len - skip, &names.name) < 0)
         return -EINVAL;
     *ret_names = names;
     return 0;

@@ -48,6 +48,7 @@ static void pad(const struct row *r, bool is_right, char *buf, size_t size)
 
 Test(base_cells, pad__has_the_width__whatever_the_text)
 {
+    struct cells_locale locale = cells_enter();
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char buf[256];
         pad(&rows[i], false, buf, sizeof(buf));
@@ -57,10 +58,12 @@ Test(base_cells, pad__has_the_width__whatever_the_text)
         if (rows[i].right)
             cr_expect_str_eq(buf, rows[i].right, "row %zu, right", i);
     }
+    cells_leave(&locale);
 }
 
 Test(base_cells, put__does_not_fill)
 {
+    struct cells_locale locale = cells_enter();
     char buf[64];
     struct cells c = {.buf = buf, .size = sizeof(buf)};
     cells_put(&c, "ab", 10);
@@ -68,10 +71,12 @@ Test(base_cells, put__does_not_fill)
     cr_expect_str_eq(buf, "ab\xe6\x97\xa5");
     cr_expect_eq(c.n_columns, 4);
     cr_expect_eq(cells_width("ab\xe6\x97\xa5"), 4);
+    cells_leave(&locale);
 }
 
 Test(base_cells, put__keeps_few_combining_characters)
 {
+    struct cells_locale locale = cells_enter();
     char text[2 + 2 * 100 + 1] = "a", buf[512];
     for (int i = 0; i < 100; i++)
         memcpy(text + 1 + 2 * i, "\xcc\x81", 2);
@@ -79,13 +84,16 @@ Test(base_cells, put__keeps_few_combining_characters)
     cells_put(&c, text, 10);
     cr_expect_str_eq(buf, "a\xcc\x81\xcc\x81");
     cr_expect_eq(c.n_columns, 1);
+    cells_leave(&locale);
 }
 
 Test(base_cells, put__stays_in_a_small_buffer)
 {
+    struct cells_locale locale = cells_enter();
     char buf[8];
     struct cells c = {.buf = buf, .size = sizeof(buf)};
     cells_pad(&c, "\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5", 20, false);
     cr_expect_lt(strlen(buf), sizeof(buf));
     cr_expect_eq(strlen(buf), c.len);
+    cells_leave(&locale);
 }

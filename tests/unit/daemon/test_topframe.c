@@ -66,6 +66,7 @@ static void expect_line(const struct topframe *f, unsigned at, const char *text)
 
 Test(daemon_topframe, frame__is_readable__at_80_columns)
 {
+    struct cells_locale locale = cells_enter();
     json_t *m = model_new(12, "agents.deepsecurity.trendmicro.com", MEMO);
     struct topframe_view v = plain;
     struct topframe *f = frame(m, &v, 80, 24);
@@ -87,10 +88,12 @@ Test(daemon_topframe, frame__is_readable__at_80_columns)
     cr_expect_eq(f->n_lines, 24);
     topframe_free(f);
     json_decref(m);
+    cells_leave(&locale);
 }
 
 Test(daemon_topframe, frame__leaves_columns_out__at_40)
 {
+    struct cells_locale locale = cells_enter();
     json_t *m = model_new(12, "agents.deepsecurity.trendmicro.com", MEMO);
     struct topframe_view v = plain;
     struct topframe *f = frame(m, &v, 40, 15);
@@ -99,11 +102,13 @@ Test(daemon_topframe, frame__leaves_columns_out__at_40)
     expect_line(f, 9, "SOURCE       DESTINATION         DOWN/S");
     topframe_free(f);
     json_decref(m);
+    cells_leave(&locale);
 }
 
 /* Any size: no line too long, none too many, never a control character. */
 Test(daemon_topframe, frame__fits__any_screen)
 {
+    struct cells_locale locale = cells_enter();
     static const unsigned widths[] = {0, 1, 39, 40, 41, 47, 56, 63, 79, 80, 131, 299, 300, 5000};
     json_t *m = model_new(300, "\033]0;pwned\007\xe6\x97\xa5.example\n", "\033[31m" MEMO MEMO);
     for (unsigned w = 0; w < sizeof(widths) / sizeof(widths[0]); w++) {
@@ -125,10 +130,12 @@ Test(daemon_topframe, frame__fits__any_screen)
         }
     }
     json_decref(m);
+    cells_leave(&locale);
 }
 
 Test(daemon_topframe, chosen_row__stays_on_the_screen)
 {
+    struct cells_locale locale = cells_enter();
     json_t *m = model_new(100, "a.example", "");
     struct topframe_view v = plain;
     v.has_keys = true;
@@ -146,10 +153,12 @@ Test(daemon_topframe, chosen_row__stays_on_the_screen)
     topframe_free(frame(m, &v, 80, 24));
     cr_expect_eq(v.first, 0);
     json_decref(m);
+    cells_leave(&locale);
 }
 
 Test(daemon_topframe, rates__are_unknown__in_the_first_frame)
 {
+    struct cells_locale locale = cells_enter();
     json_t *m = model_new(1, "a.example", "");
     struct topframe_view v = plain;
     json_object_set_new(json_object_get(m, "window"), "ms", json_integer(0));
@@ -158,10 +167,12 @@ Test(daemon_topframe, rates__are_unknown__in_the_first_frame)
     cr_expect(strstr(f->lines[6].text, "  -      -"));
     topframe_free(f);
     json_decref(m);
+    cells_leave(&locale);
 }
 
 Test(daemon_topframe, model_of_nonsense__is_an_empty_frame)
 {
+    struct cells_locale locale = cells_enter();
     static const char *const texts[] = {
         "{}", "[]", "{\"busy_sources\":7,\"busy_tunnels\":{},\"window\":[]}",
         "{\"traffic\":{\"tunnels\":-5},\"busy_sources\":[1,null,{}]}"};
@@ -171,10 +182,12 @@ Test(daemon_topframe, model_of_nonsense__is_an_empty_frame)
         topframe_free(frame(m, &v, 80, 24));
         json_decref(m);
     }
+    cells_leave(&locale);
 }
 
 Test(daemon_topframe, state__warns)
 {
+    struct cells_locale locale = cells_enter();
     json_t *m = model_new(1, "a.example", "");
     struct topframe_view v = plain;
     json_object_set_new(m, "draining", json_true());
@@ -184,4 +197,5 @@ Test(daemon_topframe, state__warns)
     cr_expect(strstr(f->lines[0].text, "PAUSED  DRAINING"));
     topframe_free(f);
     json_decref(m);
+    cells_leave(&locale);
 }
