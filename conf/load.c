@@ -365,6 +365,32 @@ static void check_conflicts(struct load *l, size_t i)
     }
 }
 
+/* The admin's pages must not take what a listener has, and should not be seen from outside. */
+static void check_admin(struct load *l, const struct section *s)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    unsigned line = line_of(s, "listen");
+
+    for (size_t i = 0; i < l->conf->admin_listen.n_items; i++) {
+        const struct endpoint *ep = &l->conf->admin_listen.items[i];
+        const struct conf_network where = {.addr = ep->addr};
+        if (is_wildcard(&where))
+            LOAD_WARNING(l, line,
+                         "listen: %s is reachable from every side; write an address of the inner "
+                         "side",
+                         endpoint_text(ep, text));
+        for (size_t j = 0; j < l->n_sections; j++) {
+            const struct conf_listener *other = listener_of(l, &l->sections[j]);
+            const struct conf_listener mine = {.networks = (struct conf_network *)(uintptr_t)&where,
+                                               .n_networks = 1};
+            if (other && other->port == ep->port && have_common_network(other, &mine))
+                LOAD_ERROR(l, line,
+                           "listen: %s is taken by the section in line %u; write another port",
+                           endpoint_text(ep, text), other->line);
+        }
+    }
+}
+
 /* Whether a query to @ep would come to one of our own DNS listeners. */
 static bool is_own_dns(const struct conf *conf, const struct endpoint *ep)
 {
@@ -540,6 +566,8 @@ static int finish(struct load *l)
         }
         if (s->kind == SCHEMA_DNS)
             check_dns(l, s);
+        if (s->kind == SCHEMA_ADMIN)
+            check_admin(l, s);
         check_singles(l, s);
     }
     check_zones(l);
@@ -646,6 +674,8 @@ void load_fini(struct conf *conf)
     free(conf->log.access_path);
     free(conf->log.format_text);
     free(conf->control_socket);
+    free(conf->admin_listen.items);
+    free(conf->admin_allow.items);
     free(conf->process.user);
     free(conf->process.group);
     *conf = (struct conf){0};

@@ -105,6 +105,7 @@ static bool has_value(const struct schema_key *key, const void *field)
     case SCHEMA_TYPE_REBIND:
         return true;
     case SCHEMA_TYPE_ENDPOINT:
+        return true;
     case SCHEMA_TYPE_PARENTS:
     case SCHEMA_TYPE_ZONE: /* lists have lines of their own */
     case SCHEMA_TYPE_HOST:
@@ -150,6 +151,17 @@ static void print_ranges(const struct conf_ranges *ranges, FILE *out)
 
     for (size_t i = 0; i < ranges->n_items; i++)
         fprintf(out, "%s%s", i ? ", " : "", addr_range_text(&ranges->items[i], text, sizeof(text)));
+}
+
+static void print_endpoints(const struct schema_key *key, const struct conf_endpoints *list,
+                            FILE *out)
+{
+    char text[ENDPOINT_TEXT_MAX];
+
+    if (list->n_items == 0)
+        fputs(key->zero_word, out);
+    for (size_t i = 0; i < list->n_items; i++)
+        fprintf(out, "%s%s", i ? ", " : "", endpoint_text(&list->items[i], text));
 }
 
 static void print_rebind(const struct conf_rebind *rebind, FILE *out)
@@ -210,6 +222,8 @@ static void print_value(const struct schema_key *key, const void *base, const vo
         print_rebind(field, out);
         break;
     case SCHEMA_TYPE_ENDPOINT:
+        print_endpoints(key, field, out);
+        break;
     case SCHEMA_TYPE_PARENTS:
     case SCHEMA_TYPE_ZONE:
     case SCHEMA_TYPE_HOST:
@@ -280,5 +294,6 @@ void print_conf(const struct conf *conf, FILE *out)
     print_section(SCHEMA_LIMITS, NULL, conf, out);
     print_section(SCHEMA_TIMEOUTS, NULL, conf, out);
     print_section(SCHEMA_LOG, NULL, conf, out);
+    print_section(SCHEMA_ADMIN, NULL, conf, out);
     print_section(SCHEMA_PROCESS, NULL, conf, out);
 }

@@ -554,17 +554,17 @@ static const struct schema_key keys[] = {
      .type = SCHEMA_TYPE_ENDPOINT,
      .preset = "off",
      .zero_word = "off",
-     LATER,
-     RESTART,
-     NO_FIELD,
-     .doc = "Address and port of the metrics and status pages."},
+     CONF(admin_listen),
+     .doc = "Addresses with ports, at most 8, of the daemon's own HTTP server: "
+            "metrics, health, the status page and the proxy's automatic configuration; see "
+            "ukai(8). Not encrypted: an address of the inner side, or loopback."},
     {.section = SCHEMA_ADMIN,
      .name = "allow",
      .type = SCHEMA_TYPE_RANGES,
      .preset = "127.0.0.0/8, ::1",
-     LATER,
-     NO_FIELD,
-     .doc = "Who may ask for these pages."},
+     CONF(admin_allow),
+     .doc = "Who may ask for these pages: addresses and networks. Anybody else is closed at "
+            "accept."},
 
     {.section = SCHEMA_PROCESS,
      .name = "workers",
@@ -655,7 +655,7 @@ const char *schema_type_text(const struct schema_key *key)
         [SCHEMA_TYPE_FORMAT] = "word",
         [SCHEMA_TYPE_ON_RELOAD] = "word",
         [SCHEMA_TYPE_RANGES] = "list of addresses or CIDRs",
-        [SCHEMA_TYPE_ENDPOINT] = "address:port",
+        [SCHEMA_TYPE_ENDPOINT] = "list of address:port",
         [SCHEMA_TYPE_PARENTS] = "list of URLs",
         [SCHEMA_TYPE_REBIND] = "word, names",
         [SCHEMA_TYPE_ZONE] = "name, name servers",

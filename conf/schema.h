@@ -44,8 +44,8 @@ enum schema_type {
     SCHEMA_TYPE_ACCESS,       /* struct conf_log: access, access_path */
     SCHEMA_TYPE_FORMAT,       /* struct conf_log: format, format_text */
     SCHEMA_TYPE_ON_RELOAD,    /* struct conf: on_reload, on_reload_grace_ms */
-    SCHEMA_TYPE_RANGES,       /* addresses, CIDRs, ranges; checked only */
-    SCHEMA_TYPE_ENDPOINT,     /* ADDR:PORT; checked only */
+    SCHEMA_TYPE_RANGES,       /* addresses, CIDRs, ranges */
+    SCHEMA_TYPE_ENDPOINT,     /* ADDR:PORT, ...: struct conf_endpoints */
     SCHEMA_TYPE_PARENTS,      /* http://[user:pass@]host:port, ...; checked only */
     SCHEMA_TYPE_REBIND,       /* on, off, or on and suffixes; checked only */
     SCHEMA_TYPE_ZONE,         /* NAME SERVER, ...: one more of struct conf_zones */

@@ -580,44 +580,86 @@ static int parse_on_reload(const struct schema_key *key, const char *text, void 
     return 0;
 }
 
-static int parse_ranges(const struct schema_key *key, const char *text, void *field, char *why)
+static int add_range(struct conf_ranges *ranges, struct value_item item, char *why)
 {
     char quoted[VALUE_QUOTE_MAX];
+    struct addr_range range;
+
+    int r = addr_parse_range(item.text, item.len, &range);
+    if (r == -ERANGE)
+        return refuse(why, "%s has host bits set; write the network's own address",
+                      value_quote(item.text, item.len, quoted));
+    if (r < 0)
+        return refuse(why, "%s is neither an address nor a CIDR",
+                      value_quote(item.text, item.len, quoted));
+    struct addr_range *grown = reallocarray(ranges->items, ranges->n_items + 1, sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    ranges->items = grown;
+    grown[ranges->n_items++] = range;
+    return 0;
+}
+
+static int parse_ranges(const struct schema_key *key, const char *text, void *field, char *why)
+{
     const char *cursor = text;
     struct value_item item;
-    struct conf_ranges *ranges = field;
+    struct conf_ranges fresh = {0}, *ranges = field;
+    int r = 0;
 
-    if (is_zero_word(key, text))
-        return 0;
-    while (value_next_item(&cursor, &item)) {
-        struct addr_range range;
-        int r = addr_parse_range(item.text, item.len, &range);
-        if (r == -ERANGE)
-            return refuse(why, "%s has host bits set; write the network's own address",
-                          value_quote(item.text, item.len, quoted));
-        if (r < 0)
-            return refuse(why, "%s is neither an address nor a CIDR",
-                          value_quote(item.text, item.len, quoted));
-        if (!ranges)
-            continue;
-        struct addr_range *grown = reallocarray(ranges->items, ranges->n_items + 1, sizeof(*grown));
-        if (!grown)
-            return -ENOMEM;
-        ranges->items = grown;
-        grown[ranges->n_items++] = range;
+    while (!is_zero_word(key, text) && r == 0 && value_next_item(&cursor, &item))
+        r = add_range(&fresh, item, why);
+    if (r == 0 && ranges) {
+        free(ranges->items);
+        *ranges = fresh;
+    } else {
+        free(fresh.items);
     }
+    return r;
+}
+
+static int add_endpoint(struct conf_endpoints *list, struct value_item item, char *why)
+{
+    enum { ENDPOINTS_MAX = 8 };
+    char quoted[VALUE_QUOTE_MAX];
+    struct endpoint ep;
+
+    if (endpoint_parse(item.text, item.len, 0, &ep) < 0 || ep.port == 0)
+        return refuse(why, "%s is no ADDR:PORT or [V6]:PORT; write that, or `off`",
+                      value_quote(item.text, item.len, quoted));
+    if (is_multicast(&ep.addr) || is_link_local_ipv6(&ep.addr))
+        return refuse(why, "%s cannot be listened on; write an address of the inner side",
+                      value_quote(item.text, item.len, quoted));
+    if (list->n_items == ENDPOINTS_MAX)
+        return refuse(why, "more than %d addresses", ENDPOINTS_MAX);
+    for (size_t i = 0; i < list->n_items; i++) {
+        if (endpoint_equal(&list->items[i], &ep))
+            return refuse(why, "%s is given twice", value_quote(item.text, item.len, quoted));
+    }
+    struct endpoint *grown = reallocarray(list->items, list->n_items + 1, sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    list->items = grown;
+    grown[list->n_items++] = ep;
     return 0;
 }
 
 static int parse_endpoint(const struct schema_key *key, const char *text, void *field, char *why)
 {
-    struct endpoint ep;
+    const char *cursor = text;
+    struct value_item item;
+    struct conf_endpoints fresh = {0}, *list = field;
+    int r = 0;
 
-    if (is_zero_word(key, text))
-        return 0;
-    if (endpoint_parse(text, strlen(text), 0, &ep) < 0 || ep.port == 0)
-        return refuse(why, "write ADDR:PORT or [V6]:PORT, or `off`");
-    return 0;
+    while (!is_zero_word(key, text) && r == 0 && value_next_item(&cursor, &item))
+        r = add_endpoint(&fresh, item, why);
+    if (r == 0 && list) {
+        free(list->items);
+        *list = fresh;
+    } else {
+        free(fresh.items);
+    }
+    return r;
 }
 
 static int parse_parents(const struct schema_key *key, const char *text, void *field, char *why)

@@ -82,6 +82,12 @@ struct conf_ranges {
     size_t n_items;
 };
 
+/* Addresses with ports. */
+struct conf_endpoints {
+    struct endpoint *items; /* owned */
+    size_t n_items;
+};
+
 /* rebind-protection */
 struct conf_rebind {
     bool is_on;
@@ -182,8 +188,8 @@ struct conf {
     struct conf_timeouts timeouts;
     struct conf_log log;
     char *control_socket;
-    bool has_admin_listen;
-    struct endpoint admin_listen;
+    struct conf_endpoints admin_listen; /* none: there is no admin listener */
+    struct conf_ranges admin_allow;
     struct conf_process process;
 };
 

@@ -20,6 +20,7 @@
 #include "conf/resolv.h"
 #include "proxy/base/escape.h"
 #include "proxy/base/log.h"
+#include "proxy/daemon/adminroutes.h"
 #include "proxy/daemon/expect.h"
 #include "proxy/daemon/privs.h"
 #include "proxy/daemon/sandbox.h"
@@ -32,7 +33,7 @@
 
 enum {
     REBIND_RETRY_MS = 1000,
-    RESERVED_FDS = 64,
+    RESERVED_FDS = 64 + ADMIN_CLIENTS_MAX,
     FDS_PER_WORKER = 64,
     POOLED_MAX = 256, /* connections to origins that a worker keeps */
     POOLED_MIN = 8,
@@ -126,6 +127,18 @@ static void name_all_missing(struct daemon *d, const struct conf *conf)
     d->n_waiting = n;
 }
 
+/* Out of memory the pages stay as they were, and what is new is ordered the next time. */
+static void serve_admin(struct daemon *d, struct snapshot *snapshot)
+{
+    unsigned n;
+    struct socket_order *orders = sockets_admin_orders(&d->sockets, &n);
+    if (orders)
+        admin_use(&d->admin, snapshot, orders, n);
+    else
+        log_error("msg=\"out of memory, the admin's pages stay as they were\"");
+    free(orders);
+}
+
 /* Makes @snapshot the one in force, or changes nothing. */
 static int apply(struct daemon *d, struct snapshot *snapshot, char *ret_text, size_t text_size)
 {
@@ -146,6 +159,7 @@ static int apply(struct daemon *d, struct snapshot *snapshot, char *ret_text, si
         snprintf(ret_text, text_size, "out of memory");
         return -ENOMEM;
     }
+    serve_admin(d, snapshot);
     sockets_commit(&d->sockets);
     own_set_unref(d->own);
     d->own = own;
@@ -620,6 +634,7 @@ static enum exit_code start(struct daemon *d)
         return EXIT_FAILED;
     }
     struct snapshot *s = d->snapshot;
+    admin_init(&d->admin, &d->loop, adminroutes_all(), d);
     if (rules_init(&d->rules, d->workers, d->n_workers) < 0) {
         log_error("msg=\"cannot start\" error=\"out of memory\"");
         return EXIT_FAILED;
@@ -687,6 +702,7 @@ static void daemon_fini(struct daemon *d)
     if (d->sockets.all.next)
         sockets_fini(&d->sockets);
     control_close(&d->control);
+    admin_fini(&d->admin);
     for (unsigned i = 0; i < d->n_reloads; i++)
         control_end(d->reloads[i], EXIT_FAILED);
     sampler_stop(&d->sampler);

@@ -3,6 +3,7 @@
 #define PROXY_DAEMON_DAEMON_H
 
 #include "proxy/daemon/addresses.h"
+#include "proxy/daemon/admin.h"
 #include "proxy/daemon/control.h"
 #include "proxy/daemon/filewatch.h"
 #include "proxy/daemon/links.h"
@@ -48,6 +49,7 @@ struct daemon {
     unsigned n_workers, n_drained;
     unsigned n_unapplied;   /* updates on their way to the workers */
     bool has_untold_reload; /* told once every worker works by it */
+    struct admin admin;
     struct control control;
     struct control_call *reloads[CONTROL_CLIENTS_MAX]; /* they wait until it is told */
     unsigned n_reloads;

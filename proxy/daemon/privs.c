@@ -22,6 +22,10 @@
 static uint32_t needed_capabilities(const struct conf *conf)
 {
     uint32_t caps = 0;
+    for (size_t i = 0; i < conf->admin_listen.n_items; i++) {
+        if (conf->admin_listen.items[i].port < 1024)
+            caps |= 1u << CAP_NET_BIND_SERVICE;
+    }
     for (size_t i = 0; i < conf->n_web_proxies + conf->n_dns; i++) {
         const struct conf_listener *l = i < conf->n_web_proxies
                                             ? &conf->web_proxies[i].base

@@ -33,8 +33,9 @@ struct bound {
     unsigned conf_index;
     bool is_wanted;
     bool is_fresh; /* opened by this prepare: fds are still ours */
-    int *fds;      /* owned: one a worker; -1: given, or it has none of this one */
-    int *given;    /* what fds were before they were given */
+    unsigned n_fds;
+    int *fds;   /* owned: one for each that serves by it; -1: given, or there is none of this one */
+    int *given; /* what fds were before they were given */
 };
 
 struct plan {
@@ -49,9 +50,9 @@ void sockets_init(struct sockets *s, unsigned n_workers)
     list_init(&s->all);
 }
 
-static void bound_free(struct bound *b, unsigned n_workers)
+static void bound_free(struct bound *b)
 {
-    for (unsigned i = 0; b->fds && i < n_workers; i++) {
+    for (unsigned i = 0; b->fds && i < b->n_fds; i++) {
         if (b->fds[i] >= 0)
             close(b->fds[i]);
     }
@@ -64,7 +65,7 @@ static void bound_free(struct bound *b, unsigned n_workers)
 void sockets_fini(struct sockets *s)
 {
     list_for_each_safe (pos, tmp, &s->all)
-        bound_free(list_entry(pos, struct bound, node), s->n_workers);
+        bound_free(list_entry(pos, struct bound, node));
 }
 
 static bool key_equal(const struct key *a, const struct key *b)
@@ -134,7 +135,13 @@ static int offered(struct offers *offers, const struct key *k)
                   : -1;
 }
 
-static struct bound *bound_new(unsigned n_workers, const struct key *k, unsigned conf_index)
+/* Every worker has one of its own; the admin's pages are the main thread's. */
+static unsigned n_serving(const struct sockets *s, enum socket_kind kind)
+{
+    return kind == SOCKET_ADMIN ? 1 : s->n_workers;
+}
+
+static struct bound *bound_new(unsigned n_fds, const struct key *k, unsigned conf_index)
 {
     struct bound *b = calloc(1, sizeof(*b));
     if (!b)
@@ -143,22 +150,23 @@ static struct bound *bound_new(unsigned n_workers, const struct key *k, unsigned
     b->key = *k;
     b->conf_index = conf_index;
     b->is_wanted = b->is_fresh = true;
-    b->fds = malloc(n_workers * sizeof(*b->fds));
-    b->given = malloc(n_workers * sizeof(*b->given));
+    b->fds = malloc(n_fds * sizeof(*b->fds));
+    b->given = malloc(n_fds * sizeof(*b->given));
     if (!b->fds || !b->given) {
-        bound_free(b, 0);
+        bound_free(b);
         return NULL;
     }
-    for (unsigned i = 0; i < n_workers; i++)
+    b->n_fds = n_fds;
+    for (unsigned i = 0; i < n_fds; i++)
         b->fds[i] = b->given[i] = -1;
     return b;
 }
 
-/* Takes what is offered, one a worker. Returns how many there were. */
+/* Takes what is offered, one for each that serves. Returns how many there were. */
 static unsigned adopt(const struct sockets *s, struct bound *b)
 {
     unsigned n = 0;
-    while (n < s->n_workers && (b->fds[n] = offered(s->offers, &b->key)) >= 0)
+    while (n < b->n_fds && (b->fds[n] = offered(s->offers, &b->key)) >= 0)
         n++;
     return n;
 }
@@ -168,7 +176,7 @@ static int open_all(const struct plan *p, struct bound *b)
     const struct sockets *s = p->sockets;
     unsigned n_adopted = adopt(s, b);
     int rc = n_adopted ? 0 : probe(&b->key);
-    for (unsigned i = n_adopted; rc == 0 && i < s->n_workers; i++) {
+    for (unsigned i = n_adopted; rc == 0 && i < b->n_fds; i++) {
         b->fds[i] = open_one(&b->key);
         if (b->fds[i] < 0 && n_adopted) /* opened by who does not share the port: one for all */
             b->fds[i] = fcntl(b->fds[0], F_DUPFD_CLOEXEC, 0);
@@ -188,11 +196,11 @@ static void add(struct sockets *s, struct bound *b)
 static int adopt_the_rest(struct sockets *s, const struct key *k, unsigned conf_index)
 {
     for (;;) {
-        struct bound *b = bound_new(s->n_workers, k, conf_index);
+        struct bound *b = bound_new(n_serving(s, k->kind), k, conf_index);
         if (!b)
             return -ENOMEM;
         if (adopt(s, b) == 0) {
-            bound_free(b, s->n_workers);
+            bound_free(b);
             return 0;
         }
         add(s, b);
@@ -219,18 +227,18 @@ static int want(const struct plan *p, const struct key *k, unsigned conf_index)
     struct sockets *s = p->sockets;
     if (is_there(s, k, conf_index))
         return 0;
-    struct bound *b = bound_new(s->n_workers, k, conf_index);
+    struct bound *b = bound_new(n_serving(s, k->kind), k, conf_index);
     if (!b)
         return -ENOMEM;
     int rc = open_all(p, b);
     if (rc == -EAFNOSUPPORT ||
         rc == -ENODEV) { /* no IPv6 here, or the interface went away meanwhile */
-        bound_free(b, s->n_workers);
+        bound_free(b);
         return 0;
     }
     if (rc < 0) {
         explain_failure(p, k, rc);
-        bound_free(b, s->n_workers);
+        bound_free(b);
         return rc;
     }
     add(s, b);
@@ -268,12 +276,21 @@ static int want_listener(const struct plan *p, const struct conf_listener *l, bo
     return rc;
 }
 
+static int want_admin(const struct plan *p, const struct endpoint *ep, unsigned conf_index)
+{
+    struct key k = {.kind = SOCKET_ADMIN,
+                    .port = ep->port,
+                    .addr = ep->addr,
+                    .is_ipv6 = !addr_is_ipv4(&ep->addr)};
+    return want(p, &k, conf_index);
+}
+
 void sockets_rollback(struct sockets *s)
 {
     list_for_each_safe (pos, tmp, &s->all) {
         struct bound *b = list_entry(pos, struct bound, node);
         if (b->is_fresh)
-            bound_free(b, s->n_workers);
+            bound_free(b);
         else
             b->is_wanted = true;
     }
@@ -289,6 +306,8 @@ int sockets_prepare(struct sockets *s, const struct conf *conf, char *ret_text, 
         rc = want_listener(&p, &conf->web_proxies[i].base, false, (unsigned)i);
     for (size_t i = 0; rc == 0 && i < conf->n_dns; i++)
         rc = want_listener(&p, &conf->dns[i].base, true, (unsigned)i);
+    for (size_t i = 0; rc == 0 && i < conf->admin_listen.n_items; i++)
+        rc = want_admin(&p, &conf->admin_listen.items[i], (unsigned)i);
     if (rc < 0)
         sockets_rollback(s);
     return rc;
@@ -304,26 +323,38 @@ bool sockets_has_changes(const struct sockets *s)
     return false;
 }
 
-struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned *ret_n)
+/* Orders of all that @index serves by: a worker's, or the admin's. */
+static struct socket_order *orders_of(struct sockets *s, bool is_admin, unsigned index,
+                                      unsigned *ret_n)
 {
     unsigned n = 0;
     list_for_each (pos, &s->all)
-        n += list_entry(pos, struct bound, node)->is_wanted;
+        n++;
     struct socket_order *orders = calloc(n + 1, sizeof(*orders));
     if (!orders)
         return NULL;
     unsigned at = 0;
     list_for_each (pos, &s->all) {
         struct bound *b = list_entry(pos, struct bound, node);
-        if (!b->is_wanted)
+        if (!b->is_wanted || (b->key.kind == SOCKET_ADMIN) != is_admin)
             continue;
         orders[at++] = (struct socket_order){b->id, b->key.kind, b->conf_index, b->fds[index]};
         if (b->fds[index] >= 0)
             b->given[index] = b->fds[index];
         b->fds[index] = -1;
     }
-    *ret_n = n;
+    *ret_n = at;
     return orders;
+}
+
+struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned *ret_n)
+{
+    return orders_of(s, false, index, ret_n);
+}
+
+struct socket_order *sockets_admin_orders(struct sockets *s, unsigned *ret_n)
+{
+    return orders_of(s, true, 0, ret_n);
 }
 
 void sockets_commit(struct sockets *s)
@@ -333,7 +364,7 @@ void sockets_commit(struct sockets *s)
         if (b->is_wanted)
             b->is_fresh = false;
         else
-            bound_free(b, s->n_workers);
+            bound_free(b);
     }
 }
 
@@ -342,7 +373,7 @@ size_t sockets_lend(const struct sockets *s, int *ret_fds, size_t max)
     size_t n = 0;
     list_for_each (pos, &s->all) {
         const struct bound *b = list_entry(pos, struct bound, node);
-        for (unsigned i = 0; i < s->n_workers && n < max; i++) {
+        for (unsigned i = 0; i < b->n_fds && n < max; i++) {
             if (b->given[i] >= 0)
                 ret_fds[n++] = b->given[i];
         }
@@ -364,8 +395,8 @@ static size_t collect_ports(const struct conf *conf, uint16_t *ports, size_t max
         ports[n++] = conf->web_proxies[i].base.port;
     for (size_t i = 0; i < conf->n_dns && n < max; i++)
         ports[n++] = conf->dns[i].base.port;
-    if (conf->has_admin_listen && n < max)
-        ports[n++] = conf->admin_listen.port;
+    for (size_t i = 0; i < conf->admin_listen.n_items && n < max; i++)
+        ports[n++] = conf->admin_listen.items[i].port;
     return n;
 }
 
@@ -423,6 +454,10 @@ struct own_set *sockets_own(const struct conf *conf, struct addresses *addresses
         rc = add_configured(&o->own, &capacity, &conf->web_proxies[i].base);
     for (size_t i = 0; rc == 0 && i < conf->n_dns; i++)
         rc = add_configured(&o->own, &capacity, &conf->dns[i].base);
+    for (size_t i = 0; rc == 0 && i < conf->admin_listen.n_items; i++) {
+        const struct endpoint *ep = &conf->admin_listen.items[i];
+        rc = add_own(&o->own, &capacity, &ep->addr, &ep->port, 1);
+    }
     if (rc < 0)
         return own_set_unref(o);
     if (o->own.n_listeners > 0)

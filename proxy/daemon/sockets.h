@@ -36,7 +36,9 @@ bool sockets_has_changes(const struct sockets *s);
 /* The orders of worker @index; fds of new sockets are given with them, once. The caller frees the
  * array. NULL: out of memory. */
 struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned *ret_n);
-/* After the orders of all workers were posted. */
+/* The same for the admin's pages, which the main thread serves. */
+struct socket_order *sockets_admin_orders(struct sockets *s, unsigned *ret_n);
+/* After the orders of all were posted. */
 void sockets_commit(struct sockets *s);
 
 /**

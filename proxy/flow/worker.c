@@ -357,6 +357,8 @@ static int socket_open(struct worker_socket *s, int fd)
         return dns_server_add_udp(s->worker->dns, s->id, fd);
     case SOCKET_DNS_TCP:
         return dns_server_add_tcp(s->worker->dns, s->id, fd);
+    case SOCKET_ADMIN:
+        break;
     }
     return -EINVAL;
 }

@@ -46,7 +46,7 @@ struct own_set {
 struct own_set *own_set_ref(struct own_set *o);
 struct own_set *own_set_unref(struct own_set *o);
 
-enum socket_kind { SOCKET_WEB, SOCKET_DNS_UDP, SOCKET_DNS_TCP };
+enum socket_kind { SOCKET_WEB, SOCKET_DNS_UDP, SOCKET_DNS_TCP, SOCKET_ADMIN /* no worker's */ };
 
 /* One listening socket of this worker, as the main thread wants it. */
 struct socket_order {

@@ -233,7 +233,13 @@ static const struct row rows[] = {
     {SCHEMA_DNS_HOSTS, "host", "www 10.0.0.800", "no address"},
     {SCHEMA_ADMIN, "listen", "127.0.0.1:9100", NULL},
     {SCHEMA_ADMIN, "listen", "off", NULL},
+    {SCHEMA_ADMIN, "listen", "127.0.0.1:9100, [::1]:9100", NULL},
     {SCHEMA_ADMIN, "listen", "127.0.0.1", "ADDR:PORT"},
+    {SCHEMA_ADMIN, "listen", "127.0.0.1:0", "ADDR:PORT"},
+    {SCHEMA_ADMIN, "listen", "127.0.0.1:9100, 127.0.0.1:9100", "twice"},
+    {SCHEMA_ADMIN, "listen", "224.0.0.1:9100", "cannot be listened on"},
+    {SCHEMA_ADMIN, "allow", "192.168.1.0/24, ::1", NULL},
+    {SCHEMA_ADMIN, "allow", "192.168.1.1/24", "host bits"},
 };
 
 static void base_init(enum schema_section section, struct conf *conf, struct conf_web_proxy *web,
