@@ -143,7 +143,8 @@ static void close_now(struct conn *c)
     if (c->is_tunnel)
         atomic_fetch_sub_explicit(&w->shared->n_tunnels, 1, memory_order_relaxed);
     c->is_tunnel = false;
-    atomic_fetch_sub_explicit(&w->shared->n_clients, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(c->is_turned_away ? &w->shared->n_turned_away : &w->shared->n_clients,
+                              1, memory_order_relaxed);
     loop_task_add(&w->loop, &c->task);
 }
 
@@ -340,6 +341,15 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
     }
     io->is_readable = true;
     on_client_ready(io);
+}
+
+void conn_turn_away(struct conn *c, const struct conn_refusal *why)
+{
+    struct shared *shared = c->worker->shared;
+    c->is_turned_away = true;
+    atomic_fetch_sub_explicit(&shared->n_clients, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shared->n_turned_away, 1, memory_order_relaxed);
+    conn_refuse(c, why);
 }
 
 void conn_abort(struct conn *c, enum reason reason)

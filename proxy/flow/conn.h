@@ -83,6 +83,7 @@ struct conn {
     bool is_tunnel;       /* counted as an open tunnel */
     bool is_quota_tunnel; /* @quota counts it as one, from its request on */
     bool is_connect;
+    bool is_turned_away; /* not counted as a client */
     bool has_origin;
 };
 
@@ -105,6 +106,8 @@ struct conn *conn_accept(struct worker *w, struct view *view, const struct conf_
                          const struct in_rule *rule, int fd, const struct endpoint *client);
 /* Answers, records and lingers. The caller returns at once. */
 void conn_refuse(struct conn *c, const struct conn_refusal *why);
+/* conn_refuse() for one that was not let in: it takes no client's place while it lingers. */
+void conn_turn_away(struct conn *c, const struct conn_refusal *why);
 /* The one exit of everything that needs no answer: closes, counts, records once. The caller returns
  * at once. */
 void conn_finish(struct conn *c, enum reason reason);

@@ -16,7 +16,7 @@
 #include "proxy/http/reply.h"
 #include "proxy/net/egress.h"
 
-enum { LOGGED_A_SECOND = 50, HARD_CLIENT_MARGIN = 64 };
+enum { LOGGED_A_SECOND = 50, TURNED_AWAY_MAX = 64 };
 
 struct worker_socket {
     struct list node;
@@ -178,18 +178,23 @@ static void record_denied(struct worker *w, struct access_record *r)
     worker_record(w, r);
 }
 
+/* Whoever is not let in lingers apart from the clients: were it counted with them, it could keep
+ * their places by coming again and again. */
+static bool has_room_to_answer(struct worker *w)
+{
+    return atomic_load_explicit(&w->shared->n_turned_away, memory_order_relaxed) < TURNED_AWAY_MAX;
+}
+
 static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, int fd,
                           const struct endpoint *peer)
 {
-    unsigned n_clients = atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed);
-    unsigned max_clients = atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed);
     counter_add(&w->counters.n_source_denied, 1);
-    if (w->view->snapshot->conf.acl_deny_403 && n_clients < max_clients) {
+    if (w->view->snapshot->conf.acl_deny_403 && has_room_to_answer(w)) {
         struct conn *c = conn_accept(w, w->view, proxy, NULL, fd, peer);
         if (c)
-            conn_refuse(c, &(struct conn_refusal){.reason = REASON_SOURCE_DENIED,
-                                                  .status = 403,
-                                                  .phrase = "Forbidden source"});
+            conn_turn_away(c, &(struct conn_refusal){.reason = REASON_SOURCE_DENIED,
+                                                     .status = 403,
+                                                     .phrase = "Forbidden source"});
         return;
     }
     close(fd);
@@ -267,10 +272,9 @@ static void on_name_server(void *owner, const struct resolver_server_news *news)
                     news->detail);
 }
 
-/* Of [limits] per-source-rate: connections, and those that are told that they are too many. */
+/* What per-source-rate counts: connections, and those of too many that are answered. */
 enum { CONNECTS_SERVED, CONNECTS_ANSWERED };
 
-/* Whether the source may open one more connection now. */
 static bool is_within_rate(struct worker *w, unsigned kind, const struct endpoint *peer)
 {
     uint32_t rate = w->view->snapshot->conf.limits.per_source_rate;
@@ -278,16 +282,23 @@ static bool is_within_rate(struct worker *w, unsigned kind, const struct endpoin
            rates_take(w->shared->connects, &peer->addr, kind, rate, loop_now_ms(&w->loop));
 }
 
-/* Without an answer, beyond those that are answered: whoever floods is not to fill the room of all
- * with connections that linger. */
-static void close_unanswered(struct worker *w, const struct conf_web_proxy *proxy, int fd,
-                             const struct endpoint *peer)
+/* Answered while there is room for it and its source is not told too often; else closed at once,
+ * which is cheap. */
+static void turn_away(struct worker *w, const struct conf_web_proxy *proxy,
+                      const struct in_rule *rule, int fd, const struct endpoint *peer,
+                      const struct conn_refusal *why)
 {
+    if (has_room_to_answer(w) && is_within_rate(w, CONNECTS_ANSWERED, peer)) {
+        struct conn *c = conn_accept(w, w->view, proxy, rule, fd, peer);
+        if (c)
+            conn_turn_away(c, why);
+        return;
+    }
     close(fd);
     counter_add(&w->counters.n_refused, 1);
     struct access_record r = denied_record(ACCESS_REFUSED, proxy->base.name, NULL, peer);
-    r.reason = REASON_SOURCE_LIMIT;
-    access_set_rule(&r, NULL, NULL);
+    r.reason = why->reason;
+    access_set_rule(&r, rule ? &rule->place : NULL, rule ? NULL : "no rule");
     record_denied(w, &r);
 }
 
@@ -304,26 +315,21 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
     }
     if (rule)
         hits_count(w->hits, rule->place.slot, loop_now_ms(&w->loop));
-    unsigned n = atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed);
-    unsigned max = atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed);
-    bool is_too_fast = !is_within_rate(w, CONNECTS_SERVED, peer);
-    if (is_too_fast && !is_within_rate(w, CONNECTS_ANSWERED, peer)) {
-        close_unanswered(w, proxy, fd, peer);
+    if (!is_within_rate(w, CONNECTS_SERVED, peer)) {
+        turn_away(w, proxy, rule, fd, peer,
+                  &(struct conn_refusal){.reason = REASON_SOURCE_LIMIT,
+                                         .retry_after_s = 1,
+                                         .body = "too many new connections a second"});
         return;
     }
-    if (n >= max + HARD_CLIENT_MARGIN) {
-        close(fd); /* not even room for an answer */
+    if (atomic_load_explicit(&w->shared->n_clients, memory_order_relaxed) >=
+        atomic_load_explicit(&w->shared->max_clients, memory_order_relaxed)) {
+        turn_away(w, proxy, rule, fd, peer, &(struct conn_refusal){.reason = REASON_LIMIT});
         return;
     }
     struct conn *c = conn_accept(w, w->view, proxy, rule, fd, peer);
     if (c && !rule)
         observe_source(w, c);
-    if (c && is_too_fast)
-        conn_refuse(c, &(struct conn_refusal){.reason = REASON_SOURCE_LIMIT,
-                                              .retry_after_s = 1,
-                                              .body = "too many new connections a second"});
-    else if (c && n >= max)
-        conn_refuse(c, &(struct conn_refusal){.reason = REASON_LIMIT});
 }
 
 /* ---- sockets ---- */

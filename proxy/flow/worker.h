@@ -59,12 +59,13 @@ struct socket_order {
 /* Shared by all workers; embedded in the daemon. */
 struct shared {
     atomic_uint n_clients, n_tunnels;
+    atomic_uint n_turned_away; /* connections that are only told so; no clients */
     atomic_uint max_clients, max_tunnels;
     atomic_uint max_pooled; /* connections to origins that a worker keeps, idle */
     char via[32];           /* our pseudonym in Via */
     struct sink *sink;
     struct rates *rates;    /* of DNS clients */
-    struct rates *connects; /* of new connections; kinds as in worker.c */
+    struct rates *connects; /* of new connections */
     struct quotas *quotas;
     struct loops *loops; /* of name servers */
     struct siphash_key refusals_key;

@@ -124,6 +124,34 @@ Test(flow_conn, head__is_refused_without_a_body)
     bench_free(b);
 }
 
+/* Whoever is refused and stays is no client. */
+Test(flow_conn, refused_clients__take_no_place__while_they_linger)
+{
+    struct bench *b = bench_new("", "[in]\ntcp 8080 = 127.0.0.1\n");
+    char buf[2048];
+    int fds[8];
+    atomic_store(&b->shared.max_clients, 2);
+    for (int i = 0; i < 8; i++)
+        fds[i] = bench_client(b);
+    bench_run_ms(b, 50);
+    cr_expect_eq(atomic_load(&b->shared.n_clients), 2);
+    cr_expect_eq(atomic_load(&b->shared.n_turned_away), 6);
+    cr_expect_eq(bench_read(b, fds[7], buf, sizeof(buf), "\r\n\r\n", 1000), 1);
+    cr_expect_eq(strncmp(buf, "HTTP/1.1 503", 12), 0, "%s", buf);
+    close(fds[0]);
+    bench_run_ms(b, 50);
+    cr_expect_eq(atomic_load(&b->shared.n_clients), 1);
+    close(fds[7]);
+    fds[7] = bench_client(b);
+    bench_run_ms(b, 50);
+    cr_expect_eq(atomic_load(&b->shared.n_clients), 2);
+    for (int i = 1; i < 8; i++)
+        close(fds[i]);
+    bench_run_ms(b, 50);
+    cr_expect_eq(atomic_load(&b->shared.n_turned_away), 0);
+    bench_free(b);
+}
+
 Test(flow_conn, denied_sources__take_no_place__when_all_are_taken)
 {
     struct bench *b = bench_new("[acl]\ndeny-answer = 403\n", "[in]\ntcp 8080 = 192.0.2.1\n");

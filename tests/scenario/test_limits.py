@@ -125,7 +125,7 @@ def test_ipv6_counts_a_64(scene, one, same, other):
 def test_no_end_leaks(scene):
     """A thousand connections that end in every state and way; nothing is left of any."""
     rng = random.Random(7)
-    with Ukai(scene, config(per_source_tunnels="1000000", per_source_bandwidth="1G")) as daemon:
+    with Ukai(scene, config(per_source_tunnels="60", per_source_bandwidth="64M")) as daemon:
         for turn in range(1000):
             sock = scene.dial(rng.choice([scene.host10, scene.host20]))
             kind = turn % 10
@@ -182,6 +182,29 @@ def test_reload_counts_what_is_open_already(scene):
         daemon.reload(config=config())
         mine += [opened(scene) for _ in range(3)]
         assert all(is_alive(sock) for sock in mine)
+
+
+# all of them
+
+@pytest.mark.parametrize("key", ["max-clients", "max-tunnels"])
+def test_caps_of_all(scene, key):
+    """503 beyond; open ones stay over a reload that lowers the cap; one that closes makes room."""
+    def of(n):
+        return sections(dns=False, limits={key: str(n)})
+
+    with Ukai(scene, of(3)) as daemon:
+        daemon.wait_log(r"memory budget. idle_mib=\d+ most_mib=\d+")
+        mine = [opened(scene) for _ in range(3)]
+        reply = exchange(scene.dial(scene.host20), f"CONNECT {TARGET} HTTP/1.1\r\n\r\n".encode())
+        expect_refused(reply, 503, proxy_status="connection_limit_reached")
+        assert int(reply.field("retry-after")) > 0
+        daemon.reload(config=of(1))
+        assert all(is_alive(sock) for sock in mine)
+        mine.pop().close()
+        wait_until(lambda: status(daemon)["traffic"]["tunnels"] == 2)
+        wait_until(lambda: connect(scene, scene.host20)[1].status == 503)
+        daemon.reload(config=of(4))
+        wait_until(lambda: connect(scene, scene.host20)[1].status == 200)
 
 
 # new connections a second
