@@ -746,7 +746,7 @@ enum exit_code daemon_run(const struct daemon_options *options)
 {
     struct daemon d = {.options = *options,
                        .signal_fd = -1,
-                       .mailbox = {.fd = -1},
+                       .mailbox = {.watch.fd = -1},
                        .links = {.fd = -1},
                        .files = {.fd = -1},
                        .notify = {.fd = -1},

@@ -194,7 +194,7 @@ static void put_reply(struct tcp_conn *c, struct serve_reply *reply, struct tcp_
 static void flush_out(struct tcp_conn *c)
 {
     while (unsent(c) > 0 && c->io.is_writable) {
-        ssize_t n = send(c->io.fd, c->out.bytes + c->out.at, unsent(c), MSG_NOSIGNAL);
+        ssize_t n = send(c->io.watch.fd, c->out.bytes + c->out.at, unsent(c), MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN) {
             c->io.is_writable = false;
         } else if (n < 0 && errno != EINTR) {
@@ -294,7 +294,7 @@ static bool fill(struct tcp_conn *c)
         c->is_broken = true;
         return false;
     }
-    ssize_t n = recv(c->io.fd, c->in.bytes + c->in.end, c->in.size - c->in.end, 0);
+    ssize_t n = recv(c->io.watch.fd, c->in.bytes + c->in.end, c->in.size - c->in.end, 0);
     if (n < 0 && errno == EAGAIN)
         c->io.is_readable = false;
     else if (n < 0 && errno != EINTR)

@@ -79,7 +79,7 @@ static void send_batch(struct server_udp_socket *s)
 {
     struct udp_batch *b = s->udp->batch;
     for (unsigned at = 0; at < b->n_out;) {
-        int n = sendmmsg(s->fd, b->out + at, b->n_out - at, MSG_NOSIGNAL);
+        int n = sendmmsg(s->watch.fd, b->out + at, b->n_out - at, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) { /* this one cannot be sent: a full queue or no way back */
@@ -363,13 +363,13 @@ static int receive(struct server_udp_socket *s)
                                            .msg_control = b->control[i],
                                            .msg_controllen = CONTROL_BYTES};
     }
-    return recvmmsg(s->fd, b->in, BATCH, MSG_DONTWAIT, NULL);
+    return recvmmsg(s->watch.fd, b->in, BATCH, MSG_DONTWAIT, NULL);
 }
 
-static void on_socket_readable(evutil_socket_t fd, short what, void *arg)
+static void on_socket_readable(struct watch *w, uint32_t events)
 {
-    (void)fd, (void)what;
-    struct server_udp_socket *s = arg;
+    (void)events;
+    struct server_udp_socket *s = list_entry(w, struct server_udp_socket, watch);
     send_late(s->udp); /* the buffers are wanted */
     for (unsigned round = 0; round < BATCHES_A_CALL; round++) {
         int n = receive(s);
@@ -387,7 +387,7 @@ static void on_socket_readable(evutil_socket_t fd, short what, void *arg)
 int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
                     const struct serve_view *view, int fd)
 {
-    *s = (struct server_udp_socket){.udp = u, .view = view, .fd = fd};
+    *s = (struct server_udp_socket){.udp = u, .view = view, .watch.fd = -1};
     list_init(&s->waiters);
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
@@ -395,24 +395,19 @@ int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
     if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 &&
         endpoint_from_sockaddr(&ss, &local) == 0)
         s->port = local.port;
-    event_assign(&s->event, u->context->loop->base, fd, EV_READ | EV_PERSIST, on_socket_readable,
-                 s);
-    if (event_add(&s->event, NULL) == 0)
-        return 0;
-    close(fd);
-    s->fd = -1;
-    return -ENOMEM;
+    int rc = watch_open(&u->context->loop->watches, &s->watch, fd, EPOLLIN, on_socket_readable);
+    if (rc < 0)
+        close(fd);
+    return rc;
 }
 
 void server_udp_close(struct server_udp_socket *s)
 {
-    if (s->fd < 0)
+    if (s->watch.fd < 0)
         return;
     while (!list_is_empty(&s->waiters))
         waiter_free(list_entry(s->waiters.next, struct udp_waiter, in_socket));
     if (s->udp->batch->late == s)
         send_late(s->udp);
-    event_del(&s->event);
-    close(s->fd);
-    s->fd = -1;
+    close(watch_release(&s->watch));
 }

@@ -24,9 +24,8 @@ struct server_udp {
 struct server_udp_socket {
     struct server_udp *udp;
     const struct serve_view *view; /* borrowed; follows the settings */
-    int fd;                        /* owned */
+    struct watch watch;            /* owned; others may hold copies of the socket */
     uint16_t port;
-    struct event event;
     struct list waiters;
 };
 

@@ -19,7 +19,7 @@ enum { DATAGRAMS_A_CALL = 32 };
 
 void upstream_cancel(struct upstream *x)
 {
-    watch_close(&x->env->watches, &x->udp);
+    watch_close(&x->udp);
     upstream_peer_cancel(&x->by_stream);
     loop_timer_stop(x->env->loop, &x->limit);
 }
@@ -56,7 +56,7 @@ static void on_stream_done(struct upstream_peer_ask *a, enum upstream_outcome ou
 
 static int start_stream(struct upstream *x)
 {
-    watch_close(&x->env->watches, &x->udp);
+    watch_close(&x->udp);
     return upstream_peer_send(x->peer, &x->by_stream, &x->ask, on_stream_done);
 }
 
@@ -137,8 +137,9 @@ static bool take_datagram(struct upstream *x, size_t n)
     return false;
 }
 
-static void on_udp_readable(struct watch *w)
+static void on_udp_readable(struct watch *w, uint32_t events)
 {
+    (void)events;
     struct upstream *x = list_entry(w, struct upstream, udp);
     for (unsigned i = 0; i < DATAGRAMS_A_CALL; i++) {
         ssize_t n = recv(w->fd, x->env->message, sizeof(x->env->message), 0);
@@ -162,7 +163,7 @@ static int start_udp(struct upstream *x)
     ssize_t n = send(fd, x->env->message, len, MSG_NOSIGNAL);
     int rc = n < 0 && errno != EAGAIN ? -errno : 0; /* a full queue is a loss like any other */
     if (rc == 0)
-        rc = watch_open(&x->env->watches, &x->udp, fd, on_udp_readable);
+        rc = watch_open(&x->env->loop->watches, &x->udp, fd, EPOLLIN, on_udp_readable);
     if (rc < 0) {
         close(fd);
         return rc;

@@ -19,17 +19,13 @@ struct upstream_env *upstream_env_new(struct loop *loop)
         return NULL;
     env->loop = loop;
     list_init(&env->peers);
-    if (watch_set_init(&env->watches, loop) == 0)
-        return env;
-    free(env);
-    return NULL;
+    return env;
 }
 
 struct upstream_env *upstream_env_free(struct upstream_env *env)
 {
     if (!env)
         return NULL;
-    watch_set_fini(&env->watches);
     explicit_bzero(env->random, sizeof(env->random));
     tls_client_free(env->tls);
     free(env);

@@ -9,7 +9,6 @@
 #include "proxy/base/list.h"
 #include "proxy/dns/wire.h"
 #include "proxy/loop/loop.h"
-#include "proxy/loop/watch.h"
 
 struct tls_client;
 
@@ -37,7 +36,6 @@ struct upstream_counters {
 
 struct upstream_env {
     struct loop *loop;
-    struct watch_set watches; /* of the UDP sockets */
     struct upstream_counters counters;
     struct list peers;      /* struct upstream_peer */
     struct tls_client *tls; /* owned; NULL until the first TLS connection, and after a refresh */

@@ -304,7 +304,7 @@ static ssize_t read_some(struct upstream_stream *s, uint8_t *into, size_t n)
 {
     if (s->tls)
         return tls_read(s->tls, into, n);
-    ssize_t got = recv(s->io.fd, into, n, 0);
+    ssize_t got = recv(s->io.watch.fd, into, n, 0);
     return got < 0 ? -errno : got;
 }
 
@@ -313,7 +313,7 @@ static ssize_t write_some(struct upstream_stream *s)
     const uint8_t *bytes = s->out.bytes + s->out.at;
     if (s->tls)
         return tls_write(s->tls, bytes, framing_waiting(&s->out));
-    ssize_t n = send(s->io.fd, bytes, framing_waiting(&s->out), MSG_NOSIGNAL);
+    ssize_t n = send(s->io.watch.fd, bytes, framing_waiting(&s->out), MSG_NOSIGNAL);
     return n < 0 ? -errno : n;
 }
 
@@ -408,7 +408,8 @@ static void connected(struct upstream_stream *s)
         return;
     }
     struct tls_client *client = upstream_env_tls(s->env);
-    s->tls = client ? tls_client_open(client, s->io.fd, s->peer->tls_name, &s->peer->ticket) : NULL;
+    s->tls = client ? tls_client_open(client, s->io.watch.fd, s->peer->tls_name, &s->peer->ticket)
+                    : NULL;
     if (s->tls)
         s->state = UPSTREAM_STREAM_HANDSHAKE;
     else
@@ -421,7 +422,7 @@ static void check_connect(struct upstream_stream *s)
     socklen_t len = sizeof(error);
     if (!s->io.is_writable)
         return;
-    if (getsockopt(s->io.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+    if (getsockopt(s->io.watch.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         error = errno;
     if (error == 0)
         connected(s);

@@ -335,7 +335,8 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
     conn_set_state(c, CONN_STATE_LINGER);
     /* An empty send buffer takes it whole. Behind answers that a client does not read it may not
      * fit; an answer that nobody reads is not waited for. */
-    if (send(io->fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len || shutdown(io->fd, SHUT_WR) < 0) {
+    if (send(io->watch.fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len ||
+        shutdown(io->watch.fd, SHUT_WR) < 0) {
         close_now(c);
         return;
     }
@@ -364,7 +365,7 @@ static void begin_linger(struct conn *c)
 {
     struct io *io = &client_side(c)->io;
     conn_set_state(c, CONN_STATE_LINGER);
-    if (shutdown(io->fd, SHUT_WR) < 0) {
+    if (shutdown(io->watch.fd, SHUT_WR) < 0) {
         close_now(c);
         return;
     }
@@ -411,7 +412,7 @@ void conn_answer_options(struct conn *c)
     struct io *io = &client_side(c)->io;
     c->status = 200;
     record(c, ACCESS_REQUEST, REASON_NONE, NULL, NULL);
-    if (send(io->fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL) != sizeof(answer) - 1) {
+    if (send(io->watch.fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL) != sizeof(answer) - 1) {
         close_now(c);
         return;
     }
@@ -463,7 +464,7 @@ static void linger_read(struct conn *c)
 {
     struct io *io = &client_side(c)->io;
     while (io->is_readable) {
-        ssize_t n = recv(io->fd, c->worker->scratch, RELAY_CHUNK_BYTES, 0);
+        ssize_t n = recv(io->watch.fd, c->worker->scratch, RELAY_CHUNK_BYTES, 0);
         if (n < 0 && errno == EAGAIN) {
             io->is_readable = false;
             return;
@@ -585,7 +586,7 @@ static ssize_t read_some(struct conn *c, bool is_eof_fine)
     size_t room = s->buf_size - s->n_buf;
     ssize_t n;
     do {
-        n = recv(io->fd, s->buf + s->n_buf, room, 0);
+        n = recv(io->watch.fd, s->buf + s->n_buf, room, 0);
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN) {
         io->is_readable = false;
@@ -793,7 +794,7 @@ void conn_open_tunnel(struct conn *c)
         return;
     }
     size_t len = reply_tunnel_open_bytes();
-    if (send(client_side(c)->io.fd, REPLY_TUNNEL_OPEN, len, MSG_NOSIGNAL) != (ssize_t)len) {
+    if (send(client_side(c)->io.watch.fd, REPLY_TUNNEL_OPEN, len, MSG_NOSIGNAL) != (ssize_t)len) {
         conn_finish(c, REASON_CLIENT_GONE);
         return;
     }

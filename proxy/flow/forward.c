@@ -142,7 +142,7 @@ static void out_clear(struct outbuf *o)
 static int out_flush(struct outbuf *o, struct io *io)
 {
     while (o->at < o->len && io->is_writable) {
-        ssize_t n = send(io->fd, o->bytes + o->at, o->len - o->at, MSG_NOSIGNAL);
+        ssize_t n = send(io->watch.fd, o->bytes + o->at, o->len - o->at, MSG_NOSIGNAL);
         if (n >= 0)
             o->at += (uint32_t)n;
         else if (errno == EAGAIN)
@@ -160,7 +160,7 @@ static int out_send(struct outbuf *o, struct io *io, const char *bytes, size_t l
     if (out_is_empty(o)) {
         out_clear(o);
         while (done < len && io->is_writable) {
-            ssize_t n = send(io->fd, bytes + done, len - done, MSG_NOSIGNAL);
+            ssize_t n = send(io->watch.fd, bytes + done, len - done, MSG_NOSIGNAL);
             if (n >= 0)
                 done += (size_t)n;
             else if (errno == EAGAIN)
@@ -360,7 +360,7 @@ static ssize_t client_read_buffered(struct forward *f)
     size_t room = may_read(f, RELAY_CLIENT, s->buf_size - s->n_buf);
     if (room == 0)
         return 0;
-    ssize_t n = recv(io->fd, s->buf + s->n_buf, room, 0);
+    ssize_t n = recv(io->watch.fd, s->buf + s->n_buf, room, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         io->is_readable = errno == EINTR;
         return 0;
@@ -561,7 +561,7 @@ static ssize_t origin_read(struct forward *f, char *buf, size_t size, enum step 
     *ret_step = STEP_NOTHING;
     if (!io->is_readable || (size = may_read(f, RELAY_ORIGIN, size)) == 0)
         return 0;
-    ssize_t n = recv(io->fd, buf, size, 0);
+    ssize_t n = recv(io->watch.fd, buf, size, 0);
     if (n > 0) {
         /* A short read is no proof that it is drained: data and a reset may share one edge. A whole
          * answer is not read past, so this costs no call for those that come in one piece. */
@@ -911,7 +911,7 @@ static bool client_is_gone(struct forward *f)
     char byte;
     if (!io->is_readable || !f->up_body.is_done)
         return false;
-    return recv(io->fd, &byte, 1, MSG_PEEK) < 0 && errno != EAGAIN && errno != EINTR;
+    return recv(io->watch.fd, &byte, 1, MSG_PEEK) < 0 && errno != EAGAIN && errno != EINTR;
 }
 
 static void pump(struct forward *f)

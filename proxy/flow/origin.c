@@ -43,7 +43,7 @@ struct origin *origin_new(void)
     struct origin *o = calloc(1, sizeof(*o));
     if (!o)
         return NULL;
-    o->io.fd = -1;
+    o->io.watch.fd = -1;
     list_init(&o->node);
     list_init(&o->in_age);
     return o;
@@ -69,7 +69,7 @@ void origin_pool_close_all(struct origin_pool *p)
 static bool is_clean(struct origin *o)
 {
     char byte;
-    return recv(o->io.fd, &byte, 1, MSG_PEEK) < 0 && errno == EAGAIN;
+    return recv(o->io.watch.fd, &byte, 1, MSG_PEEK) < 0 && errno == EAGAIN;
 }
 
 struct origin *origin_take(struct origin_pool *p, const struct endpoint *to, unsigned n_to,

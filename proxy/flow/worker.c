@@ -604,7 +604,7 @@ void worker_post_stop(struct worker *w)
 
 int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_t cache_bytes)
 {
-    *w = (struct worker){.index = index, .shared = shared, .mailbox = {.fd = -1}};
+    *w = (struct worker){.index = index, .shared = shared, .mailbox = {.watch.fd = -1}};
     list_init(&w->sockets);
     list_init(&w->conns);
     w->hits = calloc(1, sizeof(*w->hits));

@@ -4,36 +4,33 @@
 
 #include <stdbool.h>
 
-#include <event2/event.h>
-#include <event2/event_struct.h>
-
 #include "proxy/loop/loop.h"
+#include "proxy/loop/watch.h"
 
 struct io;
 /* Something became ready; the bits say what. The socket may be closed in it. */
 typedef void (*io_ready_fn)(struct io *io);
 
 struct io {
-    struct event event;
+    struct watch watch;   /* the socket, owned */
     io_ready_fn on_ready; /* whoever owns the socket now; may be replaced at any time */
     void *owner;          /* for on_ready; set by whoever sets on_ready */
-    int fd;               /* owned; -1: closed */
     /* Set by events, cleared by the owner on EAGAIN, or on a short read while !is_peer_done. */
     bool is_readable;
     bool is_writable;
     bool is_peer_done; /* FIN or error seen: read on until the end shows */
 };
 
-/* @fd is taken (also on failure). Returns 0 · -ENOMEM. */
+/* @fd is taken (also on failure). Returns 0 · -errno. */
 int io_open(struct io *io, struct loop *loop, int fd, io_ready_fn on_ready, void *owner)
     __attribute__((warn_unused_result));
 /* Safe on a closed or zero-initialised-with-fd--1 one. */
 void io_close(struct io *io);
 /* Closes so that the peer gets a RST: what was not sent is not taken for complete. */
 void io_reset(struct io *io);
-/* Moves a registered socket to another object: the fd is re-registered. Returns as io_open(); @from
- * is closed. */
-int io_move(struct io *from, struct io *to, struct loop *loop, io_ready_fn on_ready, void *owner)
+/* Moves a registered socket to another object, which is told anew of what is ready. Returns as
+ * io_open(); @from is closed. */
+int io_move(struct io *from, struct io *to, io_ready_fn on_ready, void *owner)
     __attribute__((warn_unused_result));
 /* Another owner from now on; the registration stays. */
 static inline void io_own(struct io *io, io_ready_fn on_ready, void *owner)
@@ -44,7 +41,7 @@ static inline void io_own(struct io *io, io_ready_fn on_ready, void *owner)
 
 static inline bool io_is_open(const struct io *io)
 {
-    return io->fd >= 0;
+    return io->watch.fd >= 0;
 }
 
 #endif

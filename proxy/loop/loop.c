@@ -8,6 +8,7 @@
 #include "proxy/loop/loop.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <time.h>
 
@@ -35,11 +36,16 @@ int loop_init(struct loop *l)
         return -ENOMEM;
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
-    event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE);
     l->base = event_base_new_with_config(config);
     event_config_free(config);
     if (!l->base)
         return -ENOMEM;
+    int rc = watch_set_init(&l->watches, l->base);
+    if (rc < 0) {
+        event_base_free(l->base);
+        l->base = NULL;
+        return rc;
+    }
     timers_init(&l->timers, loop_now_ms(l));
     evtimer_assign(&l->timer_event, l->base, on_deadline, l);
     return 0;
@@ -50,6 +56,7 @@ void loop_fini(struct loop *l)
     if (!l->base)
         return;
     event_del(&l->timer_event);
+    watch_set_fini(&l->watches);
     event_base_free(l->base);
     l->base = NULL;
 }
@@ -99,12 +106,24 @@ static void run_bulk(struct loop *l)
     t->run(t);
 }
 
+/* Where libevent has nothing but our own epoll, as on every worker, that one is asked directly. */
+static void poll_once(struct loop *l, bool waits)
+{
+    if (event_base_get_num_events(l->base, EVENT_BASE_COUNT_ADDED) > 1) {
+        arm_deadline(l);
+        l->is_now_stale = true;
+        event_base_loop(l->base, EVLOOP_ONCE | (waits ? 0 : EVLOOP_NONBLOCK));
+        return;
+    }
+    uint64_t next = waits ? timers_next_ms(&l->timers, loop_now_ms(l)) : 0;
+    l->is_now_stale = true;
+    watch_set_poll(&l->watches, next > INT_MAX ? -1 : (int)next);
+}
+
 void loop_round(struct loop *l, bool may_wait)
 {
-    arm_deadline(l);
     bool waits = may_wait && list_is_empty(&l->bulk) && list_is_empty(&l->tasks);
-    l->is_now_stale = true;
-    event_base_loop(l->base, EVLOOP_ONCE | (waits ? 0 : EVLOOP_NONBLOCK));
+    poll_once(l, waits);
     timers_advance(&l->timers, loop_now_ms(l));
     run_tasks(l);
     run_bulk(l);

@@ -10,6 +10,7 @@
 
 #include "proxy/base/list.h"
 #include "proxy/loop/timers.h"
+#include "proxy/loop/watch.h"
 
 /* Work for the end of this round of events: embed, init with loop_task_init(). */
 struct loop_task {
@@ -21,6 +22,7 @@ struct loop {
     struct event_base *base;
     uint64_t now_ms;   /* private: read loop_now_ms() */
     bool is_now_stale; /* a poll may have waited since now_ms was read */
+    struct watch_set watches;
     struct timers timers;
     struct event timer_event; /* one kernel deadline for the whole wheel */
     uint64_t timer_event_due_ms;

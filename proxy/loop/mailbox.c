@@ -24,35 +24,37 @@ static void deliver_all(struct mailbox *b)
     }
 }
 
-static void on_mail(evutil_socket_t fd, short what, void *arg)
+static void on_mail(struct watch *w, uint32_t events)
 {
-    (void)what;
+    (void)events;
     uint64_t n;
-    if (read(fd, &n, sizeof(n)) < 0 && errno == EAGAIN)
+    if (read(w->fd, &n, sizeof(n)) < 0 && errno == EAGAIN)
         return;
-    deliver_all(arg);
+    deliver_all(list_entry(w, struct mailbox, watch));
 }
 
 int mailbox_init(struct mailbox *b, struct loop *loop)
 {
-    *b = (struct mailbox){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-    if (b->fd < 0)
+    *b = (struct mailbox){.watch.fd = -1};
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0)
         return -errno;
+    int rc = watch_open(&loop->watches, &b->watch, fd, EPOLLIN, on_mail);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
     pthread_mutex_init(&b->lock, NULL);
     list_init(&b->waiting);
-    event_assign(&b->event, loop->base, b->fd, EV_READ | EV_PERSIST, on_mail, b);
-    event_add(&b->event, NULL);
     return 0;
 }
 
 void mailbox_fini(struct mailbox *b)
 {
-    if (b->fd < 0)
+    if (b->watch.fd < 0)
         return;
-    event_del(&b->event);
     deliver_all(b);
-    close(b->fd);
-    b->fd = -1;
+    watch_close(&b->watch);
     pthread_mutex_destroy(&b->lock);
 }
 
@@ -63,6 +65,6 @@ void mailbox_post(struct mailbox *b, struct mail *m, mail_fn deliver)
     list_append(&b->waiting, &m->node);
     pthread_mutex_unlock(&b->lock);
     uint64_t one = 1;
-    ssize_t n = write(b->fd, &one, sizeof(one));
+    ssize_t n = write(b->watch.fd, &one, sizeof(one));
     (void)n; /* the counter is full only when a wake-up is already due */
 }

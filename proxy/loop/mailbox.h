@@ -19,8 +19,7 @@ struct mail {
 struct mailbox {
     pthread_mutex_t lock;
     struct list waiting;
-    int fd; /* eventfd */
-    struct event event;
+    struct watch watch; /* of an eventfd */
 };
 
 /* Belongs to the thread of @loop from now on. Returns 0 · -errno. */

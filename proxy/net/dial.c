@@ -126,7 +126,7 @@ static int connect_result(struct io *io)
         return -EINPROGRESS;
     int error = 0;
     socklen_t len = sizeof(error);
-    if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+    if (getsockopt(io->watch.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         return -errno;
     return -error;
 }
@@ -146,7 +146,7 @@ static void attempt_ready(struct dial *d, struct io *io, unsigned index)
     if (index > 0) {
         bool is_readable = io->is_readable, is_peer_done = io->is_peer_done;
         io_close(d->io);
-        if (io_move(io, d->io, d->loop, on_first_ready, d) < 0) {
+        if (io_move(io, d->io, on_first_ready, d) < 0) {
             finish(d, DIAL_NO_PORTS);
             return;
         }
@@ -184,10 +184,10 @@ int dial_start(struct dial *d, struct loop *loop, const struct egress *egress, s
         }
         for (unsigned i = 0; i + 1 < d->n_to; i++) {
             d->attempts[i].dial = d;
-            d->attempts[i].io.fd = -1;
+            d->attempts[i].io.watch.fd = -1;
         }
     }
-    io->fd = -1;
+    io->watch.fd = -1;
     loop_task_init(&d->report, on_report);
     loop_timer_start(loop, &d->limit, limit_ms, on_limit);
     start_next(d);

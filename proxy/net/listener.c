@@ -1,6 +1,6 @@
 /*
  * Accepting for one worker. Small batches, so that a burst of connections does not hold up the
- * tunnels that run. When the process has no fd left the listener takes its event out for a moment
+ * tunnels that run. When the process has no fd left the listener is not watched for a moment
  * instead of spinning on a level that stays ready; connections wait in the backlog meanwhile.
  * TCP_DEFER_ACCEPT is not used: a silent client must be judged at once.
  */
@@ -18,15 +18,18 @@
 
 enum { BACKLOG = 4096, FULL_BATCHES = 8 };
 
+static void on_acceptable(struct watch *w, uint32_t events);
+
 static void on_pause_over(struct timer *t)
 {
     struct listener *l = list_entry(t, struct listener, pause);
-    event_add(&l->event, NULL);
+    if (watch_open(&l->loop->watches, &l->watch, l->fd, EPOLLIN, on_acceptable) < 0)
+        loop_timer_start(l->loop, &l->pause, LISTENER_PAUSE_MS, on_pause_over);
 }
 
 static void pause_accepting(struct listener *l)
 {
-    event_del(&l->event);
+    watch_release(&l->watch);
     l->n_pauses++;
     loop_timer_start(l->loop, &l->pause, LISTENER_PAUSE_MS, on_pause_over);
 }
@@ -43,10 +46,11 @@ static bool is_of_one_connection(int error)
 /* As many as came the last time: one more would be asked for in vain, a system call for each quiet
  * connection. When all came several times in a row, twice as many from then on; the level brings us
  * back for the rest. */
-static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+static void on_acceptable(struct watch *w, uint32_t events)
 {
-    (void)what;
-    struct listener *l = arg;
+    (void)events;
+    struct listener *l = list_entry(w, struct listener, watch);
+    int fd = l->fd;
     unsigned n = 0;
     for (; n < l->batch && l->fd == fd; n++) {
         struct sockaddr_storage ss;
@@ -80,12 +84,12 @@ int listener_open(struct listener *l, struct loop *loop, int fd, listener_accept
 {
     *l = (struct listener){
         .loop = loop, .fd = fd, .batch = 1, .on_accept = on_accept, .owner = owner};
-    event_assign(&l->event, loop->base, fd, EV_READ | EV_PERSIST, on_acceptable, l);
-    if (event_add(&l->event, NULL) == 0)
-        return 0;
-    close(fd);
-    l->fd = -1;
-    return -ENOMEM;
+    int rc = watch_open(&loop->watches, &l->watch, fd, EPOLLIN, on_acceptable);
+    if (rc < 0) {
+        close(fd);
+        l->fd = l->watch.fd = -1;
+    }
+    return rc;
 }
 
 void listener_close(struct listener *l)
@@ -93,7 +97,7 @@ void listener_close(struct listener *l)
     if (l->fd < 0 || !l->loop)
         return;
     loop_timer_stop(l->loop, &l->pause);
-    event_del(&l->event);
+    watch_release(&l->watch);
     close(l->fd);
     l->fd = -1;
 }

@@ -17,17 +17,17 @@ typedef void (*listener_accept_fn)(struct listener *l, int fd, const struct endp
 
 struct listener {
     struct loop *loop;
-    int fd;          /* owned */
-    unsigned batch;  /* how many are accepted in one go now, up to LISTENER_BATCH */
-    unsigned n_full; /* goes in a row that found as many */
-    struct event event;
+    int fd;             /* owned; others may hold copies of the socket */
+    unsigned batch;     /* how many are accepted in one go now, up to LISTENER_BATCH */
+    unsigned n_full;    /* goes in a row that found as many */
+    struct watch watch; /* of fd; closed while accept pauses */
     struct timer pause; /* runs while accept waits for free fds */
     listener_accept_fn on_accept;
     void *owner; /* who embeds or made it */
     uint64_t n_pauses;
 };
 
-/* @fd: a listening socket, taken (also on failure). Returns 0 · -ENOMEM. */
+/* @fd: a listening socket, taken (also on failure). Returns 0 · -errno. */
 int listener_open(struct listener *l, struct loop *loop, int fd, listener_accept_fn on_accept,
                   void *owner) __attribute__((warn_unused_result));
 void listener_close(struct listener *l); /* safe when never opened and zeroed with fd -1 */

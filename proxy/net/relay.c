@@ -36,7 +36,7 @@ static void on_timer(struct timer *t);
 void relay_init(struct relay *r)
 {
     *r = (struct relay){0};
-    r->sides[RELAY_CLIENT].io.fd = r->sides[RELAY_ORIGIN].io.fd = -1;
+    r->sides[RELAY_CLIENT].io.watch.fd = r->sides[RELAY_ORIGIN].io.watch.fd = -1;
 }
 
 static void quiesce(struct relay *r)
@@ -165,7 +165,7 @@ static void pass_fin(struct relay *r, enum relay_side who)
     struct side *to = &r->sides[!who];
     if (!from->is_eof || stream_waiting(&from->out) > 0 || to->is_shut || to->is_broken)
         return;
-    shutdown(to->io.fd, SHUT_WR);
+    shutdown(to->io.watch.fd, SHUT_WR);
     to->is_shut = true;
 }
 
@@ -299,8 +299,8 @@ int relay_pace(struct relay *r, struct quota *quota, uint64_t per_second)
 static void watch_for_death(struct relay *r)
 {
     if (!r->has_keep_alive)
-        r->has_keep_alive = egress_keep_alive(r->sides[RELAY_CLIENT].io.fd) == 0 &&
-                            egress_keep_alive(r->sides[RELAY_ORIGIN].io.fd) == 0;
+        r->has_keep_alive = egress_keep_alive(r->sides[RELAY_CLIENT].io.watch.fd) == 0 &&
+                            egress_keep_alive(r->sides[RELAY_ORIGIN].io.watch.fd) == 0;
 }
 
 static void on_timer(struct timer *t)

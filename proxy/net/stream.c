@@ -39,7 +39,7 @@ static ssize_t write_some(struct io *to, const char *bytes, size_t len)
 {
     size_t done = 0;
     while (done < len && to->is_writable) {
-        ssize_t n = send(to->fd, bytes + done, len - done, MSG_NOSIGNAL);
+        ssize_t n = send(to->watch.fd, bytes + done, len - done, MSG_NOSIGNAL);
         if (n >= 0)
             done += (size_t)n;
         else if (errno == EAGAIN)
@@ -55,8 +55,8 @@ static void write_pipe(struct stream *s, struct pipes *pipes, struct io *to, str
 {
     s->pipe = pipe;
     while (pipe->held > 0 && to->is_writable) {
-        ssize_t n =
-            splice(pipe->out, NULL, to->fd, NULL, pipe->held, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        ssize_t n = splice(pipe->out, NULL, to->watch.fd, NULL, pipe->held,
+                           SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
         if (n > 0) {
             pipe->held -= (uint32_t)n;
         } else if (n < 0 && errno == EAGAIN) {
@@ -119,7 +119,7 @@ static ssize_t copy_once(struct stream *s, const struct stream_means *means, str
                          struct io *to, size_t max)
 {
     size_t want = max < STREAM_CHUNK_BYTES ? max : STREAM_CHUNK_BYTES;
-    ssize_t n = recv(from->fd, means->scratch, want, 0);
+    ssize_t n = recv(from->watch.fd, means->scratch, want, 0);
     if (n < 0) {
         if (errno == EAGAIN)
             from->is_readable = false;
@@ -141,7 +141,8 @@ static ssize_t splice_once(struct stream *s, struct pipes *pipes, struct io *fro
                            struct pipe *pipe, size_t max)
 {
     size_t want = max < pipe->size ? max : pipe->size;
-    ssize_t n = splice(from->fd, NULL, pipe->in, NULL, want, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    ssize_t n =
+        splice(from->watch.fd, NULL, pipe->in, NULL, want, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     if (n <= 0) {
         int error = errno;
         pipes_give(pipes, pipe);

@@ -76,9 +76,8 @@ class Program:
             os.kill(pid, signal.SIGSTOP if is_frozen else signal.SIGCONT)
 
     def stop(self):
-        if self.process:
-            self.freeze(False)
         if self.process and self.process.poll() is None:
+            self.freeze(False)
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(5)
@@ -92,6 +91,7 @@ class Ukai(Program):
     n_rules = 1
 
     def command(self):
+        self.dir.chmod(0o755)  # a control socket stands in no directory of everybody's
         sources = "".join(f"tcp 8080 = 172.{16 + n // 65536}.{n // 256 % 256}.{n % 256} ; server {n}\n"
                           for n in range(self.n_rules - 1))
         self.file("acl.conf", f"[in]\n{sources}tcp 8080 = 10.77.0.0/16\n[out]\nallow = {ORIGIN}\n")
@@ -105,13 +105,24 @@ file = acl.conf
 [log]
 access = off
 [limits]
-max-clients = 12000
-max-tunnels = 12000
+max-clients = 9500
+max-tunnels = 9500
+[admin]
+control-socket = {self.dir}/control.sock
 [process]
 workers = 1
 user = root
 """)
         return [f"{self.build}/ukai", "run", "--config", config]
+
+
+class UkaiBefore(Ukai):
+    """Another build of it: what a change costs or saves."""
+    name = "ukai, before"
+    before = ""
+
+    def command(self):
+        return [f"{self.before}/ukai", *super().command()[1:]]
 
 
 class UkaiRules(Ukai):

@@ -228,7 +228,7 @@ def table(bench, idle, seconds):
     return "\n".join(rows + ["", END])
 
 
-OURS = {cls.name for cls in (programs.Ukai, programs.UkaiRules, programs.Floor, programs.FloorCopy)}
+OURS = {cls.name for cls in (programs.Ukai, programs.UkaiBefore, programs.UkaiRules, programs.Floor, programs.FloorCopy)}
 
 
 def write_into(path, text):
@@ -246,6 +246,7 @@ def main():
     parser.add_argument("--ms", type=int, default=500, help="length of a run")
     parser.add_argument("--loads", help="only these, by comma")
     parser.add_argument("--only", help="only these programs, by semicolon")
+    parser.add_argument("--against", metavar="BUILD", help="another build directory: its ukai runs beside this one's")
     parser.add_argument("--output", help="a page to write the table into; without it the table is printed")
     parser.add_argument("--note", help="what else is to be said of the machine")
     options = parser.parse_args()
@@ -253,6 +254,9 @@ def main():
     options.command = shlex.join(["tests/bench/run.sh", *(["--quick"] if options.quick else []), "build"] + [
         f"--{key}={getattr(options, key)}" for key in ("pairs", "ms", "loads", "only") if getattr(options, key)])
     classes = programs.QUICK if options.quick else programs.ALL
+    if options.against:
+        programs.UkaiBefore.before = str(pathlib.Path(options.against).resolve())
+        classes += (programs.UkaiBefore,)
     if options.only:
         classes = [cls for cls in programs.ALL if cls.name in options.only.split(";")]
     quick_loads = ("connect", "pingpong", "down", "up", "mixed")

@@ -17,7 +17,7 @@ Test(flow_forward_flow, slow_reader__is_not_idle__while_bytes_move)
     bench_get(b, fd, "/", "1.1", "");
     int origin = bench_accept(b, 2000);
     cr_assert_eq(bench_read(b, origin, buf, sizeof(buf), "\r\n\r\n", 2000), 1);
-    setsockopt(only_conn(b)->relay.sides[RELAY_CLIENT].io.fd, SOL_SOCKET, SO_SNDBUF, &small,
+    setsockopt(only_conn(b)->relay.sides[RELAY_CLIENT].io.watch.fd, SOL_SOCKET, SO_SNDBUF, &small,
                sizeof(small));
     snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", BODY);
     bench_send(origin, head);

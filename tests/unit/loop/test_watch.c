@@ -1,4 +1,4 @@
-#include "proxy/loop/watch.h"
+#include "proxy/loop/loop.h"
 
 #include <criterion/criterion.h>
 #include <sys/socket.h>
@@ -6,20 +6,20 @@
 
 struct peer {
     struct watch watch;
-    struct watch_set *set;
     struct peer *other; /* closed by the first that is told */
     int far;
     unsigned n_told;
 };
 
-static void on_readable(struct watch *w)
+static void on_readable(struct watch *w, uint32_t events)
 {
+    (void)events;
     struct peer *p = list_entry(w, struct peer, watch);
     p->n_told++;
     if (!p->other)
         return;
     p->other->other = NULL;
-    watch_close(p->set, &p->other->watch);
+    watch_close(&p->other->watch);
     p->other = NULL;
 }
 
@@ -27,25 +27,23 @@ static void peer_open(struct peer *p, struct watch_set *set)
 {
     int fds[2];
     cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    *p = (struct peer){.set = set, .far = fds[1]};
-    cr_assert_eq(watch_open(set, &p->watch, fds[0], on_readable), 0);
+    *p = (struct peer){.far = fds[1]};
+    cr_assert_eq(watch_open(set, &p->watch, fds[0], EPOLLIN, on_readable), 0);
 }
 
 static void peer_close(struct peer *p)
 {
-    watch_close(p->set, &p->watch);
+    watch_close(&p->watch);
     close(p->far);
 }
 
 Test(loop_watch, watch__is_told_again__until_read)
 {
     struct loop loop;
-    struct watch_set set;
     struct peer p;
     char byte;
     cr_assert_eq(loop_init(&loop), 0);
-    cr_assert_eq(watch_set_init(&set, &loop), 0);
-    peer_open(&p, &set);
+    peer_open(&p, &loop.watches);
     loop_round(&loop, false);
     cr_expect_eq(p.n_told, 0);
     cr_assert_eq(send(p.far, "x", 1, 0), 1);
@@ -56,8 +54,7 @@ Test(loop_watch, watch__is_told_again__until_read)
     loop_round(&loop, false);
     cr_expect_eq(p.n_told, 2);
     peer_close(&p);
-    watch_close(&set, &p.watch);
-    watch_set_fini(&set);
+    watch_close(&p.watch);
     loop_fini(&loop);
 }
 
@@ -67,13 +64,11 @@ Test(loop_watch, close__silences__what_was_ready_already)
 {
     enum { N = 40 };
     struct loop loop;
-    struct watch_set set;
     struct peer peers[N];
     unsigned n_told = 0;
     cr_assert_eq(loop_init(&loop), 0);
-    cr_assert_eq(watch_set_init(&set, &loop), 0);
     for (unsigned i = 0; i < N; i++)
-        peer_open(&peers[i], &set);
+        peer_open(&peers[i], &loop.watches);
     for (unsigned i = 0; i < N; i++) {
         peers[i].other = &peers[N - 1 - i];
         cr_assert_eq(send(peers[i].far, "x", 1, 0), 1);
@@ -85,7 +80,6 @@ Test(loop_watch, close__silences__what_was_ready_already)
         peer_close(&peers[i]);
     }
     cr_expect_eq(n_told, N / 2);
-    watch_set_fini(&set);
     loop_fini(&loop);
 }
 
@@ -94,12 +88,10 @@ Test(loop_watch, all__are_told__when_many_are_ready)
 {
     enum { N = 3 * WATCH_BATCH };
     struct loop loop;
-    struct watch_set set;
     static struct peer peers[N];
     cr_assert_eq(loop_init(&loop), 0);
-    cr_assert_eq(watch_set_init(&set, &loop), 0);
     for (unsigned i = 0; i < N; i++) {
-        peer_open(&peers[i], &set);
+        peer_open(&peers[i], &loop.watches);
         cr_assert_eq(send(peers[i].far, "x", 1, 0), 1);
     }
     for (unsigned i = 0; i < 3; i++)
@@ -108,6 +100,5 @@ Test(loop_watch, all__are_told__when_many_are_ready)
         cr_expect_eq(peers[i].n_told, 1, "%u: %u", i, peers[i].n_told);
         peer_close(&peers[i]);
     }
-    watch_set_fini(&set);
     loop_fini(&loop);
 }

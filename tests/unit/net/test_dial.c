@@ -100,7 +100,7 @@ Test(net_dial, start__goes_on__when_the_first_refuses)
     cr_expect_eq(b.outcome, DIAL_CONNECTED);
     cr_expect_eq(b.winner, 1);
     char hello[] = "hello";
-    cr_expect_eq(send(b.io.fd, hello, 5, 0), 5);
+    cr_expect_eq(send(b.io.watch.fd, hello, 5, 0), 5);
     finish(&b);
     close(closed);
     close(listener);
