@@ -25,7 +25,7 @@
 #include "proxy/daemon/topkeys.h"
 
 enum {
-    LIMIT_S = 5,
+    LIMIT_S = 10, /* reading large files may keep the daemon from answering for seconds */
     INTERVAL_MS = 2000,
     INTERVAL_MIN_MS = 500,
     INTERVAL_MAX_MS = 3600 * 1000,

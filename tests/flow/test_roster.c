@@ -94,6 +94,32 @@ Test(flow_roster, overview__has_refusals__and_bytes_of_open_tunnels)
     bench_free(b);
 }
 
+Test(flow_roster, top__has_all_tunnels__and_their_texts)
+{
+    enum { N = 90 }; /* more than one slice */
+    struct bench *b =
+        bench_new("", "[in]\ntcp 8080 = 127.0.0.1 ; memo\n[out]\nallow = 127.0.0.0/8\n");
+    int near[N];
+    for (int i = 0; i < N; i++)
+        near[i] = open_tunnel(b);
+    ask(b, ROSTER_TOP);
+    await(b, 1);
+    const struct roster_part *p = &answers[0]->parts[0];
+    cr_expect_not(p->is_cut_short);
+    cr_assert_eq(p->n_tunnels, N);
+    for (size_t i = 0; i < p->n_tunnels; i++) {
+        const char *host = p->lines + p->tunnels[i].texts;
+        cr_expect_str_eq(host, "127.0.0.1");
+        cr_expect_str_eq(host + strlen(host) + 1, "memo");
+        cr_expect_eq(p->tunnels[i].port, b->origin_port);
+    }
+    cr_expect_eq(p->n_lines, 0);
+    forget();
+    for (int i = 0; i < N; i++)
+        close(near[i]);
+    bench_free(b);
+}
+
 Test(flow_roster, worker_that_ends__gives_all_back)
 {
     struct bench *b = bench_new("", NULL);
