@@ -13,7 +13,7 @@ enum { N = 4 };
 static char texts[] = "b.example\0memo\0"
                       "A.example\0\0"
                       "a.example\0\0"
-                      "\xff\xc2\x9b.example";
+                      "\xff\xc2\x9b.example\0";
 
 struct bench {
     struct loop loop;
