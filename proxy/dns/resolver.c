@@ -22,6 +22,7 @@
 #include "proxy/dns/resolver_group.h"
 #include "proxy/dns/special.h"
 #include "proxy/dns/upstream.h"
+#include "proxy/report/tally.h"
 
 enum {
     BUCKETS = 1024,
@@ -205,6 +206,11 @@ void resolver_use_loops(struct resolver *r, struct loops *loops)
     r->loops = loops;
 }
 
+void resolver_use_tally(struct resolver *r, struct tally *tally)
+{
+    r->tally = tally;
+}
+
 void resolver_refresh(struct resolver *r)
 {
     upstream_env_refresh(r->env);
@@ -339,6 +345,20 @@ static void keep_failure(struct question *q, enum resolver_outcome outcome, unsi
     answer_unref(a);
 }
 
+/* Whatever counts against a server's health is counted for the metrics too. */
+static void tally_failure(const struct attempt *a)
+{
+    const struct upstream_peer *peer = a->group->servers[a->server].peer;
+    if (a->resolver->tally)
+        tally_server_failed(a->resolver->tally, &peer->server, peer->tls_name != NULL);
+}
+
+static void note_loss(const struct attempt *a, uint64_t now)
+{
+    resolver_group_note_loss(a->group, a->server, now);
+    tally_failure(a);
+}
+
 static void question_fail(struct question *q, enum resolver_outcome outcome)
 {
     struct resolver *r = q->resolver;
@@ -351,7 +371,7 @@ static void question_fail(struct question *q, enum resolver_outcome outcome)
         list_for_each (pos, &q->attempts) {
             struct attempt *a = list_entry(pos, struct attempt, node);
             if (!a->is_late)
-                resolver_group_note_loss(a->group, a->server, now);
+                note_loss(a, now);
             tell_server(a->group, a->server, "timeout");
         }
         r->counters.n_timeouts++;
@@ -478,7 +498,7 @@ static void on_hedge(struct timer *t)
         if (a->is_late)
             continue;
         a->is_late = true;
-        resolver_group_note_loss(a->group, a->server, now);
+        note_loss(a, now);
         tell_server(a->group, a->server, "timeout");
     }
     question_advance(q);
@@ -665,21 +685,26 @@ static void note_outcome(struct attempt *a, enum upstream_outcome outcome)
     switch (outcome) {
     case UPSTREAM_REPLY:
         a->resolver->counters.n_replies++;
+        if (a->resolver->tally)
+            tally_time(&a->resolver->tally->dns_upstream,
+                       loop_now_ms(loop) - a->upstream.started_ms);
         resolver_group_note_reply(a->group, a->server, loop_now_ms(loop) - a->upstream.started_ms);
         tell_server(a->group, a->server, "");
         return;
     case UPSTREAM_REFUSED:
         resolver_group_note_dead(a->group, a->server, loop_now_ms(loop));
+        tally_failure(a);
         tell_server(a->group, a->server, "refused");
         return;
     case UPSTREAM_UNTRUSTED:
         resolver_group_note_dead(a->group, a->server, loop_now_ms(loop));
+        tally_failure(a);
         tell_server(a->group, a->server, "tls");
         return;
     case UPSTREAM_BROKEN:
     case UPSTREAM_TIMEOUT:
         if (!a->is_late)
-            resolver_group_note_loss(a->group, a->server, loop_now_ms(loop));
+            note_loss(a, loop_now_ms(loop));
         tell_server(a->group, a->server, outcome == UPSTREAM_BROKEN ? "broken" : "timeout");
         return;
     }

@@ -111,6 +111,7 @@ struct resolver {
     struct answer *shown; /* owned: what the last RESOLVER_DONE gave out */
     size_t n_raw_bytes;   /* of signed queries in flight */
     struct loops *loops;  /* borrowed; NULL: nobody looks for loops */
+    struct tally *tally;  /* borrowed; NULL: nobody wants to know */
     resolver_server_fn on_server;
     void *owner; /* on_server's */
     struct resolver_counters counters;
@@ -120,6 +121,8 @@ struct resolver {
 void resolver_on_server(struct resolver *r, resolver_server_fn on_server, void *owner);
 /* Before the first group is made; outlives the groups. */
 void resolver_use_loops(struct resolver *r, struct loops *loops);
+/* How long servers take, and which ones fail, is counted there; outlives the resolver. */
+void resolver_use_tally(struct resolver *r, struct tally *tally);
 /* After a reload: CAs are read again for the next TLS connection. */
 void resolver_refresh(struct resolver *r);
 

@@ -50,6 +50,7 @@ void serve_denied(const struct serve_context *c, const struct serve_view *v,
                   const struct endpoint *source, bool is_tcp)
 {
     c->counters->n_denied++;
+    serve_count(c, is_tcp, SERVE_DENIED);
     if (v->snapshot)
         tell(c, &(struct dns_server_denial){.conf = v->conf, .source = source, .is_tcp = is_tcp});
 }
@@ -361,7 +362,7 @@ size_t serve_reply_write(const struct serve_context *c, struct serve_reply *r,
     return len;
 }
 
-static const char *result_word(enum serve_result result)
+const char *serve_result_word(enum serve_result result)
 {
     switch (result) {
     case SERVE_OWN:
@@ -380,6 +381,10 @@ static const char *result_word(enum serve_result result)
         return "failed";
     case SERVE_DROPPED:
         return "dropped";
+    case SERVE_DENIED:
+        return "denied";
+    case SERVE_RESULTS:
+        break;
     }
     return "";
 }
@@ -395,7 +400,7 @@ void serve_record(const struct serve_context *c, const struct serve_asker *asker
         .rule =
             in_table_ask(asker->is_tcp ? conf->tcp_table : conf->udp_table, &asker->source.addr),
         .question = q->has_question ? &q->question : NULL,
-        .result = result_word(r->result),
+        .result = serve_result_word(r->result),
         .rcode = r->rcode,
         .query_bytes = asker->bytes,
         .reply_bytes = n_reply,

@@ -26,17 +26,6 @@ enum serve_outcome {
     SERVE_DROP,      /* not a query */
 };
 
-enum serve_result {
-    SERVE_OWN, /* an error, or about ourselves */
-    SERVE_HIT,
-    SERVE_MISS,
-    SERVE_LOCAL,
-    SERVE_BLOCKED, /* by a name rule of [out] */
-    SERVE_LIMITED, /* over per-client-rate */
-    SERVE_FAILED,  /* no name server gave an answer */
-    SERVE_DROPPED, /* too late, or past a limit */
-};
-
 /* What is said, before it is written for the transport. */
 struct serve_reply {
     struct answer *answer; /* one reference; NULL: only the code */
@@ -99,6 +88,11 @@ enum serve_outcome serve_refusal(const uint8_t *msg, size_t len, struct wire_que
 /* @q: whose answer it becomes. */
 struct serve_reply serve_reply_of(const struct serve_view *v, const struct wire_query *q,
                                   const struct resolver_result *result);
+/* Once a query. */
+static inline void serve_count(const struct serve_context *c, bool is_tcp, enum serve_result result)
+{
+    c->counters->results[is_tcp][result]++;
+}
 /* Whether queries are to be written down: then serve_record() for each. */
 static inline bool serve_records(const struct serve_context *c, const struct serve_view *v)
 {

@@ -9,12 +9,28 @@
 #include "proxy/loop/loop.h"
 #include "proxy/report/hits.h"
 
+/* What became of a query. */
+enum serve_result {
+    SERVE_OWN, /* an error, or about ourselves */
+    SERVE_HIT,
+    SERVE_MISS,
+    SERVE_LOCAL,
+    SERVE_BLOCKED, /* by a name rule of [out] */
+    SERVE_LIMITED, /* over per-client-rate */
+    SERVE_FAILED,  /* no name server gave an answer */
+    SERVE_DROPPED, /* too late, past a limit, or no query at all */
+    SERVE_DENIED,  /* the source is not in [in]: a query, or a connection */
+    SERVE_RESULTS,
+};
+const char *serve_result_word(enum serve_result result);
+
 /* Plain counts, written by the worker. */
 struct dns_server_counters {
-    uint64_t n_udp, n_tcp; /* queries understood and admitted */
-    uint64_t n_hits;       /* answered at once */
-    uint64_t n_waited;     /* answered after asking upstream */
-    uint64_t n_errors;     /* answered with an error of our own */
+    uint64_t results[2][SERVE_RESULTS]; /* by UDP, by TCP */
+    uint64_t n_udp, n_tcp;              /* queries understood and admitted */
+    uint64_t n_hits;                    /* answered at once */
+    uint64_t n_waited;                  /* answered after asking upstream */
+    uint64_t n_errors;                  /* answered with an error of our own */
     uint64_t n_truncated;
     uint64_t n_denied;  /* source not in [in] */
     uint64_t n_limited; /* client over its rate */

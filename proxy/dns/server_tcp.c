@@ -176,6 +176,7 @@ static void put_reply(struct tcp_conn *c, struct serve_reply *reply, struct tcp_
 {
     const struct serve_context *context = c->socket->tcp->context;
     size_t room = PREFIX_BYTES + serve_reply_bytes(reply);
+    serve_count(context, true, reply->result);
     if (!make_room(&c->out, room, OUT_FIRST_BYTES)) {
         answer_unref(reply->answer);
         c->is_broken = true;
@@ -252,10 +253,12 @@ static void take_message(struct tcp_conn *c, const uint8_t *msg, size_t len)
         context->counters->n_dropped++;
         reply = (struct serve_reply){
             .rcode = WIRE_RCODE_SERVFAIL, .ede = WIRE_EDE_NONE, .result = SERVE_DROPPED};
-        if (!may_wait && !(wire_get16(msg + 2) & WIRE_FLAG_QR))
+        if (!may_wait && !(wire_get16(msg + 2) & WIRE_FLAG_QR)) {
             put_reply(c, &reply, w);
-        else
+        } else {
+            serve_count(context, true, SERVE_DROPPED);
             c->is_broken = true;
+        }
         break;
     }
     free(w);

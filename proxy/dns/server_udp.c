@@ -164,9 +164,11 @@ static void on_waiter_done(struct resolver_ask *ask, const struct resolver_resul
     const struct serve_context *c = w->socket->udp->context;
     if (w->is_prompt_only && loop_now_ms(c->loop) - w->since_ms > LATE_MS) {
         c->counters->n_late++;
+        serve_count(c, false, SERVE_DROPPED);
         record_late(w, &(struct serve_reply){.result = SERVE_DROPPED}, 0);
     } else {
         struct serve_reply reply = serve_reply_of(w->socket->view, &w->query, result);
+        serve_count(c, false, reply.result);
         queue_late(w, &reply);
         c->counters->n_waited++;
     }
@@ -193,6 +195,7 @@ static void keep_waiter(struct server_udp_socket *s, struct source *source, cons
     list_append(&u->waiters, &w->in_all);
     if (++u->n_waiters <= WAITERS_MAX)
         return;
+    serve_count(u->context, false, SERVE_DROPPED);
     u->context->counters->n_dropped++; /* the oldest has most likely given up */
     w = list_entry(u->waiters.next, struct udp_waiter, in_all);
     record_late(w, &(struct serve_reply){.result = SERVE_DROPPED}, 0);
@@ -280,6 +283,7 @@ static void start_waiting(struct server_udp_socket *s, unsigned i, const struct 
         return;
     }
     resolver_ask_cancel(&u->spare->ask);
+    serve_count(u->context, false, SERVE_DROPPED);
     u->context->counters->n_dropped++;
 }
 
@@ -301,6 +305,7 @@ static void take_query(struct server_udp_socket *s, unsigned i, const struct end
     if (!u->spare)
         u->spare = calloc(1, sizeof(*u->spare));
     if (!u->spare) {
+        serve_count(u->context, false, SERVE_DROPPED);
         u->context->counters->n_dropped++;
         return;
     }
@@ -308,6 +313,7 @@ static void take_query(struct server_udp_socket *s, unsigned i, const struct end
     switch (serve_query(u->context, s->view, peer, b->bytes[i], b->in[i].msg_len, false, &b->query,
                         may_wait(u, peer) ? &u->spare->ask : NULL, on_waiter_done, &reply)) {
     case SERVE_REPLY:
+        serve_count(u->context, false, reply.result);
         n_reply = queue_reply(u, i, &reply);
         if (serve_records(u->context, s->view))
             record_now(s, i, peer, &reply, n_reply);
@@ -316,6 +322,7 @@ static void take_query(struct server_udp_socket *s, unsigned i, const struct end
         start_waiting(s, i, peer);
         return;
     case SERVE_DROP:
+        serve_count(u->context, false, SERVE_DROPPED);
         u->context->counters->n_dropped++;
         if (b->query.has_question && serve_records(u->context, s->view))
             record_now(s, i, peer, &(struct serve_reply){.result = SERVE_DROPPED}, 0);
@@ -340,6 +347,7 @@ static void take_datagram(struct server_udp_socket *s, unsigned i)
     struct endpoint peer;
     if (endpoint_from_sockaddr(&s->udp->batch->from[i], &peer) < 0 ||
         m->msg_hdr.msg_flags & MSG_TRUNC || is_loop(s, &peer, &m->msg_hdr)) {
+        serve_count(s->udp->context, false, SERVE_DROPPED);
         s->udp->context->counters->n_dropped++;
         return;
     }

@@ -131,10 +131,18 @@ bool conn_join(struct conn *c, bool is_tunnel)
     return rc == 0;
 }
 
+/* The first reason counts: a refusal is followed by the client's own end. */
+static void note_end(struct conn *c, enum reason reason)
+{
+    if (c->end == REASON_NONE)
+        c->end = (uint8_t)reason;
+}
+
 /* The last step from any state; no record here. */
 static void close_now(struct conn *c)
 {
     struct worker *w = c->worker;
+    c->tally->n_ended[c->end]++;
     setup_free(c);
     c->forward = forward_free(c->forward);
     relay_stop(&c->relay);
@@ -157,6 +165,30 @@ static const char *user_agent(const struct conn *c)
 {
     const char *agent = c->texts ? c->texts + strlen(c->texts) + 1 : "";
     return agent[0] ? agent : NULL;
+}
+
+/* Once a request: it is answered, or will never be. */
+static void count_request(struct conn *c)
+{
+    bool has_begun = c->is_connect || c->forward || (c->setup && c->setup->n_buf > 0);
+    struct access_record r = {.method = c->is_connect ? "CONNECT" : NULL};
+    if (!has_begun)
+        return;
+    if (c->forward) {
+        forward_describe(c->forward, &r);
+        c->tally->bytes_up += r.bytes_up;
+        c->tally->bytes_down += r.bytes_down;
+    }
+    tally_request(c->tally, r.method, c->status);
+}
+
+void conn_tell_bytes(struct conn *c)
+{
+    uint64_t up = client_side(c)->bytes_in, down = c->relay.sides[RELAY_ORIGIN].bytes_in;
+    c->tally->bytes_up += up - c->told_up;
+    c->tally->bytes_down += down - c->told_down;
+    c->told_up = up;
+    c->told_down = down;
 }
 
 /* @place: the line that decided, NULL: the one that admits the source; @words: what decided instead
@@ -226,12 +258,14 @@ static void finish(struct conn *c, enum reason reason, const struct rule_place *
                    const char *words)
 {
     struct counters *n = &c->worker->counters;
+    note_end(c, reason);
     switch ((enum conn_state)c->state) {
     case CONN_STATE_RELAY:
         counter_add(&n->n_closed, 1);
         counter_add(&n->bytes_up, client_side(c)->bytes_in);
         counter_add(&n->bytes_down, c->relay.sides[RELAY_ORIGIN].bytes_in);
         count_carried(c);
+        conn_tell_bytes(c);
         record(c, ACCESS_CLOSE, reason, place, words);
         break;
     case CONN_STATE_HEAD:
@@ -240,10 +274,12 @@ static void finish(struct conn *c, enum reason reason, const struct rule_place *
         __attribute__((fallthrough));
     case CONN_STATE_RESOLVE:
     case CONN_STATE_DIAL:
+        count_request(c);
         record(c, ACCESS_REFUSED, reason, place, words);
         break;
     case CONN_STATE_EXCHANGE:
         count_carried(c);
+        count_request(c);
         record(c, ACCESS_REFUSED, reason, place, words);
         io_reset(&client_side(c)->io); /* a FIN could pass for the end of the answer */
         break;
@@ -323,6 +359,8 @@ void conn_refuse(struct conn *c, const struct conn_refusal *why)
     struct io *io = &client_side(c)->io;
     c->status = (uint16_t)(why->status ? why->status : reason_info(why->reason)->status);
     counter_add(&c->worker->counters.n_refused, 1);
+    note_end(c, why->reason);
+    count_request(c);
     record(c, ACCESS_REFUSED, why->reason, why->rule ? &why->rule->place : NULL,
            refusal_words(why->reason));
     char buf[REPLY_MAX];
@@ -356,6 +394,8 @@ void conn_turn_away(struct conn *c, const struct conn_refusal *why)
 void conn_abort(struct conn *c, enum reason reason)
 {
     count_carried(c);
+    note_end(c, reason);
+    count_request(c);
     record(c, ACCESS_REQUEST, reason, NULL, NULL);
     io_reset(&client_side(c)->io);
     close_now(c);
@@ -397,6 +437,7 @@ static void next_head(struct conn *c)
 void conn_request_over(struct conn *c, bool keeps_client)
 {
     count_carried(c);
+    count_request(c);
     record(c, ACCESS_REQUEST, REASON_NONE, NULL, NULL);
     if (!keeps_client || c->worker->is_draining || !review_between(c)) {
         begin_linger(c);
@@ -411,6 +452,7 @@ void conn_answer_options(struct conn *c)
                                  "Allow: " METHODS_SERVED "\r\n\r\n";
     struct io *io = &client_side(c)->io;
     c->status = 200;
+    count_request(c);
     record(c, ACCESS_REQUEST, REASON_NONE, NULL, NULL);
     if (send(io->watch.fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL) != sizeof(answer) - 1) {
         close_now(c);
@@ -733,6 +775,7 @@ struct conn *conn_accept(struct worker *w, struct view *view, const struct conf_
     c->worker = w;
     c->view = view_ref(view);
     c->proxy = proxy;
+    c->tally = view_tally(view, proxy);
     c->rule = rule;
     c->client = *client;
     c->serial = ++w->n_serial;
@@ -799,6 +842,7 @@ void conn_open_tunnel(struct conn *c)
         return;
     }
     c->status = 200;
+    tally_request(c->tally, "CONNECT", 200);
     counter_add(&w->counters.n_opened, 1);
     struct relay_limits limits = limits_of(c);
     c->relay.means.pipes = &w->pipes;

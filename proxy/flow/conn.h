@@ -67,10 +67,12 @@ struct conn {
     const struct in_rule
         *rule;          /* admits the source; in the view; NULL after a reload that dropped it */
     struct relay relay; /* its sides hold both sockets in every state */
-    struct conn_setup *setup; /* owned; NULL until a byte came and after the set-up */
-    struct forward *forward;  /* owned; NULL until the first plain HTTP request */
-    struct quota *quota;      /* joined; NULL: its source has no limit, or it has nothing yet */
-    char *texts;              /* owned: host NUL user agent NUL, for records; NULL: neither */
+    struct conn_setup *setup;     /* owned; NULL until a byte came and after the set-up */
+    struct forward *forward;      /* owned; NULL until the first plain HTTP request */
+    struct tally_listener *tally; /* of the listener it came by */
+    uint64_t told_up, told_down;  /* bytes of an open tunnel that are in @tally already */
+    struct quota *quota;          /* joined; NULL: its source has no limit, or it has nothing yet */
+    char *texts;                  /* owned: host NUL user agent NUL, for records; NULL: neither */
     struct endpoint client;
     struct endpoint origin;
     uint64_t serial;
@@ -80,6 +82,7 @@ struct conn {
     uint16_t port;
     uint16_t status;
     uint8_t state;        /* enum conn_state; only conn_set_state() writes it */
+    uint8_t end;          /* enum reason: why it ends, once that is known */
     bool is_tunnel;       /* counted as an open tunnel */
     bool is_quota_tunnel; /* @quota counts it as one, from its request on */
     bool is_connect;
@@ -129,6 +132,8 @@ void conn_answer_options(struct conn *c);
 /* The worker drains: a client between two requests is closed, one that came just now has a second
  * to begin its request, all others go on. Returns whether it lives. */
 bool conn_hurry(struct conn *c);
+/* What an open tunnel carried since the last time is counted for its listener. */
+void conn_tell_bytes(struct conn *c);
 /* A record of a tunnel that stays open. */
 void conn_record_open(struct conn *c);
 void conn_set_state(struct conn *c, enum conn_state state);

@@ -247,6 +247,7 @@ static void on_origin_connected(struct dial *d, enum dial_outcome outcome, unsig
         refuse(c, reason_of_dial(outcome));
         return;
     }
+    tally_time(&c->worker->tally.connect, c->times.connect_ms);
     note_permission(c, winner);
     c->setup->on_connected(c);
 }

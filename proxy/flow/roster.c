@@ -23,6 +23,7 @@ struct roster *roster_free(struct roster *r)
 {
     for (unsigned i = 0; r && i < r->n_parts; i++) {
         free(r->parts[i].lines);
+        tally_fini(&r->parts[i].tally);
         free(r->parts[i].tunnels);
         free(r->parts[i].refusals);
     }
@@ -200,6 +201,8 @@ static void on_conn(struct conn *c)
     if (c->state != CONN_STATE_RELAY)
         return;
     p->figures.n_tunnels++;
+    if (p->roster->job == ROSTER_METRICS)
+        conn_tell_bytes(c);
     p->figures.open_up += c->relay.sides[RELAY_CLIENT].bytes_in;
     p->figures.open_down += c->relay.sides[RELAY_ORIGIN].bytes_in;
     if (p->roster->job == ROSTER_TOP)
@@ -213,6 +216,8 @@ static void walk_next(struct worker *w);
 static void on_walked(struct worker *w)
 {
     struct roster_part *p = w->roster;
+    if (p->roster->job == ROSTER_METRICS)
+        tally_add_up(&p->tally, &w->tally);
     w->roster = p->next;
     send_back(p);
     walk_next(w);
@@ -326,6 +331,7 @@ static void on_part(struct mail *m)
         __attribute__((fallthrough));
     case ROSTER_FIGURES:
     case ROSTER_TUNNELS:
+    case ROSTER_METRICS:
     case ROSTER_TOP:
         take_servers(p);
         walk_all(p);
@@ -390,6 +396,10 @@ static void add_dns(struct dns_server_counters *sum, const struct dns_server_cou
 {
     sum->n_udp += one->n_udp;
     sum->n_tcp += one->n_tcp;
+    for (unsigned i = 0; i < SERVE_RESULTS; i++) {
+        sum->results[0][i] += one->results[0][i];
+        sum->results[1][i] += one->results[1][i];
+    }
     sum->n_hits += one->n_hits;
     sum->n_waited += one->n_waited;
     sum->n_errors += one->n_errors;

@@ -13,6 +13,7 @@
 #include "proxy/dns/server.h"
 #include "proxy/flow/walk.h"
 #include "proxy/loop/mailbox.h"
+#include "proxy/report/tally.h"
 
 struct roster;
 struct worker;
@@ -23,6 +24,7 @@ enum roster_job {
     ROSTER_KILL,     /* ends the connections that are named */
     ROSTER_FLUSH,    /* forgets cached answers */
     ROSTER_OVERVIEW, /* figures, some of the open tunnels, the recent refusals */
+    ROSTER_METRICS,  /* figures, and all that is counted for the metrics */
     ROSTER_TOP,      /* figures, and a few words on each open tunnel, for whoever sorts them */
 };
 
@@ -86,8 +88,9 @@ struct roster_part {
     size_t n_tunnels, tunnels_capacity;
     struct refusal *refusals; /* owned: ROSTER_OVERVIEW, the last first */
     size_t n_refusals;
-    uint64_t n_done;   /* ended connections, or forgotten answers */
-    bool is_cut_short; /* out of memory, or the worker is ending */
+    struct tally tally; /* ROSTER_METRICS */
+    uint64_t n_done;    /* ended connections, or forgotten answers */
+    bool is_cut_short;  /* out of memory, or the worker is ending */
 };
 
 /* All parts are back; on the main thread. Takes @r. */

@@ -59,6 +59,7 @@ static struct view *view_free(struct view *v)
     for (size_t i = 0; v->groups && i < v->snapshot->conf.n_web_proxies; i++)
         resolver_group_unref(v->groups[i]);
     free(v->groups);
+    free(v->tallies);
     mailbox_post(v->worker->shared->main_mailbox, &v->mail, on_view_back);
     return NULL;
 }
@@ -75,10 +76,12 @@ static struct view *view_new(struct worker *w, struct snapshot *s)
     v->snapshot = s;
     v->n_users = 1;
     v->groups = calloc(s->conf.n_web_proxies + 1, sizeof(*v->groups));
-    if (!v->groups)
+    v->tallies = calloc(s->conf.n_web_proxies + 1, sizeof(struct tally_listener *));
+    if (!v->groups || !v->tallies)
         return view_free(v);
     for (size_t i = 0; i < s->conf.n_web_proxies; i++) {
         const struct conf_listener *base = &s->conf.web_proxies[i].base;
+        v->tallies[i] = tally_listener_get(&w->tally, base->name);
         struct egress egress = egress_from_conf(&base->egress);
         struct resolver_policy policy = resolver_policy_web(&s->conf, &s->conf.web_proxies[i]);
         v->groups[i] = resolver_group_new_with(&w->resolver, &base->name_servers, &egress, &policy);
@@ -86,6 +89,11 @@ static struct view *view_new(struct worker *w, struct snapshot *s)
             return view_free(v);
     }
     return v;
+}
+
+struct tally_listener *view_tally(const struct view *v, const struct conf_web_proxy *proxy)
+{
+    return v->tallies[proxy - v->snapshot->conf.web_proxies];
 }
 
 struct view *view_ref(struct view *v)
@@ -198,6 +206,7 @@ static void refuse_source(struct worker *w, const struct conf_web_proxy *proxy, 
         return;
     }
     close(fd);
+    view_tally(w->view, proxy)->n_ended[REASON_SOURCE_DENIED]++;
     struct access_record r = denied_record(ACCESS_REFUSED, proxy->base.name, NULL, peer);
     record_denied(w, &r);
 }
@@ -296,6 +305,7 @@ static void turn_away(struct worker *w, const struct conf_web_proxy *proxy,
     }
     close(fd);
     counter_add(&w->counters.n_refused, 1);
+    view_tally(w->view, proxy)->n_ended[why->reason]++;
     struct access_record r = denied_record(ACCESS_REFUSED, proxy->base.name, NULL, peer);
     r.reason = why->reason;
     access_set_rule(&r, rule ? &rule->place : NULL, rule ? NULL : "no rule");
@@ -631,6 +641,7 @@ int worker_init(struct worker *w, unsigned index, struct shared *shared, uint64_
     dns_server_use_rates(w->dns, shared->rates);
     dns_server_use_loops(w->dns, shared->loops);
     resolver_use_loops(&w->resolver, shared->loops);
+    resolver_use_tally(&w->resolver, &w->tally);
     dns_server_count_hits(w->dns, w->hits);
     resolver_on_server(&w->resolver, on_name_server, w);
     return 0;
@@ -674,5 +685,6 @@ void worker_fini(struct worker *w)
     hits_fini(w->hits);
     free(w->hits);
     refusals_free(w->refusals);
+    tally_fini(&w->tally);
     free(w->scratch);
 }

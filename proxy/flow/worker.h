@@ -26,6 +26,7 @@
 #include "proxy/report/refusals.h"
 #include "proxy/report/seen.h"
 #include "proxy/report/sink.h"
+#include "proxy/report/tally.h"
 
 struct worker;
 
@@ -33,8 +34,9 @@ struct worker;
 struct view {
     struct mail mail; /* on its last way, to the main thread */
     struct worker *worker;
-    struct snapshot *snapshot;      /* one reference */
-    struct resolver_group **groups; /* owned: one a [web-proxy] */
+    struct snapshot *snapshot;       /* one reference */
+    struct resolver_group **groups;  /* owned: one a [web-proxy] */
+    struct tally_listener **tallies; /* the same; they are the worker's */
     unsigned n_users;
 };
 
@@ -109,6 +111,7 @@ struct worker {
     struct periodic periodic;
     struct pipes pipes;
     struct counters counters;
+    struct tally tally;
     struct hits *hits;           /* owned; of the rules */
     struct refusals *refusals;   /* owned */
     _Atomic(struct seen *) seen; /* owned; NULL until a snapshot has `mode = observe` */
@@ -143,6 +146,8 @@ void worker_update_drop(struct update *u); /* never posted; closes its fds; NULL
 void worker_post_drain(struct worker *w, uint64_t limit_ms);
 void worker_post_stop(struct worker *w); /* after drained: ends the thread */
 
+/* Where connections of @proxy, which is in @v, are counted. */
+struct tally_listener *view_tally(const struct view *v, const struct conf_web_proxy *proxy);
 struct view *view_ref(struct view *v);
 void view_unref(struct view *v);
 /* Of our own thread: no read-modify-write is needed. */
