@@ -280,6 +280,7 @@ static void refuse_reload(struct daemon *d, const char *why, FILE *said)
     char safe[512];
     escape_write(ESCAPE_LOG, why, strlen(why), safe, sizeof(safe));
     d->refused_wall_s = (uint64_t)time(NULL);
+    d->n_reloads_refused++;
     snprintf(d->refused_reason, sizeof(d->refused_reason), "%s", safe);
     if (said)
         fprintf(said, "ukai: reload refused, the old configuration stays in force: %s\n", safe);
@@ -346,6 +347,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
         sink_use(d->shared.sink, &s->conf.log, log_fd);
     warn_of_restart(&d->snapshot->conf, &s->conf);
     s->generation = ++d->n_generations;
+    d->n_reloads_done++;
     log_set_level(s->conf.log.level);
     size_limits(d, &s->conf, privs_raise_nofile(s->conf.process.nofile));
     snapshot_unref(d->snapshot);

@@ -54,6 +54,7 @@ struct daemon {
     struct control_call *reloads[CONTROL_CLIENTS_MAX]; /* they wait until it is told */
     unsigned n_reloads;
     uint64_t started_wall_s, loaded_wall_s;
+    uint64_t n_reloads_done, n_reloads_refused; /* n_reloads: who waits */
     uint64_t refused_wall_s;  /* the last reload was refused then; 0: it was not */
     char refused_reason[512]; /* escaped for the log */
     int signal_fd;

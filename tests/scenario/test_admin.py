@@ -1,10 +1,13 @@
 """The admin's pages: who may ask, what hostile clients get, and that a reload moves the listener and nothing else."""
+import json
+import re
 import socket
+import subprocess
 import time
 
 import pytest
 
-from client import exchange, read_to_end
+from client import exchange, open_tunnel, read_exactly, read_to_end
 from daemon import Ukai, run_tool, sections
 from scene import wait_until
 
@@ -207,3 +210,156 @@ def test_replace_hands_it_over(scene):
         assert ask(scene, b"/healthz").status == 200
     finally:
         new.stop()
+
+
+# metrics
+
+AGENTS = "agents.deepsecurity.trendmicro.com"
+
+
+def metrics(scene, **options):
+    """{(name, frozenset of labels): value}; what promtool finds wrong is an AssertionError."""
+    reply = ask(scene, b"/metrics", **options)
+    assert reply.status == 200 and reply.field("content-type") == "text/plain; version=0.0.4; charset=utf-8"
+    text = body(reply).decode()
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        name, labels, value = re.fullmatch(r'([a-z_]+)(?:\{(.*)\})? (\S+)', line).groups()
+        key = name, frozenset(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or ""))
+        assert key not in found, f"twice: {line}"
+        found[key] = float(value)
+    return found
+
+
+def value(found, name, **labels):
+    return found.get((name, frozenset(labels.items())), 0)
+
+
+def total(found, name):
+    return sum(v for (n, _), v in found.items() if n == name)
+
+
+def http_get(scene, target, method=b"GET"):
+    with scene.dial() as sock:
+        host = target.split("/")[2].encode()
+        return exchange(sock, method + b" " + target.encode() + b" HTTP/1.1\r\nHost: " + host +
+                        b"\r\nConnection: close\r\n\r\n")
+
+
+def test_every_metric_of_the_interface_is_there(scene, ukai):
+    names = {name for name, _ in metrics(scene)}
+    for name in ("ukai_tunnels_open", "ukai_connections_total", "ukai_bytes_total", "ukai_connect_seconds_bucket",
+                 "ukai_connect_seconds_sum", "ukai_connect_seconds_count", "ukai_dns_upstream_seconds_count",
+                 "ukai_dns_queries_total", "ukai_dns_cache_entries", "ukai_dns_cache_bytes", "ukai_log_dropped_total",
+                 "ukai_config_reloads_total", "ukai_config_loaded_timestamp_seconds", "ukai_build_info",
+                 "process_cpu_seconds_total", "process_resident_memory_bytes", "process_virtual_memory_bytes",
+                 "process_open_fds", "process_max_fds", "process_start_time_seconds"):
+        assert name in names, name
+    text = body(ask(scene, b"/metrics")).decode()
+    for name in ("ukai_http_requests_total", "ukai_acl_hits_total", "ukai_dns_upstream_failures_total"):
+        assert f"# TYPE {name} counter" in text
+
+
+def test_counts_are_those_of_the_transactions(scene):
+    with Ukai(scene, config(), IN.replace("10\ntcp 8080", '10 ; a "memo" \\ Webプロキシ\ntcp 8080', 1)) as daemon:
+        before = metrics(scene)
+        listener = scene.origin(443)
+        socks = []
+        for _ in range(3):
+            sock = scene.dial()
+            open_tunnel(sock, f"{listener.getsockname()[0]}:443")
+            conn = scene.accept(listener)
+            sock.sendall(b"u" * 1000)
+            assert read_exactly(conn, 1000) == b"u" * 1000
+            conn.sendall(b"d" * 5000)
+            assert read_exactly(sock, 5000) == b"d" * 5000
+            socks.append((sock, conn))
+        during = metrics(scene)
+        assert value(during, "ukai_tunnels_open") == 3
+        assert value(during, "ukai_bytes_total", listener="lan", direction="up") == 3000, "of open tunnels too"
+        assert value(during, "ukai_bytes_total", listener="lan", direction="down") == 15000
+        for sock, conn in socks:
+            sock.close()
+            conn.close()
+        for _ in range(2):
+            with scene.dial() as sock:
+                assert exchange(sock, b"CONNECT 10.0.0.1:443 HTTP/1.1\r\n\r\n").status == 403
+        with scene.dial() as sock:
+            assert exchange(sock, b"GARBAGE\r\n\r\n").status == 400
+        with scene.dial() as sock:
+            assert exchange(sock, f"BREW http://{AGENTS}:22/ HTTP/1.1\r\nHost: {AGENTS}:22\r\n\r\n".encode()).status == 403
+        listener.close()
+        after = wait_until(lambda: (lambda m: m if total(m, "ukai_connections_total") == 7 else None)(metrics(scene)))
+        ended = {dict(labels)["result"]: v for (n, labels), v in after.items() if n == "ukai_connections_total" and v}
+        assert ended == {"client_closed": 3, "special_use": 2, "bad_request": 1, "port_denied": 1} or \
+            sum(ended.values()) == 7 and ended["special_use"] == 2, ended
+        requests = {(dict(l)["method"], dict(l)["status"]): v for (n, l), v in after.items()
+                    if n == "ukai_http_requests_total"}
+        assert requests == {("CONNECT", "200"): 3, ("CONNECT", "403"): 2, ("other", "400"): 1, ("other", "403"): 1}
+        assert value(after, "ukai_bytes_total", listener="lan", direction="up") == 3000
+        assert value(after, "ukai_connect_seconds_count") == 3
+        assert value(after, "ukai_connect_seconds_bucket", le="+Inf") == 3
+        assert value(after, "ukai_tunnels_open") == 0
+        hits = {dict(l)["line"]: (v, dict(l)["memo"]) for (n, l), v in after.items() if n == "ukai_acl_hits_total"}
+        assert hits["2"] == (7, 'a \\"memo\\" \\\\ Webプロキシ'), hits
+        assert total(before, "ukai_connections_total") == 0
+
+
+def test_dns_counts(scene, ukai):
+    for _ in range(2):
+        assert scene.host10.run(["dig", "+short", "@192.168.1.254", AGENTS]).stdout.strip()
+    assert scene.host10.run(["dig", "+tcp", "+short", "@192.168.1.254", AGENTS]).stdout.strip()
+    found = metrics(scene)
+    udp = {r: value(found, "ukai_dns_queries_total", transport="udp", result=r) for r in ("hit", "miss", "denied")}
+    assert udp["hit"] + udp["miss"] == 2 and udp["miss"] >= 1 and udp["denied"] == 0
+    assert sum(v for (n, l), v in found.items() if n == "ukai_dns_queries_total" and ("transport", "tcp") in l) == 1
+    assert value(found, "ukai_dns_upstream_seconds_count") >= 1
+    assert value(found, "ukai_dns_cache_entries") >= 1 and value(found, "ukai_dns_cache_bytes") > 0
+
+
+def test_reloads_are_counted_and_keep_the_figures(scene, ukai):
+    with scene.dial() as sock:
+        exchange(sock, b"GARBAGE\r\n\r\n")
+    ukai.reload(acl="[in]\nnonsense\n", expect="refused")
+    changed = config(web={"listen-port": "8081"})
+    ukai.reload(acl=IN + "tcp 8081 = 192.168.1.10\n", config=changed)
+    with scene.dial(port=8081) as sock:
+        exchange(sock, b"GARBAGE\r\n\r\n")
+    found = wait_until(lambda: (lambda m: m if total(m, "ukai_connections_total") == 2 else None)(metrics(scene)))
+    assert value(found, "ukai_config_reloads_total", result="ok") == 1
+    assert value(found, "ukai_config_reloads_total", result="refused") == 1
+    assert value(found, "ukai_http_requests_total", listener="lan", method="other", status="400") == 2
+
+
+def test_metrics_only_under_our_own_names(scene, ukai):
+    for host in (b"evil.example", b"192.168.1.254.evil.example", b"localhost.evil.example:9090", b"x" * 300):
+        assert ask(scene, b"/metrics", host=host).status == 421, host
+    for host in (b"192.168.1.254", b"[2001:db8::1]:9090", b"LOCALHOST:9090", socket.gethostname().encode()):
+        assert ask(scene, b"/metrics", host=host).status == 200, host
+
+
+# automatic configuration
+
+def test_pac_by_running_it(scene, ukai):
+    reply = ask(scene, b"/wpad.dat", host=b"wpad.corp.example")
+    assert reply.status == 200 and reply.field("content-type") == "application/x-ns-proxy-autoconfig"
+    assert body(ask(scene, b"/proxy.pac")) == body(reply)
+    cases = {"www.example.com": "PROXY 192.168.1.254:8080", "intranet": "DIRECT", "printer.local": "DIRECT",
+             "10.1.2.3": "DIRECT", "172.16.0.1": "DIRECT", "172.32.0.1": "PROXY 192.168.1.254:8080",
+             "192.168.7.7": "DIRECT", "198.51.100.1": "PROXY 192.168.1.254:8080", "LOCALHOST": "DIRECT",
+             "[fd00::1]": "DIRECT", "fe80::1": "DIRECT", "[2001:db8::5]": "PROXY 192.168.1.254:8080",
+             "10.1.2.3.example.com": "PROXY 192.168.1.254:8080", "www.example.com.": "PROXY 192.168.1.254:8080"}
+    code = body(reply).decode() + f"\nconst cases = {json.dumps(list(cases))};\n" \
+        "console.log(JSON.stringify(cases.map(h => FindProxyForURL('http://' + h + '/', h))));"
+    done = subprocess.run(["node", "-e", code], capture_output=True, text=True, timeout=30)
+    assert dict(zip(cases, json.loads(done.stdout))) == cases, done.stderr
+
+
+def test_pac_names_several_listeners_the_near_one_first(scene):
+    both = config(web={"listen-network": "192.168.1.253, 192.168.1.254"})
+    with Ukai(scene, both, IN):
+        assert b'return "PROXY 192.168.1.254:8080; PROXY 192.168.1.253:8080";' in body(ask(scene, b"/proxy.pac"))
