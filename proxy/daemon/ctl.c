@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proxy/base/escape.h"
+#include "proxy/base/human.h"
 
 #define DEFAULT_SOCKET "/run/ukai/control.sock"
 
@@ -182,6 +183,10 @@ static void print_status(const char *text)
     printf("%s, generation %lld, %lld rules, mode %s\n",
            shown(string_of(s, "file") ? string_of(s, "file") : "(embedded default)", buf),
            number_of(s, "generation"), number_of(s, "rules"), string_of(s, "mode"));
+    if (number_of(s, "reload_refused_timestamp_s"))
+        printf("the last reload was refused, %s: %s\n",
+               human_time((uint64_t)number_of(s, "reload_refused_timestamp_s"), a),
+               shown(string_of(s, "reload_refused_reason"), buf));
     puts("listeners");
     json_array_foreach(json_object_get(s, "listeners"), i, listener) print_listener(listener);
     printf("clients   %lld of %lld, tunnels %lld of %lld, requests under way %lld\n",

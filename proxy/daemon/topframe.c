@@ -230,8 +230,9 @@ static void add_state(struct topframe *f, const json_t *m, const struct topframe
     bool is_draining = json_is_true(json_object_get(m, "draining"));
     uint64_t n_dropped = number_of(m, "log_dropped");
     bool is_observing = strcmp(string_of(m, "mode"), "observe") == 0;
-    struct cells c =
-        line_new(f, is_draining || n_dropped || is_observing ? TOPFRAME_WARNING : TOPFRAME_PLAIN);
+    bool is_refused = number_of(m, "reload_refused_timestamp_s") > 0;
+    bool is_odd = is_draining || n_dropped || is_observing || is_refused;
+    struct cells c = line_new(f, is_odd ? TOPFRAME_WARNING : TOPFRAME_PLAIN);
     add_piece(f, &c, "ukai %s", string_of(m, "version"));
     add_piece(f, &c, "up %s", human_span(number_of(m, "uptime_s"), up));
     if (v->is_paused)
@@ -240,6 +241,8 @@ static void add_state(struct topframe *f, const json_t *m, const struct topframe
         add_piece(f, &c, "DRAINING");
     if (is_observing)
         add_piece(f, &c, "OBSERVING");
+    if (is_refused)
+        add_piece(f, &c, "RELOAD REFUSED");
     if (n_dropped)
         add_piece(f, &c, "%llu log records dropped", (unsigned long long)n_dropped);
     add_piece(f, &c, "workers %llu", (unsigned long long)number_of(m, "workers"));
@@ -251,9 +254,9 @@ static void add_state(struct topframe *f, const json_t *m, const struct topframe
 static void add_counts(struct topframe *f, const json_t *m)
 {
     const json_t *t = json_object_get(m, "traffic");
-    struct cells c = line_new(f, TOPFRAME_PLAIN);
-    add_piece(f, &c, "tunnels %llu/%llu", (unsigned long long)number_of(t, "tunnels"),
-              (unsigned long long)number_of(m, "max_tunnels"));
+    uint64_t n = number_of(t, "tunnels"), max = number_of(m, "max_tunnels");
+    struct cells c = line_new(f, n >= max && max > 0 ? TOPFRAME_WARNING : TOPFRAME_PLAIN);
+    add_piece(f, &c, "tunnels %llu/%llu", (unsigned long long)n, (unsigned long long)max);
     add_piece(f, &c, "clients %llu/%llu", (unsigned long long)number_of(t, "clients"),
               (unsigned long long)number_of(m, "max_clients"));
     add_piece(f, &c, "requests %llu", (unsigned long long)number_of(t, "requests"));
@@ -271,28 +274,29 @@ static void add_rates(struct topframe *f, const struct rates *r)
 }
 
 /* Up are those that no worker takes for down. */
-static void add_name_servers(struct topframe *f, struct cells *c, const json_t *m)
+static size_t count_up(const json_t *servers)
 {
-    const json_t *all = json_object_get(m, "name_servers");
-    size_t n = json_array_size(all), n_up = 0;
-    for (size_t i = 0; i < n; i++)
-        n_up += strcmp(string_of(json_array_get(all, i), "state"), "up") == 0;
-    if (n > 0)
-        add_piece(f, c, "name servers %zu/%zu up", n_up, n);
+    size_t n_up = 0;
+    for (size_t i = 0; i < json_array_size(servers); i++)
+        n_up += strcmp(string_of(json_array_get(servers, i), "state"), "up") == 0;
+    return n_up;
 }
 
 static void add_dns(struct topframe *f, const json_t *m, const struct rates *r)
 {
     char a[HUMAN_MAX], b[HUMAN_MAX];
     uint64_t n = number_of(r->window, "queries");
-    struct cells c = line_new(f, TOPFRAME_PLAIN);
+    const json_t *servers = json_object_get(m, "name_servers");
+    size_t n_servers = json_array_size(servers), n_up = count_up(servers);
+    struct cells c = line_new(f, n_up < n_servers ? TOPFRAME_WARNING : TOPFRAME_PLAIN);
     add_piece(f, &c, "dns %s", rate_text(r, "queries", a));
     if (n > 0)
         add_piece(f, &c, "cache %llu%%",
                   (unsigned long long)(number_of(r->window, "hits") * 100 / n));
     else
         add_piece(f, &c, "cache -");
-    add_name_servers(f, &c, m);
+    if (n_servers > 0)
+        add_piece(f, &c, "name servers %zu/%zu up", n_up, n_servers);
     add_piece(f, &c, "errors %s", rate_text(r, "errors", b));
 }
 

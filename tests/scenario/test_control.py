@@ -189,8 +189,12 @@ def test_reload_works_while_ukai_conf_is_broken(ukai):
     good = ukai.conf_path.read_text()
     ukai.write(conf_text=good + "\n[nonsense]\nx = 1\n")
     assert ctl(ukai, "reload").returncode == 78
+    assert ctl_json(ukai, "status")["reload_refused_timestamp_s"] > 0
+    assert "the last reload was refused, 20" in ctl(ukai, "status").out
+    assert "RELOAD REFUSED" in ctl(ukai, "top", "--once").out
     ukai.write(conf_text=good)
     assert ctl(ukai, "reload").returncode == 0
+    assert "reload_refused_timestamp_s" not in ctl_json(ukai, "status")
 
 
 def test_drain_by_command(scene):

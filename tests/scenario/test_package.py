@@ -92,6 +92,8 @@ def test_lintian_finds_no_error(packages):
 def test_installs_starts_upgrades_and_purges(packages, copy, tmp_path, scene):
     dpkg(copy, "-i", bring(copy, the_deb(packages)))
     assert re.search(r"(?m)^ukai:", (copy / "etc/passwd").read_text())
+    for place in ("bash-completion/completions/ukai", "zsh/vendor-completions/_ukai", "fish/vendor_completions.d/ukai.fish"):
+        assert (copy / "usr/share" / place).exists()
     log = copy / "var/log/ukai"
     assert log.is_dir() and log.stat().st_mode & 0o777 == 0o750
     done = run("chroot", copy, "/usr/sbin/ukai", "check", "-c", "/etc/ukai/ukai.conf")

@@ -195,6 +195,18 @@ Test(daemon_topframe, state__warns)
     struct topframe *f = frame(m, &v, 80, 24);
     cr_expect_eq(f->lines[0].style, TOPFRAME_WARNING);
     cr_expect(strstr(f->lines[0].text, "PAUSED  DRAINING"));
+    cr_expect_eq(f->lines[1].style, TOPFRAME_PLAIN);
+    cr_expect_eq(f->lines[3].style, TOPFRAME_PLAIN);
+    topframe_free(f);
+    json_object_set_new(m, "max_tunnels", json_integer(1));
+    json_object_set_new(m, "reload_refused_timestamp_s", json_integer(1));
+    json_object_set_new(m, "name_servers",
+                        json_pack("[{s:s}, {s:s}]", "state", "up", "state", "partly"));
+    f = frame(m, &v, 80, 24);
+    cr_expect(strstr(f->lines[0].text, "RELOAD REFUSED"));
+    cr_expect_eq(f->lines[1].style, TOPFRAME_WARNING);
+    cr_expect(strstr(f->lines[3].text, "name servers 1/2 up"));
+    cr_expect_eq(f->lines[3].style, TOPFRAME_WARNING);
     topframe_free(f);
     json_decref(m);
     cells_leave(&locale);
