@@ -665,6 +665,7 @@ static void expect_all_over(void)
     }
     close_peers(true);
     expect(worker.n_conns == 0 && shared.n_clients == 0 && shared.n_tunnels == 0);
+    expect(shared.n_turned_away == 0 && quotas_sum(shared.quotas).n_sources == 0);
 }
 
 static void end(void)
