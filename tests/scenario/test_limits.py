@@ -231,12 +231,15 @@ def test_rate(scene):
 
 
 def test_rate_flood_is_sampled(scene):
-    with Ukai(scene, config(per_source_rate="5")) as daemon:
-        mark, since = daemon.mark(), len(daemon.lines)
-        for _ in range(300):
+    """Fifty refusals a second are recorded, whether they were answered or not; the others are counted."""
+    with Ukai(scene, config(per_source_rate="100")) as daemon:
+        mark, since, begin = daemon.mark(), len(daemon.lines), time.monotonic()
+        for _ in range(400):
             scene.dial().close()
         daemon.wait_log("refusals not recorded one by one", since)
-        assert sum(r.get("error") == "source_limit" for r in daemon.records_since(mark)) < 300
+        wait_until(lambda: status(daemon)["traffic"]["clients"] == 0)
+        n = sum(r.get("error") == "source_limit" for r in daemon.records_since(mark))
+        assert 0 < n <= 50 * (time.monotonic() - begin + 1), n
 
 
 def test_rate_does_not_count_requests(scene):
@@ -403,11 +406,11 @@ def test_bandwidth_by_many_short_tunnels(scene):
     """Closing and coming again brings no new allowance."""
     with Ukai(scene, config(per_source_bandwidth="256K")):
         begin, n_bytes = time.monotonic(), 0
-        for _ in range(20):
+        for _ in range(40):  # each within what may pass at once after a pause
             near, far = far_tunnel(scene)
-            pour(far, 64 * 1024)
-            drain(near, 40 * 1024)
-            n_bytes += 40 * 1024
+            pour(far, 20 * 1024)
+            drain(near, 20 * 1024)
+            n_bytes += 20 * 1024
             reset(near)
         assert time.monotonic() - begin >= (n_bytes / (256 * 1024) - BURST_S) * 0.97
 
