@@ -404,7 +404,7 @@ def test_bandwidth_of_plain_requests(scene, kind):
 
 def test_bandwidth_by_many_short_tunnels(scene):
     """Closing and coming again brings no new allowance."""
-    with Ukai(scene, config(per_source_bandwidth="256K")):
+    with Ukai(scene, config(per_source_bandwidth="256K")) as daemon:
         begin, n_bytes = time.monotonic(), 0
         for _ in range(40):  # each within what may pass at once after a pause
             near, far = far_tunnel(scene)
@@ -412,6 +412,7 @@ def test_bandwidth_by_many_short_tunnels(scene):
             drain(near, 20 * 1024)
             n_bytes += 20 * 1024
             reset(near)
+            wait_until(lambda: status(daemon)["sources"]["now"] == 0)
         assert time.monotonic() - begin >= (n_bytes / (256 * 1024) - BURST_S) * 0.97
 
 
