@@ -73,7 +73,7 @@ static void write_bytes(const struct listeners *all, FILE *out)
 {
     static const char name[] = "ukai_bytes_total";
     metrictext_head(out, name, "counter",
-                    "Bytes of tunnels and of requests, up: from client to origin.");
+                    "Bytes of tunnels and of bodies, up: from client to origin.");
     for (unsigned i = 0; i < all->n; i++) {
         const struct tally_listener *l = all->items[i];
         metrictext_sample(out, name, (const char *[]){"listener", l->name, "direction", "up", NULL},

@@ -254,11 +254,19 @@ void conn_record_open(struct conn *c)
     record(c, ACCESS_PERIODIC, REASON_NONE, NULL, NULL);
 }
 
+/* All it asked for was answered: what ends it now is not worth a word. */
+static bool is_settled(const struct conn *c)
+{
+    bool is_between = c->state == CONN_STATE_HEAD && c->forward;
+    return c->state == CONN_STATE_LINGER || (is_between && (!c->setup || c->setup->n_buf == 0));
+}
+
 static void finish(struct conn *c, enum reason reason, const struct rule_place *place,
                    const char *words)
 {
     struct counters *n = &c->worker->counters;
-    note_end(c, reason);
+    if (!is_settled(c))
+        note_end(c, reason);
     switch ((enum conn_state)c->state) {
     case CONN_STATE_RELAY:
         counter_add(&n->n_closed, 1);

@@ -341,6 +341,44 @@ def test_metrics_only_under_our_own_names(scene, ukai):
     for host in (b"192.168.1.254", b"[2001:db8::1]:9090", b"LOCALHOST:9090", socket.gethostname().encode()):
         assert ask(scene, b"/metrics", host=host).status == 200, host
 
+def test_plain_requests_and_keep_alive(scene):
+    with Ukai(scene, config(), IN) as daemon:
+        listener = scene.origin(80)
+        host = listener.getsockname()[0]
+        with scene.dial() as sock:
+            for number in range(3):
+                sock.sendall(f"GET http://{host}/{number} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                if number == 0:
+                    conn = scene.accept(listener)
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += conn.recv(4096)
+                conn.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\nhello" % (200, 404, 299)[number])
+                answer = b""
+                while not answer.endswith(b"hello"):
+                    answer += sock.recv(4096)
+        found = wait_until(lambda: (lambda m: m if total(m, "ukai_connections_total") == 1 else None)(metrics(scene)))
+        requests = {(dict(l)["method"], dict(l)["status"]): v for (n, l), v in found.items()
+                    if n == "ukai_http_requests_total"}
+        assert requests == {("GET", "200"): 1, ("GET", "404"): 1, ("GET", "other"): 1}
+        assert value(found, "ukai_connections_total", listener="lan", result="ok") == 1
+        assert value(found, "ukai_connect_seconds_count") == 1, "one connection to the origin served all three"
+        assert value(found, "ukai_bytes_total", listener="lan", direction="down") == 15
+        conn.close()
+
+
+def test_unlisted_sources_are_counted(scene):
+    with Ukai(scene, config(), "[in]\ntcp 8080 = 192.168.1.99\n") as daemon:
+        for _ in range(5):
+            with scene.dial() as sock:
+                try:
+                    assert sock.recv(1) == b""
+                except ConnectionError:
+                    pass
+        found = metrics(scene)
+        assert value(found, "ukai_connections_total", listener="lan", result="source_denied") == 5
+        assert not any(name == "ukai_http_requests_total" for name, _ in found)
+
 
 # automatic configuration
 
