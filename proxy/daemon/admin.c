@@ -8,7 +8,9 @@
  * answer unless the name in the address bar is pointed here (DNS rebinding). So pages are given
  * under literal addresses and our own names only.
  *
- * A page under way outlives its client: it comes to its end, and the answer is dropped.
+ * A page under way outlives its client: it comes to its end, and the answer is dropped. It keeps
+ * its place until then, so that whoever asks and leaves cannot have the workers make pages without
+ * end.
  */
 #include "proxy/daemon/admin.h"
 
@@ -62,7 +64,6 @@ static void drop_client(struct admin_call *call)
     event_del(&call->event);
     close(call->fd);
     call->fd = -1;
-    call->admin->n_clients--;
 }
 
 static void call_free(struct admin_call *call)
@@ -70,6 +71,7 @@ static void call_free(struct admin_call *call)
     if (call->admin) {
         drop_client(call);
         list_remove(&call->node);
+        call->admin->n_calls--;
     }
     if (call->out)
         fclose(call->out);
@@ -398,16 +400,16 @@ static void on_accept(struct listener *l, int fd, const struct endpoint *peer)
         close(fd);
         return;
     }
-    if (a->n_clients == ADMIN_CLIENTS_MAX)
+    if (a->n_calls == ADMIN_CLIENTS_MAX)
         make_room(a);
-    struct admin_call *call = a->n_clients < ADMIN_CLIENTS_MAX ? calloc(1, sizeof(*call)) : NULL;
+    struct admin_call *call = a->n_calls < ADMIN_CLIENTS_MAX ? calloc(1, sizeof(*call)) : NULL;
     if (!call) {
         close(fd);
         return;
     }
     call->admin = a;
     call->fd = fd;
-    a->n_clients++;
+    a->n_calls++;
     list_append(&a->calls, &call->node);
     head_init(&call->head, HEAD_REQUEST, ADMIN_LINE_MAX, ADMIN_HEAD_MAX);
     call->out = open_memstream(&call->body, &call->body_len);

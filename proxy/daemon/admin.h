@@ -40,7 +40,7 @@ struct admin {
     struct snapshot *snapshot; /* one reference: who may ask, names of ours */
     struct list doors;         /* listening sockets */
     struct list calls;
-    unsigned n_clients;
+    unsigned n_calls; /* with those whose clients are gone while their pages are made */
 };
 
 void admin_init(struct admin *a, struct loop *loop, const struct admin_route *routes, void *owner);

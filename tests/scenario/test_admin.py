@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from client import exchange, open_tunnel, read_exactly, read_to_end
+from client import exchange, open_tunnel, read_exactly, read_to_end, reset
 from daemon import Ukai, run_tool, sections
 from scene import wait_until
 
@@ -157,6 +157,23 @@ def test_silent_clients_do_not_keep_others_out(scene, ukai):
         for sock in held:
             sock.close()
     ukai.wait_fds()
+
+
+def test_who_asks_and_leaves_costs_a_place_only(scene, ukai):
+    for _ in range(200):
+        with dial(scene) as sock:
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: 192.168.1.254\r\n\r\n")
+            reset(sock)
+    wait_until(lambda: ask(scene, b"/metrics").status == 200)
+    ukai.wait_fds()
+
+
+def test_a_half_closed_client_gets_its_page(scene, ukai):
+    with dial(scene) as sock:
+        sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: 192.168.1.254\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        answer, _ = read_to_end(sock)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.rstrip().split(b"\n")[-1].startswith(b"process_max_fds")
 
 
 def test_a_slow_head_is_cut(scene, ukai):
