@@ -7,16 +7,20 @@ import subprocess
 import time
 
 ORIGIN = "10.77.0.1"
+FAR_ORIGIN = "10.78.0.1"  # behind a link
 ECHO, SOURCE, SINK, HTTP = 9001, 9002, 9003, 9004
 SERVICES = {"echo": ECHO, "source": SOURCE, "sink": SINK, "http": HTTP}
 TUNNEL_LOADS = ("connect", "pingpong", "pingpong-idle", "down", "up", "mixed", "idle")
 HTTP_LOADS = ("keepalive", "request", "body")
-IDLE_TUNNELS = 4000
+IDLE_TUNNELS, MOST_TUNNELS = 4000, 8968
+LINK_LOADS = ("connect-veth", "pingpong-veth", "down-veth", "up-veth", "down-segments", "up-segments", "down-shaped")
+SCALE_LOADS = ("pingpong-1", "pingpong-9000")
 
 
 class Program:
     """One program: its address, what of it carries which load, its process."""
     name = ""
+    every = 1             # takes part in every so manieth pass
     loads = TUNNEL_LOADS + HTTP_LOADS
     is_plain = False      # tunnels: forwards TCP, a port for each service, no CONNECT
     is_origin_form = False  # HTTP: a reverse proxy
@@ -88,13 +92,15 @@ class Program:
 
 class Ukai(Program):
     name = "ukai"
+    loads = TUNNEL_LOADS + HTTP_LOADS + SCALE_LOADS + LINK_LOADS
     n_rules = 1
+    n_workers = 1
 
     def command(self):
         self.dir.chmod(0o755)  # a control socket stands in no directory of everybody's
         sources = "".join(f"tcp 8080 = 172.{16 + n // 65536}.{n // 256 % 256}.{n % 256} ; server {n}\n"
                           for n in range(self.n_rules - 1))
-        self.file("acl.conf", f"[in]\n{sources}tcp 8080 = 10.77.0.0/16\n[out]\nallow = {ORIGIN}\n")
+        self.file("acl.conf", f"[in]\n{sources}tcp 8080 = 10.77.0.0/16\n[out]\nallow = {ORIGIN}\nallow = {FAR_ORIGIN}\n")
         config = self.file("ukai.conf", f"""[web-proxy bench]
 listen-network = {self.address}
 listen-port = 8080
@@ -105,12 +111,12 @@ file = acl.conf
 [log]
 access = off
 [limits]
-max-clients = 9500
-max-tunnels = 9500
+max-clients = 9200
+max-tunnels = 9200
 [admin]
 control-socket = {self.dir}/control.sock
 [process]
-workers = 1
+workers = {self.n_workers}
 user = root
 """)
         return [f"{self.build}/ukai", "run", "--config", config]
@@ -131,9 +137,15 @@ class UkaiRules(Ukai):
     loads = ("connect",)
 
 
+class UkaiTwo(Ukai):
+    name = "ukai, two workers"
+    n_workers = 2
+    loads = ("connect", "pingpong", "down")
+
+
 class Floor(Program):
     name = "floor, splice"
-    loads = TUNNEL_LOADS
+    loads = TUNNEL_LOADS + SCALE_LOADS + LINK_LOADS
     mode = "splice"
 
     def command(self):
@@ -171,6 +183,7 @@ visible_hostname bench
 
 class Tinyproxy(Program):
     name = "tinyproxy"
+    every = 3
 
     def command(self):
         return ["tinyproxy", "-d", "-c", self.file("tinyproxy.conf", f"""User nobody
@@ -209,6 +222,7 @@ defaults
 
 class Apache(Program):
     name = "apache2"
+    every = 3
 
     def command(self):
         modules = "".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"
@@ -241,6 +255,7 @@ Group www-data
 
 class Nginx(Program):
     name = "nginx"
+    every = 3
     is_plain = True
     is_origin_form = True
 
@@ -272,4 +287,4 @@ http {{
 
 
 QUICK = (Ukai, Floor)
-ALL = (Ukai, Floor, FloorCopy, UkaiRules, Squid, Tinyproxy, Haproxy, Apache, Nginx)
+ALL = (Ukai, Floor, FloorCopy, UkaiRules, UkaiTwo, Squid, Tinyproxy, Haproxy, Apache, Nginx)

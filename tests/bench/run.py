@@ -22,9 +22,10 @@ import tempfile
 import time
 
 import programs
-from programs import ECHO, HTTP, IDLE_TUNNELS, ORIGIN, SINK, SOURCE
+from programs import ECHO, FAR_ORIGIN, HTTP, IDLE_TUNNELS, MOST_TUNNELS, ORIGIN, SINK, SOURCE
 
 GIB = 1 << 30
+SHAPED = "5gbit"
 SETTLE_S = 0.05
 FLOOR = programs.Floor.name
 BEGIN, END = "<!-- table: written by tests/bench/run.py -->", "<!-- end of table -->"
@@ -40,7 +41,22 @@ LOADS = {
     "keepalive": ("GET 1 kB, keep-alive, 32 clients", "µs", "keepalive", "http", [], "units"),
     "request": ("GET 1 kB, a connection each", "µs", "request", "http", [], "units"),
     "body": ("GET 1 GiB, 4 clients", "ms per GiB", "body", "http", ["--conns", "4", "--bytes", str(GIB)], "bytes"),
+    "pingpong-1": ("64 B ping-pong, one tunnel", "µs", "pingpong", "echo", ["--conns", "1"], "units"),
+    "pingpong-9000": (f"64 B ping-pong, 32 tunnels beside {MOST_TUNNELS:,} idle ones", "µs", "pingpong", "echo",
+                      ["--idle", str(MOST_TUNNELS)], "units"),
+    "connect-veth": ("CONNECT + 64 B echo + close, origin behind a veth", "µs", "connect", "echo", [], "units"),
+    "pingpong-veth": ("64 B ping-pong, 32 tunnels, origin behind a veth", "µs", "pingpong", "echo", [], "units"),
+    "down-veth": ("bulk down, 32 streams, veth", "ms per GiB", "down", "source", [], "bytes"),
+    "up-veth": ("bulk up, 32 streams, veth", "ms per GiB", "up", "sink", [], "bytes"),
+    "down-segments": ("bulk down, 32 streams, veth without offloads", "ms per GiB", "down", "source", [], "bytes"),
+    "up-segments": ("bulk up, 32 streams, veth without offloads", "ms per GiB", "up", "sink", [], "bytes"),
+    "down-shaped": (f"bulk down, 32 streams, veth shaped to {SHAPED}", "ms per GiB", "down", "source", [], "bytes"),
 }
+# load: the link its origin is behind; the others' is on the same loopback
+LINKS = {"connect-veth": "veth", "pingpong-veth": "veth", "down-veth": "veth", "up-veth": "veth",
+         "down-segments": "segments", "up-segments": "segments", "down-shaped": "shaped"}
+# These have a run in every pass, the others in every third.
+PAIRED = ("connect", "pingpong", "down", "up", "mixed", "keepalive")
 PORTS = {"echo": ECHO, "source": SOURCE, "sink": SINK, "http": HTTP}
 
 
@@ -57,6 +73,46 @@ def make_namespace(n_programs):
         pathlib.Path("/proc/sys/net/ipv4", key).write_text(value)
 
 
+class Link:
+    """A veth, MTU 1500, to a namespace of its own where the far origins are."""
+
+    def __init__(self):
+        self.kind = "veth"
+        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
+        ours = os.stat("/proc/self/ns/net").st_ino
+        while os.stat(f"/proc/{self.holder.pid}/ns/net").st_ino == ours:
+            time.sleep(0.01)
+        for command in (f"link add near type veth peer name far netns {self.holder.pid}", "addr add 10.78.0.2/24 dev near",
+                        "link set near up"):
+            subprocess.run(["ip", *command.split()], check=True)
+        for command in (f"addr add {FAR_ORIGIN}/24 dev far", "link set far up", "link set lo up",
+                        "route add default via 10.78.0.2"):
+            self.far("ip", *command.split())
+
+    def inside(self, *command):
+        return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", *command]
+
+    def far(self, *command):
+        subprocess.run(self.inside(*command), check=True)
+
+    def set(self, kind):
+        if kind == self.kind:
+            return
+        offload = "off" if kind == "segments" else "on"
+        features = [word for name in ("tso", "gso", "gro") for word in (name, offload)]
+        subprocess.run(["ethtool", "-K", "near", *features], check=True)
+        self.far("ethtool", "-K", "far", *features)
+        if self.kind == "shaped":
+            self.far("tc", "qdisc", "del", "dev", "far", "root")
+        if kind == "shaped":
+            self.far("tc", "qdisc", "add", "dev", "far", "root", "tbf", "rate", SHAPED, "burst", "4mb", "latency", "20ms")
+        self.kind = kind
+
+    def stop(self):
+        self.holder.kill()
+        self.holder.wait()
+
+
 class Bench:
     def __init__(self, options):
         self.options = options
@@ -64,6 +120,7 @@ class Bench:
         self.dir = tempfile.mkdtemp(prefix="ukai-bench-")
         os.chmod(self.dir, 0o755)
         self.origins, self.programs = [], []
+        self.link = Link()
         self.failures = []
         self.restarts = {}  # program and load -> how often it did not come to rest
         self.runs = {}  # load -> program -> results in the order of passes, None where one failed
@@ -72,6 +129,7 @@ class Bench:
         build = str(pathlib.Path(self.options.build).resolve())
         for service, port in PORTS.items():
             self.origins.append(subprocess.Popen([self.loadgen, "origin", service, f"{ORIGIN}:{port}"]))
+            self.origins.append(subprocess.Popen(self.link.inside(self.loadgen, "origin", service, f"{FAR_ORIGIN}:{port}")))
         for n, cls in enumerate(classes):
             program = cls(f"10.77.1.{n + 1}", self.dir, build)
             try:
@@ -88,11 +146,12 @@ class Bench:
         for origin in self.origins:
             origin.kill()
             origin.wait()
+        self.link.stop()
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def run(self, program, mode, service, options):
+    def run(self, program, mode, service, options, origin=ORIGIN):
         command = [self.loadgen, mode, "--proxy", f"{program.address}:{program.port(service)}", "--target",
-                   f"{ORIGIN}:{PORTS[service]}", "--pid", str(program.process.pid), "--ms", str(self.options.ms)]
+                   f"{origin}:{PORTS[service]}", "--pid", str(program.process.pid), "--ms", str(self.options.ms)]
         if mode == "mixed":
             command += ["--bulk-proxy", f"{program.address}:{program.port('source')}",
                         "--bulk-target", f"{ORIGIN}:{SOURCE}"]
@@ -112,9 +171,11 @@ class Bench:
 
     def one_pass(self, load, order):
         _, _, mode, service, options, figure = LOADS[load]
+        if load in LINKS:
+            self.link.set(LINKS[load])
         for program in order:
             program.freeze(False)
-            result = self.run(program, mode, service, options)
+            result = self.run(program, mode, service, options, FAR_ORIGIN if load in LINKS else ORIGIN)
             if result:
                 done = result["units"] * 1000 if figure == "units" else result["bytes"] / GIB * 1e6
                 result["cost"] = result["cpu_ns"] / done if done else math.nan
@@ -140,8 +201,12 @@ class Bench:
 
     def measure(self, loads):
         for n in range(self.options.pairs):
-            for load in loads:
-                order = [p for p in self.programs if load in p.loads]
+            for load in (load for load in loads if load in PAIRED or n % 3 == 0):
+                members = [p for p in self.programs if load in p.loads]
+                order = [p for p in members if n % p.every == 0]
+                for program in members:
+                    if program not in order:
+                        self.runs.setdefault(load, {}).setdefault(program.name, []).append(None)
                 self.one_pass(load, order if n % 2 == 0 else order[::-1])
             print(f"pass {n + 1} of {self.options.pairs}", file=sys.stderr)
 
@@ -182,15 +247,22 @@ def ratio_cell(ours, theirs):
     return f"{median:.2f}" + (f" ({bounds[0]:.2f}–{bounds[1]:.2f})" if bounds else f" ({len(pairs)} pair{'s' * (len(pairs) > 1)})")
 
 
+def rate(results, figure):
+    """What passed, for orientation: the machine is shared with clients and origin."""
+    if figure == "bytes":
+        return f"{statistics.median(r['bytes'] * 8 / r['ns'] for r in results):.1f} Gbit/s"
+    return f"{statistics.median(r['units'] / r['ns'] for r in results) * 1e9:,.0f}/s"
+
+
 def load_rows(runs, load):
-    title, unit, *_ = LOADS[load]
+    title, unit, *_, figure = LOADS[load]
     rows = [f"### {title}", "",
-            f"| | {unit} of CPU, median | middle half | × the floor | ukai × it | p50, ms | p99, ms | runs |",
-            "|---|---|---|---|---|---|---|---|"]
+            f"| | {unit} of CPU, median | middle half | × the floor | ukai × it | p50, ms | p99, ms | rate | runs |",
+            "|---|---|---|---|---|---|---|---|---|"]
     for name, results in runs[load].items():
         good = [r for r in results if r]
         if not good:
-            rows.append(f"| {name} | failed | | | | | | 0 |")
+            rows.append(f"| {name} | failed | | | | | | | 0 |")
             continue
         costs = sorted(r["cost"] for r in good)
         half = f"{number(costs[len(costs) // 4])}–{number(costs[(3 * len(costs) - 1) // 4])}"
@@ -199,7 +271,7 @@ def load_rows(runs, load):
         floor = ratio_cell(results, runs[load][FLOOR]) if FLOOR in runs[load] and name != FLOOR else ""
         ours = ratio_cell(runs[load]["ukai"], results) if name != "ukai" and "ukai" in runs[load] else ""
         rows.append(f"| {name} | {number(statistics.median(costs))} | {half} | {floor} | {ours} | {late[0]} | {late[1]} "
-                    f"| {len(good)} |")
+                    f"| {rate(good, figure)} | {len(good)} |")
     return rows + [""]
 
 
