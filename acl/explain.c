@@ -56,27 +56,33 @@ void explain_name(FILE *out, enum verdict verdict, const struct verdict_detail *
                   const char *name, uint16_t port)
 {
     bool is_denied = verdict == VERDICT_DENY;
+    char sections[VERDICT_SECTIONS_MAX];
 
     write_escaped(out, name);
     fprintf(out, ":%u", port);
     if (detail->rule)
         write_by(out, is_denied ? "denied" : "allowed", &detail->rule->place);
     else if (is_denied)
-        fputs(" is denied: [out] has allow lines and none matches\n", out);
+        fprintf(out, " is denied: no allow line of %s matches\n",
+                verdict_sections(detail, sections));
     else if (verdict == VERDICT_UNDECIDED)
         fputs(": no line decides by name, so each of its addresses is judged\n", out);
     else
-        fputs(" is allowed: no deny line matches, and [out] has no allow line\n", out);
+        fprintf(out, " is allowed: no deny line matches, and there is no allow line in %s\n",
+                verdict_sections(detail, sections));
 }
 
 void explain_query(FILE *out, enum verdict verdict, const struct verdict_detail *detail,
                    const char *name)
 {
+    char sections[VERDICT_SECTIONS_MAX];
+
     write_escaped(out, name);
     if (detail->rule)
         write_by(out, verdict == VERDICT_DENY ? "denied" : "allowed", &detail->rule->place);
     else if (verdict == VERDICT_DENY)
-        fputs(" is denied: [out] has name lines to allow and none matches\n", out);
+        fprintf(out, " is denied: %s has name lines to allow, and none matches\n",
+                verdict_sections(detail, sections));
     else
         fputs(" may be asked: no line of [out] is against it\n", out);
 }
@@ -85,7 +91,7 @@ void explain_addr(FILE *out, enum verdict verdict, const struct verdict_detail *
                   const struct addr *a, uint16_t port)
 {
     struct endpoint ep = {.addr = *a, .port = port};
-    char text[ENDPOINT_TEXT_MAX];
+    char text[ENDPOINT_TEXT_MAX], sections[VERDICT_SECTIONS_MAX];
 
     fputs(endpoint_text(&ep, text), out);
     switch (verdict) {
@@ -112,7 +118,8 @@ void explain_addr(FILE *out, enum verdict verdict, const struct verdict_detail *
         if (detail->rule)
             write_by(out, "denied", &detail->rule->place);
         else
-            fputs(" is denied: [out] has allow lines and none matches\n", out);
+            fprintf(out, " is denied: no allow line of %s matches\n",
+                    verdict_sections(detail, sections));
         return;
     }
 }

@@ -11,6 +11,7 @@
  */
 #include "acl/verdict.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,6 +107,18 @@ static enum verdict decide(enum verdict verdict, const struct out_rule *rule,
     return verdict;
 }
 
+/* No line decided: @view's allow lines, or that it has none. */
+static enum verdict decide_without(enum verdict verdict, const struct acl *acl,
+                                   const struct out_view *view, struct verdict_detail *ret)
+{
+    *ret = (struct verdict_detail){0};
+    if (view->n > 1) {
+        ret->group = acl->sections[view->sections[1]].group;
+        ret->n_more_groups = (unsigned)view->n - 2;
+    }
+    return verdict;
+}
+
 static enum verdict decide_by(enum verdict verdict, const struct acl *acl, int32_t index,
                               struct verdict_detail *ret)
 {
@@ -147,12 +160,12 @@ enum verdict verdict_name(const struct acl *acl, const struct addr *source, cons
     if (index != OUTINDEX_NONE)
         return decide_by(VERDICT_DENY, acl, index, ret);
     if (!out_view_has_allow(view))
-        return decide(VERDICT_ALLOW, NULL, ret);
+        return decide_without(VERDICT_ALLOW, acl, view, ret);
     index = out_view_name(view, true, folded, len, port);
     if (index != OUTINDEX_NONE)
         return decide_by(VERDICT_ALLOW, acl, index, ret);
-    return decide(out_view_may_allow_addr(view, port) ? VERDICT_UNDECIDED : VERDICT_DENY, NULL,
-                  ret);
+    return decide_without(out_view_may_allow_addr(view, port) ? VERDICT_UNDECIDED : VERDICT_DENY,
+                          acl, view, ret);
 }
 
 enum verdict verdict_query(const struct acl *acl, const struct addr *source, const char *name,
@@ -170,8 +183,8 @@ enum verdict verdict_query(const struct acl *acl, const struct addr *source, con
     if (index != OUTINDEX_NONE)
         return decide_by(VERDICT_DENY, acl, index, ret);
     if (!out_view_has_allow_name(view) || out_view_may_allow_name(view, folded, len))
-        return decide(VERDICT_ALLOW, NULL, ret);
-    return decide(VERDICT_DENY, NULL, ret);
+        return decide_without(VERDICT_ALLOW, acl, view, ret);
+    return decide_without(VERDICT_DENY, acl, view, ret);
 }
 
 /* An address, and the IPv4 addresses in it. */
@@ -262,7 +275,7 @@ enum verdict verdict_addr(const struct acl *acl, const struct addr *source,
         return decide(VERDICT_ALLOW, NULL, ret);
     index = find_allow(&t);
     if (by_name != VERDICT_UNDECIDED || index == OUTINDEX_NONE)
-        return decide(VERDICT_DENY, NULL, ret);
+        return decide_without(VERDICT_DENY, acl, t.view, ret);
     return decide_by(VERDICT_ALLOW, acl, index, ret);
 }
 
@@ -276,6 +289,17 @@ enum verdict verdict_guard(const struct acl *acl, const struct addr *source,
         return decide(VERDICT_OWN, NULL, ret);
     *ret = (struct verdict_detail){.special = find_closed(&t)};
     return ret->special ? VERDICT_SPECIAL : VERDICT_ALLOW;
+}
+
+const char *verdict_sections(const struct verdict_detail *detail,
+                             char buf[static VERDICT_SECTIONS_MAX])
+{
+    int n =
+        snprintf(buf, VERDICT_SECTIONS_MAX, detail->group ? "[out @%s]" : "[out]", detail->group);
+
+    if (detail->n_more_groups > 0)
+        snprintf(buf + n, VERDICT_SECTIONS_MAX - (size_t)n, " and %u more", detail->n_more_groups);
+    return buf;
 }
 
 const char *verdict_word(enum verdict verdict)

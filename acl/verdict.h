@@ -38,7 +38,16 @@ enum verdict {
 struct verdict_detail {
     const struct out_rule *rule; /* the line that decided, or NULL */
     const char *special;         /* range text for VERDICT_SPECIAL, static */
+    const char *group;           /* no line decided, and the allow lines are those of this group's
+                                    section; NULL: [out]'s */
+    unsigned n_more_groups;      /* and of so many others' */
 };
+
+enum { VERDICT_SECTIONS_MAX = 96 };
+/* Whose allow lines were asked where no line decided: "[out]", "[out @a] and 2 more". Returns @buf.
+ */
+const char *verdict_sections(const struct verdict_detail *detail,
+                             char buf[static VERDICT_SECTIONS_MAX]);
 
 /**
  * verdict_name - a target by name, before it is resolved

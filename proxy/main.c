@@ -163,10 +163,15 @@ static bool join_words(int argc, char **argv, char *buf, size_t size)
 
 static enum exit_code cmd_explain(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},   {"from", required_argument, NULL, 'f'},
-        {"listener", required_argument, NULL, 'l'}, {"no-resolve", no_argument, NULL, 'n'},
-        {"help", no_argument, NULL, 'h'},           {0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"from", required_argument, NULL, 'f'},
+                                            {"listener", required_argument, NULL, 'l'},
+                                            {"no-resolve", no_argument, NULL, 'n'},
+                                            {"live", no_argument, NULL, 'L'},
+                                            {"socket", required_argument, NULL, 's'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     struct explain_options o = {.file = DEFAULT_FILE};
     char target[2048];
     for (int opt; (opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
@@ -183,9 +188,20 @@ static enum exit_code cmd_explain(int argc, char **argv)
         case 'n':
             o.no_resolve = true;
             break;
+        case 'L':
+            o.is_live = true;
+            break;
+        case 's':
+            o.socket = optarg;
+            o.is_live = true;
+            break;
+        case 'j':
+            o.as_json = true;
+            break;
         case 'h':
             puts("usage: ukai explain [-c FILE] --from ADDR [--listener NAME] [--no-resolve] "
-                 "TARGET\n\n"
+                 "[--json]\n"
+                 "                    [--live] [--socket PATH] TARGET\n\n"
                  "Says what would happen to a request and which rule decides. TARGET is one of\n"
                  "  CONNECT host:port      GET http://host/path\n"
                  "  DNS name [type]        DNS/tcp name [type]\n\n"
@@ -194,9 +210,12 @@ static enum exit_code cmd_explain(int argc, char **argv)
                  "      --listener NAME which [web-proxy] or [dns], where several would answer "
                  "differently\n"
                  "      --no-resolve    do not ask name servers: judge the source, the name and "
-                 "literals only\n\n"
-                 "Exit code 0: allowed; 3: refused; 1: the name could not be resolved; 78: bad "
-                 "configuration.");
+                 "literals only\n"
+                 "      --json          one JSON object\n"
+                 "      --live          ask the running daemon: what its rules say, not the files\n"
+                 "      --socket PATH   its control socket; means --live\n\n"
+                 "Exit code 0: allowed; 3: refused; 1: the name could not be resolved, or no "
+                 "daemon\nanswers; 78: bad configuration.");
             return EXIT_DONE;
         default:
             return usage_error("explain");

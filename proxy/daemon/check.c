@@ -11,6 +11,7 @@
 #include "conf/snapshot.h"
 #include "proxy/daemon/ctl.h"
 #include "proxy/daemon/expect.h"
+#include "proxy/daemon/sockets.h"
 #include "proxy/daemon/truststore.h"
 
 static size_t collect(const struct conf *conf, struct lint_port *ports)
@@ -50,7 +51,7 @@ static enum exit_code check_files(const char *file, FILE *out)
         rc = truststore_check(&s->conf, &findings);
     size_t n_other = findings.n_errors;
     if (rc == 0)
-        rc = expect_check(s, &findings);
+        rc = expect_check(s, sockets_own_once(&s->conf), &findings);
     bool is_unexpected = rc == -EINVAL && n_other == 0;
     findings_print(&findings, out);
     size_t n_errors = findings.n_errors, n_warnings = findings.n_warnings;

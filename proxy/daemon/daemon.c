@@ -312,7 +312,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     if (rc == 0)
         rc = truststore_check(&s->conf, &findings);
     if (rc == 0)
-        rc = expect_check(s, &findings);
+        rc = expect_check(s, sockets_own(&s->conf, &d->addresses), &findings);
     log_findings(&findings);
     if (said)
         findings_print(&findings, said);
@@ -599,6 +599,7 @@ static enum exit_code start(struct daemon *d)
                   strerror(-rc));
         return EXIT_FAILED;
     }
+    inquiries_init(&d->inquiries);
     if (loop_init(&d->loop) < 0 || mailbox_init(&d->mailbox, &d->loop) < 0 ||
         watch_signals(d) < 0) {
         log_error("msg=\"the event loop could not be made\"");
@@ -704,6 +705,7 @@ static void daemon_fini(struct daemon *d)
     if (d->sockets.all.next)
         sockets_fini(&d->sockets);
     control_close(&d->control);
+    inquiries_fini(&d->inquiries);
     admin_fini(&d->admin);
     for (unsigned i = 0; i < d->n_reloads; i++)
         control_end(d->reloads[i], EXIT_FAILED);
@@ -760,7 +762,7 @@ enum exit_code daemon_run(const struct daemon_options *options)
     if (rc == 0)
         rc = truststore_check(&d.snapshot->conf, &findings);
     if (rc == 0)
-        rc = expect_check(d.snapshot, &findings);
+        rc = expect_check(d.snapshot, sockets_own_once(&d.snapshot->conf), &findings);
     findings_print(&findings, stderr);
     bool is_config = findings.n_errors > 0;
     findings_fini(&findings);

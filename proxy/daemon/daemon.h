@@ -6,6 +6,7 @@
 #include "proxy/daemon/admin.h"
 #include "proxy/daemon/control.h"
 #include "proxy/daemon/filewatch.h"
+#include "proxy/daemon/inquiries.h"
 #include "proxy/daemon/links.h"
 #include "proxy/daemon/notify.h"
 #include "proxy/daemon/offers.h"
@@ -50,6 +51,7 @@ struct daemon {
     unsigned n_unapplied;   /* updates on their way to the workers */
     bool has_untold_reload; /* told once every worker works by it */
     struct admin admin;
+    struct inquiries inquiries;
     struct control control;
     struct control_call *reloads[CONTROL_CLIENTS_MAX]; /* they wait until it is told */
     unsigned n_reloads;

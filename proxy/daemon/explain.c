@@ -2,123 +2,81 @@
  * Tells what would happen, by asking the very functions that the data path asks: the compiled
  * source table of the listener, verdict_name(), the resolver, verdict_addr() for each address.
  * Nothing is dialled. The listeners' answers are told one by one; where they differ and none was
- * named, that is said instead of guessed.
+ * named, that is said instead of guessed. A listener whose answer needs a name waits for the name
+ * servers on the caller's loop: the command has one of its own, the daemon its main thread's.
  */
 #include "proxy/daemon/explain.h"
 
-#include <stdarg.h>
+#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "acl/explain.h"
-#include "conf/snapshot.h"
+#include "proxy/daemon/ctl.h"
 #include "proxy/daemon/sockets.h"
+#include "proxy/daemon/story.h"
 #include "proxy/daemon/target.h"
 #include "proxy/dns/lookup.h"
 #include "proxy/dns/zones.h"
 #include "proxy/net/egress.h"
 
-enum answer_kind { ANSWER_ALLOWED, ANSWER_REFUSED, ANSWER_UNRESOLVED };
+enum { CACHE_BYTES = 1024 * 1024, ARGS_MAX = 12 };
 
-/* One question, and what is needed to answer it. */
-struct inquiry {
-    const struct explain_options *options;
-    struct snapshot *snapshot;
-    struct own_set *own;
+enum explain_answer { ANSWER_ALLOWED, ANSWER_REFUSED, ANSWER_UNRESOLVED, ANSWER_LATER };
+
+struct explain {
+    struct explain_place place;
+    struct story story;
+    explain_done_fn done;
+    void *owner;
+    char *listener; /* owned; NULL: all */
+    bool no_resolve;
     struct addr from;
     struct target target;
-};
-
-/* A look-up run to its end. */
-struct resolved {
+    size_t at; /* of the listeners: the one at hand */
+    unsigned n_asked;
+    bool differs;
+    enum explain_answer first;
+    struct loop_task next; /* goes on with the next listener */
+    bool has_resolver;
+    struct resolver resolver;
+    struct resolver_group *group; /* of the look-up that runs */
     struct lookup lookup;
-    enum lookup_outcome outcome; /* 0: not yet */
-    struct addr addrs[LOOKUP_ADDRS_MAX];
-    unsigned n_addrs;
+    enum verdict by_name; /* of its name */
 };
-
-static void say(const char *what, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(const char *what, const char *fmt, ...)
-{
-    va_list args;
-    printf("  %-9s ", what);
-    va_start(args, fmt);
-    vprintf(fmt, args);
-    va_end(args);
-    putchar('\n');
-}
-
-/* The margin of a line whose rest acl/explain writes. */
-static FILE *margin(const char *what)
-{
-    printf("  %-9s ", what);
-    return stdout;
-}
 
 /* ---- source ---- */
 
-static bool judge_source(const struct inquiry *q, const struct conf_listener *l,
+static bool judge_source(struct explain *e, const struct conf_listener *l,
                          const struct in_table *table, bool is_udp)
 {
-    const struct in_rule *rule = in_table_ask(table, &q->from);
-    say("listener", "%s (%s %u)", l->name, is_udp ? "udp" : "tcp", l->port);
-    explain_source(margin("source"), rule, is_udp ? IN_PROTO_UDP : IN_PROTO_TCP, l->port, &q->from);
+    const struct in_rule *rule = in_table_ask(table, &e->from);
+    story_listener(&e->story, l->name, is_udp ? "udp" : "tcp", l->port);
+    explain_source(story_step(&e->story, "source"), rule, is_udp ? IN_PROTO_UDP : IN_PROTO_TCP,
+                   l->port, &e->from);
+    story_step_end(&e->story, rule ? "allow" : "deny", rule ? &rule->place : NULL);
     return rule != NULL;
 }
 
 /* ---- name and addresses ---- */
 
-static bool judge_addr(const struct inquiry *q, enum verdict by_name, const struct addr *a)
+static const struct rule_place *place_of(const struct verdict_detail *detail)
+{
+    return detail->rule ? &detail->rule->place : NULL;
+}
+
+static bool judge_addr(struct explain *e, enum verdict by_name, const struct addr *a)
 {
     struct verdict_detail detail = {0};
-    enum verdict v = verdict_addr(q->snapshot->acl, &q->from, &q->own->own, by_name, a,
-                                  q->target.authority.port, &detail);
-    explain_addr(margin("address"), v, &detail, a, q->target.authority.port);
+    enum verdict v = verdict_addr(e->place.snapshot->acl, &e->from, &e->place.own->own, by_name, a,
+                                  e->target.authority.port, &detail);
+    explain_addr(story_step(&e->story, "address"), v, &detail, a, e->target.authority.port);
+    story_step_end(&e->story, verdict_word(v), place_of(&detail));
     return v == VERDICT_ALLOW;
 }
 
-static void on_resolved(struct lookup *l, enum lookup_outcome outcome, const struct addr *addrs,
-                        unsigned n_addrs)
-{
-    struct resolved *r = list_entry(l, struct resolved, lookup);
-    r->outcome = outcome;
-    r->n_addrs = n_addrs < LOOKUP_ADDRS_MAX ? n_addrs : LOOKUP_ADDRS_MAX;
-    for (unsigned i = 0; i < r->n_addrs; i++)
-        r->addrs[i] = addrs[i];
-}
-
-/* Asks the listener's name servers, on a loop of its own. */
-static void resolve(const struct inquiry *q, const struct conf_web_proxy *w, struct resolved *r)
-{
-    const struct conf_listener *l = &w->base;
-    struct resolver_policy policy = resolver_policy_web(&q->snapshot->conf, w);
-    struct loop loop;
-    struct resolver resolver;
-    struct egress egress = egress_from_conf(&l->egress);
-    r->outcome = LOOKUP_FAILED;
-    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets as to files */
-    if (loop_init(&loop) < 0)
-        return;
-    if (resolver_init(&resolver, &loop, 1024 * 1024) == 0) {
-        struct resolver_group *group =
-            resolver_group_new_with(&resolver, &l->name_servers, &egress, &policy);
-        if (group && lookup_start(&r->lookup, &resolver, group, q->target.authority.name,
-                                  egress_permits(&egress, true), egress_permits(&egress, false),
-                                  q->snapshot->conf.timeouts.dns_ms, on_resolved) == 0) {
-            r->outcome = 0;
-            while (!r->outcome)
-                loop_round(&loop, true);
-        }
-        resolver_group_unref(group);
-        resolver_fini(&resolver);
-    }
-    loop_fini(&loop);
-}
-
-static void say_egress(const struct conf_egress *e)
+static void say_egress(struct explain *x, const struct conf_egress *e)
 {
     char v4[ADDR_TEXT_MAX] = "", v6[ADDR_TEXT_MAX] = "";
     if (e->has_ipv4_source)
@@ -126,25 +84,25 @@ static void say_egress(const struct conf_egress *e)
     if (e->has_ipv6_source)
         addr_text(&e->ipv6_source, v6);
     if (e->ifname[0])
-        say("leaves", "by interface %s", e->ifname);
+        story_say(&x->story, "leaves", "by interface %s", e->ifname);
     else if (v4[0] || v6[0])
-        say("leaves", "from %s%s%s", v4, v4[0] && v6[0] ? " and " : "", v6);
+        story_say(&x->story, "leaves", "from %s%s%s", v4, v4[0] && v6[0] ? " and " : "", v6);
     else
-        say("leaves", "by the routing table");
+        story_say(&x->story, "leaves", "by the routing table");
 }
 
 /* Who answers for the name: nothing is said when it is the listener's name servers. */
-static void say_source(const struct inquiry *q, struct hosts *from_file)
+static void say_source(struct explain *e, struct hosts *from_file)
 {
-    const struct conf *conf = &q->snapshot->conf;
-    const char *name = q->target.authority.name;
+    const struct conf *conf = &e->place.snapshot->conf;
+    const char *name = e->target.authority.name;
     struct hosts *const tables[LOCAL_TABLES] = {conf->hosts, from_file};
     struct addr addrs[HOSTS_ADDRS_MAX];
     for (unsigned i = 0; i < LOCAL_TABLES; i++) {
         if (!tables[i] || hosts_find_text(tables[i], name, addrs) == 0)
             continue;
-        say("local", "%s is a local record of %s", name,
-            hosts_file(tables[i]) ? hosts_file(tables[i]) : "[dns-hosts]");
+        story_say(&e->story, "local", "%s is a local record of %s", name,
+                  hosts_file(tables[i]) ? hosts_file(tables[i]) : "[dns-hosts]");
         return;
     }
     struct wire_name wire;
@@ -153,164 +111,330 @@ static void say_source(const struct inquiry *q, struct hosts *from_file)
                    ? zones_find(zones, &wire)
                    : -1;
     if (zone >= 0)
-        say("zone", "%s is asked of the servers of zone %s (line %u)", name,
-            conf->zones.items[zone].name, conf->zones.items[zone].line);
+        story_say(&e->story, "zone", "%s is asked of the servers of zone %s (line %u)", name,
+                  conf->zones.items[zone].name, conf->zones.items[zone].line);
     zones_free(zones);
 }
 
-static enum answer_kind judge_resolved(const struct inquiry *q, const struct conf_web_proxy *w,
-                                       enum verdict by_name)
+/* ---- look-up ---- */
+
+static void listener_over(struct explain *e, enum explain_answer answer);
+
+static void say_failure(struct explain *e, enum lookup_outcome outcome)
 {
-    const struct conf_listener *l = &w->base;
-    struct resolved r = {0};
-    say_source(q, w->hosts);
-    resolve(q, w, &r);
-    switch (r.outcome) {
-    case LOOKUP_ADDRS:
-        break;
-    case LOOKUP_NO_NAME:
-        say("resolve", "%s has no address here", q->target.authority.name);
-        return ANSWER_UNRESOLVED;
-    case LOOKUP_FAILED:
-        say("resolve", "no name server could tell the address of %s", q->target.authority.name);
-        return ANSWER_UNRESOLVED;
-    case LOOKUP_TIMEOUT:
-        say("resolve", "no name server answered in time for %s", q->target.authority.name);
-        return ANSWER_UNRESOLVED;
-    }
+    const char *name = e->target.authority.name;
+    if (outcome == LOOKUP_NO_NAME)
+        story_say(&e->story, "resolve", "%s has no address here", name);
+    else if (outcome == LOOKUP_TIMEOUT)
+        story_say(&e->story, "resolve", "no name server answered in time for %s", name);
+    else
+        story_say(&e->story, "resolve", "no name server could tell the address of %s", name);
+}
+
+static enum explain_answer judge_addrs(struct explain *e, const struct addr *addrs,
+                                       unsigned n_addrs)
+{
     unsigned n_allowed = 0;
-    for (unsigned i = 0; i < r.n_addrs; i++)
-        n_allowed += judge_addr(q, by_name, &r.addrs[i]);
+    for (unsigned i = 0; i < n_addrs; i++)
+        n_allowed += judge_addr(e, e->by_name, &addrs[i]);
     if (n_allowed == 0)
         return ANSWER_REFUSED;
-    say_egress(&l->egress);
+    say_egress(e, &e->place.snapshot->conf.web_proxies[e->at].base.egress);
     return ANSWER_ALLOWED;
 }
 
-static enum answer_kind judge_web(const struct inquiry *q, const struct conf_web_proxy *w)
+static void on_resolved(struct lookup *l, enum lookup_outcome outcome, const struct addr *addrs,
+                        unsigned n_addrs)
 {
-    bool is_connect = q->target.kind == TARGET_CONNECT;
-    const char *list = is_connect ? "connect-ports" : "http-ports";
-    if (!judge_source(q, &w->base, w->table, false))
-        return ANSWER_REFUSED;
-    bool has_port =
-        ports_has(is_connect ? &w->connect_ports : &w->http_ports, q->target.authority.port);
-    say("port", "%u is %sin %s", q->target.authority.port, has_port ? "" : "not ", list);
-    if (!has_port)
-        return ANSWER_REFUSED;
-    if (q->target.authority.kind == AUTHORITY_LITERAL) {
-        bool is_allowed = judge_addr(q, VERDICT_UNDECIDED, &q->target.authority.addr);
-        if (is_allowed)
-            say_egress(&w->base.egress);
-        return is_allowed ? ANSWER_ALLOWED : ANSWER_REFUSED;
-    }
-    struct verdict_detail detail = {0};
-    enum verdict v = verdict_name(q->snapshot->acl, &q->from, q->target.authority.name,
-                                  q->target.authority.port, &detail);
-    explain_name(margin("name"), v, &detail, q->target.authority.name, q->target.authority.port);
-    if (v == VERDICT_DENY)
-        return ANSWER_REFUSED;
-    if (q->options->no_resolve) {
-        say("address", "not judged: --no-resolve");
-        return ANSWER_ALLOWED;
-    }
-    return judge_resolved(q, w, v);
+    struct explain *e = list_entry(l, struct explain, lookup);
+    enum explain_answer answer = ANSWER_UNRESOLVED;
+    if (outcome == LOOKUP_ADDRS)
+        answer = judge_addrs(e, addrs, n_addrs);
+    else
+        say_failure(e, outcome);
+    e->group = resolver_group_unref(e->group);
+    listener_over(e, answer);
+    loop_task_add(e->place.loop, &e->next);
 }
 
-static enum answer_kind judge_dns(const struct inquiry *q, const struct conf_dns *d)
+/* Asks the listener's name servers; the answer comes later. */
+static enum explain_answer resolve(struct explain *e, const struct conf_web_proxy *w,
+                                   enum verdict by_name)
 {
-    bool is_udp = q->target.kind == TARGET_DNS;
-    if (!judge_source(q, &d->base, is_udp ? d->udp_table : d->tcp_table, is_udp))
+    const struct conf *conf = &e->place.snapshot->conf;
+    struct resolver_policy policy = resolver_policy_web(conf, w);
+    struct egress egress = egress_from_conf(&w->base.egress);
+    e->by_name = by_name;
+    say_source(e, w->hosts);
+    if (!e->has_resolver)
+        e->has_resolver = resolver_init(&e->resolver, e->place.loop, CACHE_BYTES) == 0;
+    if (e->has_resolver)
+        e->group = resolver_group_new_with(&e->resolver, &w->base.name_servers, &egress, &policy);
+    if (e->group && lookup_start(&e->lookup, &e->resolver, e->group, e->target.authority.name,
+                                 egress_permits(&egress, true), egress_permits(&egress, false),
+                                 conf->timeouts.dns_ms, on_resolved) == 0)
+        return ANSWER_LATER;
+    e->group = resolver_group_unref(e->group);
+    say_failure(e, LOOKUP_FAILED);
+    return ANSWER_UNRESOLVED;
+}
+
+/* ---- one listener ---- */
+
+static enum explain_answer judge_literal(struct explain *e, const struct conf_web_proxy *w)
+{
+    if (!judge_addr(e, VERDICT_UNDECIDED, &e->target.authority.addr))
         return ANSWER_REFUSED;
-    if (q->target.authority.name_len == 0)
+    say_egress(e, &w->base.egress);
+    return ANSWER_ALLOWED;
+}
+
+static enum explain_answer judge_web(struct explain *e, const struct conf_web_proxy *w)
+{
+    bool is_connect = e->target.kind == TARGET_CONNECT;
+    const struct authority *to = &e->target.authority;
+    if (!judge_source(e, &w->base, w->table, false))
+        return ANSWER_REFUSED;
+    bool has_port = ports_has(is_connect ? &w->connect_ports : &w->http_ports, to->port);
+    fprintf(story_step(&e->story, "port"), "%u is %sin %s", to->port, has_port ? "" : "not ",
+            is_connect ? "connect-ports" : "http-ports");
+    story_step_end(&e->story, has_port ? "allow" : "deny", NULL);
+    if (!has_port)
+        return ANSWER_REFUSED;
+    if (to->kind == AUTHORITY_LITERAL)
+        return judge_literal(e, w);
+    struct verdict_detail detail = {0};
+    enum verdict v = verdict_name(e->place.snapshot->acl, &e->from, to->name, to->port, &detail);
+    explain_name(story_step(&e->story, "name"), v, &detail, to->name, to->port);
+    story_step_end(&e->story, verdict_word(v), place_of(&detail));
+    if (v == VERDICT_DENY)
+        return ANSWER_REFUSED;
+    if (!e->no_resolve)
+        return resolve(e, w, v);
+    story_say(&e->story, "address", "not judged: --no-resolve");
+    return ANSWER_ALLOWED;
+}
+
+static enum explain_answer judge_dns(struct explain *e, const struct conf_dns *d)
+{
+    bool is_udp = e->target.kind == TARGET_DNS;
+    if (!judge_source(e, &d->base, is_udp ? d->udp_table : d->tcp_table, is_udp))
+        return ANSWER_REFUSED;
+    if (e->target.authority.name_len == 0)
         return ANSWER_ALLOWED;
     struct verdict_detail detail = {0};
     enum verdict v = VERDICT_ALLOW;
     if (d->apply_out) {
-        v = verdict_query(q->snapshot->acl, &q->from, q->target.authority.name, &detail);
-        explain_query(margin("name"), v, &detail, q->target.authority.name);
+        v = verdict_query(e->place.snapshot->acl, &e->from, e->target.authority.name, &detail);
+        explain_query(story_step(&e->story, "name"), v, &detail, e->target.authority.name);
+        story_step_end(&e->story, verdict_word(v), place_of(&detail));
     }
     if (v != VERDICT_DENY)
-        say_source(q, d->hosts);
+        say_source(e, d->hosts);
     return v == VERDICT_DENY ? ANSWER_REFUSED : ANSWER_ALLOWED;
 }
 
 /* ---- all listeners that would be asked ---- */
 
-static const char *answer_text(enum answer_kind a)
+static const char *answer_text(enum explain_answer a)
 {
-    switch (a) {
-    case ANSWER_ALLOWED:
-        return "allowed";
-    case ANSWER_REFUSED:
-        return "refused";
-    case ANSWER_UNRESOLVED:
-        break;
-    }
-    return "not resolved";
+    return a == ANSWER_ALLOWED ? "allowed" : a == ANSWER_REFUSED ? "refused" : "not resolved";
 }
 
-static enum exit_code judge_all(const struct inquiry *q)
+static void listener_over(struct explain *e, enum explain_answer answer)
 {
-    const struct conf *conf = &q->snapshot->conf;
-    size_t n = target_is_dns(&q->target) ? conf->n_dns : conf->n_web_proxies;
-    unsigned n_asked = 0;
-    bool differs = false;
-    enum answer_kind first = ANSWER_ALLOWED;
-    for (size_t i = 0; i < n; i++) {
+    story_verdict(&e->story, answer_text(answer));
+    if (e->n_asked++ == 0)
+        e->first = answer;
+    e->differs = e->differs || answer != e->first;
+    e->at++;
+}
+
+static struct explain *explain_free(struct explain *e)
+{
+    lookup_cancel(&e->lookup);
+    loop_task_remove(&e->next);
+    resolver_group_unref(e->group);
+    if (e->has_resolver)
+        resolver_fini(&e->resolver);
+    story_fini(&e->story);
+    own_set_unref(e->place.own);
+    snapshot_unref(e->place.snapshot);
+    free(e->listener);
+    free(e);
+    return NULL;
+}
+
+static enum exit_code conclude(struct explain *e)
+{
+    FILE *err = e->place.err;
+    if (e->n_asked == 0) {
+        fprintf(err, "ukai explain: there is no such listener%s%s\n", e->listener ? ": " : "",
+                e->listener ? e->listener : "");
+        return EXIT_USAGE;
+    }
+    if (e->differs)
+        fprintf(err, "ukai explain: the listeners answer differently: name one with --listener\n");
+    enum exit_code code = e->differs                   ? EXIT_USAGE
+                          : e->first == ANSWER_ALLOWED ? EXIT_DONE
+                          : e->first == ANSWER_REFUSED ? EXIT_NO
+                                                       : EXIT_FAILED;
+    if (code == EXIT_NO && e->place.snapshot->conf.acl_observe)
+        story_note(&e->story, "mode",
+                   "observe: what [in] and [out] refuse is recorded and passes; this is what "
+                   "enforce would do");
+    if (story_close(&e->story, e->differs ? "differs" : answer_text(e->first), code))
+        return code;
+    fprintf(err, "ukai explain: out of memory\n");
+    return EXIT_FAILED;
+}
+
+static void go_on(struct loop_task *task)
+{
+    struct explain *e = list_entry(task, struct explain, next);
+    const struct conf *conf = &e->place.snapshot->conf;
+    bool is_dns = target_is_dns(&e->target);
+    size_t n = is_dns ? conf->n_dns : conf->n_web_proxies;
+    while (e->at < n) {
         const struct conf_listener *l =
-            target_is_dns(&q->target) ? &conf->dns[i].base : &conf->web_proxies[i].base;
-        if (q->options->listener && strcmp(q->options->listener, l->name) != 0)
+            is_dns ? &conf->dns[e->at].base : &conf->web_proxies[e->at].base;
+        if (e->listener && strcmp(e->listener, l->name) != 0) {
+            e->at++;
             continue;
-        enum answer_kind a = target_is_dns(&q->target) ? judge_dns(q, &conf->dns[i])
-                                                       : judge_web(q, &conf->web_proxies[i]);
-        say("verdict", "%s", answer_text(a));
-        if (n_asked++ == 0)
-            first = a;
-        differs = differs || a != first;
+        }
+        enum explain_answer a =
+            is_dns ? judge_dns(e, &conf->dns[e->at]) : judge_web(e, &conf->web_proxies[e->at]);
+        if (a == ANSWER_LATER)
+            return;
+        listener_over(e, a);
     }
-    if (n_asked == 0) {
-        fprintf(stderr, "ukai explain: there is no such listener%s%s\n",
-                q->options->listener ? ": " : "", q->options->listener ? q->options->listener : "");
-        return EXIT_USAGE;
-    }
-    if (differs) {
-        fprintf(stderr,
-                "ukai explain: the listeners answer differently: name one with --listener\n");
-        return EXIT_USAGE;
-    }
-    return first == ANSWER_ALLOWED ? EXIT_DONE : first == ANSWER_REFUSED ? EXIT_NO : EXIT_FAILED;
+    enum exit_code code = conclude(e);
+    explain_done_fn done = e->done;
+    void *owner = e->owner;
+    explain_free(e);
+    done(owner, code);
 }
 
-enum exit_code explain_run(const struct explain_options *options)
+struct explain *explain_start(const struct explain_place *place,
+                              const struct explain_options *options,
+                              const struct explain_question *question, explain_done_fn done,
+                              void *owner)
 {
-    struct inquiry q = {.options = options};
-    struct findings findings = {0};
+    struct explain *e = calloc(1, sizeof(*e));
+    if (!e)
+        return NULL;
+    e->place = *place;
+    snapshot_ref(place->snapshot);
+    own_set_ref(place->own);
+    e->done = done;
+    e->owner = owner;
+    e->from = question->from;
+    e->target = question->target;
+    e->no_resolve = options->no_resolve;
+    loop_task_init(&e->next, go_on);
+    e->listener = options->listener ? strdup(options->listener) : NULL;
+    if (options->listener && !e->listener)
+        return explain_free(e);
+    story_init(&e->story, place->out, options->as_json, options->target, options->from);
+    loop_task_add(place->loop, &e->next);
+    return e;
+}
+
+struct explain *explain_cancel(struct explain *e)
+{
+    return e ? explain_free(e) : NULL;
+}
+
+bool explain_ask(const struct explain_options *options, FILE *err,
+                 struct explain_question *ret_question)
+{
     const char *why;
-    if (addr_parse(options->from, strlen(options->from), &q.from) < 0) {
-        fprintf(stderr, "ukai explain: --from takes an IP address\n");
-        return EXIT_USAGE;
+    if (addr_parse(options->from, strlen(options->from), &ret_question->from) < 0) {
+        fprintf(err, "ukai explain: --from takes an IP address\n");
+        return false;
     }
-    if (target_parse(options->target, &q.target, &why) < 0) {
-        fprintf(stderr, "ukai explain: bad target: %s\n", why);
-        return EXIT_USAGE;
+    if (target_parse(options->target, &ret_question->target, &why) < 0) {
+        fprintf(err, "ukai explain: bad target: %s\n", why);
+        return false;
     }
-    int rc = snapshot_load(options->file, &findings, &q.snapshot);
+    return true;
+}
+
+/* ---- the command ---- */
+
+struct offline {
+    bool is_over;
+    enum exit_code code;
+};
+
+static void on_over(void *owner, enum exit_code code)
+{
+    *(struct offline *)owner = (struct offline){.is_over = true, .code = code};
+}
+
+static enum exit_code tell(const struct explain_options *options,
+                           const struct explain_question *question, struct snapshot *snapshot,
+                           struct own_set *own)
+{
+    struct loop loop;
+    struct offline offline = {.code = EXIT_FAILED};
+    struct explain_place place = {
+        .loop = &loop, .snapshot = snapshot, .own = own, .out = stdout, .err = stderr};
+    if (loop_init(&loop) < 0)
+        return EXIT_FAILED;
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets as to files */
+    if (explain_start(&place, options, question, on_over, &offline))
+        while (!offline.is_over)
+            loop_round(&loop, true);
+    loop_fini(&loop);
+    return offline.code;
+}
+
+static enum exit_code run_offline(const struct explain_options *options)
+{
+    struct explain_question question;
+    struct findings findings = {0};
+    struct snapshot *snapshot = NULL;
+    if (!explain_ask(options, stderr, &question))
+        return EXIT_USAGE;
+    int rc = snapshot_load(options->file, &findings, &snapshot);
     if (rc < 0)
         findings_print(&findings, stderr);
     findings_fini(&findings);
     if (rc < 0)
         return EXIT_CONFIG;
-    enum exit_code code = EXIT_FAILED;
-    q.own = sockets_own_once(&q.snapshot->conf);
-    if (q.own) {
-        printf("%s from %s\n", options->target, options->from);
-        code = judge_all(&q);
-        if (code == EXIT_NO && q.snapshot->conf.acl_observe)
-            say("mode", "observe: what [in] and [out] refuse is recorded and passes; this is what "
-                        "enforce would do");
-    }
-    own_set_unref(q.own);
-    snapshot_unref(q.snapshot);
+    struct own_set *own = sockets_own_once(&snapshot->conf);
+    enum exit_code code = own ? tell(options, &question, snapshot, own) : EXIT_FAILED;
+    own_set_unref(own);
+    snapshot_unref(snapshot);
     return code;
+}
+
+static enum exit_code run_live(const struct explain_options *o)
+{
+    const struct ctl_place place = {.file = o->file, .socket = o->socket};
+    const char *words[ARGS_MAX] = {"explain", o->from, o->target};
+    struct ask_answer answer;
+    size_t n = 3;
+    if (o->no_resolve)
+        words[n++] = "--no-resolve";
+    if (o->as_json)
+        words[n++] = "--json";
+    if (o->listener) {
+        words[n++] = "--listener";
+        words[n++] = o->listener;
+    }
+    enum exit_code code = ctl_ask(&place, words, &answer);
+    if (code != EXIT_DONE)
+        return code;
+    fwrite(answer.out, 1, answer.out_len, stdout);
+    fwrite(answer.err, 1, answer.err_len, stderr);
+    code = (enum exit_code)answer.exit;
+    ask_answer_fini(&answer);
+    return code;
+}
+
+enum exit_code explain_run(const struct explain_options *options)
+{
+    return options->is_live ? run_live(options) : run_offline(options);
 }

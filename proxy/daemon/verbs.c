@@ -15,6 +15,7 @@
 #include "proxy/base/log.h"
 #include "proxy/daemon/against.h"
 #include "proxy/daemon/daemon.h"
+#include "proxy/daemon/inquiries.h"
 #include "proxy/daemon/learn.h"
 #include "proxy/daemon/nameservers.h"
 #include "proxy/daemon/overview.h"
@@ -551,15 +552,18 @@ static void run_against(struct control_call *call, int n_args, char **args)
     }
 }
 
+static void run_explain(struct control_call *call, int n_args, char **args)
+{
+    inquiries_run(control_owner(call), call, n_args, args);
+}
+
 const struct control_verb *verbs_all(void)
 {
     static const struct control_verb verbs[] = {
-        {"status", run_status},     {"tunnels", run_tunnels},
-        {"top", run_top},           {"kill", run_kill},
-        {"flush", run_flush},       {"reload", run_reload},
-        {"drain", run_drain},       {"log", run_log},
-        {"rules", run_rules},       {"learn", run_learn},
-        {"against", run_against},   {"handover", run_handover},
-        {"replaced", run_replaced}, {0}};
+        {"status", run_status},     {"tunnels", run_tunnels},   {"top", run_top},
+        {"kill", run_kill},         {"flush", run_flush},       {"reload", run_reload},
+        {"drain", run_drain},       {"log", run_log},           {"rules", run_rules},
+        {"learn", run_learn},       {"against", run_against},   {"explain", run_explain},
+        {"handover", run_handover}, {"replaced", run_replaced}, {0}};
     return verbs;
 }

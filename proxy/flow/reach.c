@@ -41,7 +41,7 @@ static void refuse(struct conn *c, enum reason reason)
 /* 403 with the reason in words; the rule is named only here. */
 void reach_refuse(struct conn *c, enum verdict verdict, const struct verdict_detail *detail)
 {
-    char phrase[PHRASE_MAX];
+    char phrase[PHRASE_MAX], sections[VERDICT_SECTIONS_MAX];
     /* One body for all: only the phrase names the rule. */
     struct conn_refusal why = {.phrase = phrase,
                                .body = "the rules of this proxy do not permit this destination",
@@ -71,7 +71,8 @@ void reach_refuse(struct conn *c, enum verdict verdict, const struct verdict_det
             snprintf(phrase, sizeof(phrase), "Forbidden by rule %s:%u", rule->place.file,
                      rule->place.line);
         else
-            snprintf(phrase, sizeof(phrase), "Forbidden, no allow line of [out] matches");
+            snprintf(phrase, sizeof(phrase), "Forbidden, no allow line of %s matches",
+                     verdict_sections(detail, sections));
         break;
     }
     conn_refuse(c, &why);

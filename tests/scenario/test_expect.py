@@ -77,3 +77,22 @@ def test_reload_is_blocked_and_the_old_rules_stay(scene):
         done = run_tool("reload", "-c", daemon.conf_path)
         assert done.returncode == 78 and "does not hold" in done.out
         daemon.reload(acl=GOOD)
+
+
+def test_our_own_listeners_are_known(scene):
+    acl = GOOD.replace("[expect]", "allow = *\nallow = 192.168.1.254\n[expect]") + "deny = 192.168.1.10 CONNECT 192.168.1.254:8080\n"
+    config = sections(web={"connect_ports": "443, 8080"})
+    done = check(scene, acl)
+    assert done.returncode == 0, done.out  # by the port list
+    with Ukai(scene, config, acl) as daemon:
+        assert run_tool("check", "-c", daemon.conf_path, netns=scene.router).returncode == 0
+        daemon.reload(acl=acl)
+        lines = daemon.reload(acl=acl.replace("deny = 192.168.1.10 CONNECT 192", "allow = 192.168.1.10 CONNECT 192"), expect="refused")
+        assert any("listener of ukai's own" in line for line in lines), lines
+
+
+def test_of_several_listeners_the_one_that_came_farthest_is_told(scene):
+    config = sections()
+    config["web-proxy other"] = {"listen-network": "lan0", "listen-port": "8081"}
+    done = run_tool("check", "-c", Ukai(scene, config, RULES + "[expect]\nallow = 192.168.1.10 CONNECT x.bad.example:443\n").conf_path)
+    assert done.returncode == 3 and "is refused: x.bad.example:443 is denied by acl.conf:5" in done.out, done.out

@@ -40,7 +40,7 @@ Test(acl_explain, destination__names_the_line_or_the_range__escaped)
         "a.example:443 is allowed by acl.conf:6: allow = a.example\n",
         "127.0.0.1:443 is refused: it is in the special-use range 127.0.0.0/8, and",
         "b.example:443: no line decides by name",
-        "[2001:db8::1]:443 is denied: [out] has allow lines and none matches\n",
+        "[2001:db8::1]:443 is denied: no allow line of [out] matches\n",
     };
     struct acl *acl = acl_good(text);
     char buf[2048] = "";

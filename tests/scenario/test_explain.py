@@ -1,0 +1,96 @@
+"""`ukai explain` as one JSON object, and asked of the running daemon."""
+import concurrent.futures
+import json
+
+import pytest
+
+from client import exchange
+from daemon import Ukai, run_tool, sections
+from scene import wait_until
+
+AGENTS = "agents.deepsecurity.trendmicro.com"
+ACL = f"""[in]
+tcp 8080 = 192.168.1.10 ; エージェント
+udp 53 = 192.168.1.10
+[group agents]
+member = 192.168.1.10
+[out]
+deny = *.bad.example ; だめ
+[out @agents]
+allow = {AGENTS}:443 ; 更新
+allow = 127.0.0.0/8:8443
+"""
+
+
+@pytest.fixture(scope="module")
+def ukai(scene):
+    with Ukai(scene, sections(), ACL) as daemon:
+        yield daemon
+
+
+def live(ukai, target, *args, source="192.168.1.10"):
+    return run_tool("explain", "-c", ukai.conf_path, "--live", "--from", source, *args, target)
+
+
+def test_a_daemon_that_stops_meanwhile(scene):
+    """Before the daemon of the others is there. A question that waits for a silent name server does not hold the daemon up."""
+    with Ukai(scene, sections(name_server="203.0.113.250", timeouts={"dns": "20s"}), ACL) as daemon:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            asked = pool.submit(live, daemon, f"CONNECT {AGENTS}:443")
+            wait_until(lambda: "203.0.113.250" in daemon.space.run(["ss", "-Hun"]).stdout, "the question is on its way")
+            daemon.stop()
+            assert asked.result().returncode == 1
+
+
+def test_json_has_the_rule_of_each_step(ukai):
+    done = run_tool("explain", "-c", ukai.conf_path, "--json", "--no-resolve", "--from", "192.168.1.10",
+                    f"CONNECT {AGENTS}:443")
+    told = json.loads(done.out)
+    assert done.returncode == told["exit"] == 0 and told["verdict"] == "allowed"
+    (listener,) = told["listeners"]
+    assert (listener["name"], listener["protocol"], listener["port"], listener["verdict"]) == ("lan", "tcp", 8080, "allowed")
+    steps = {step["step"]: step for step in listener["steps"]}
+    assert steps["source"]["rule"] == {"file": "acl.conf", "line": 2, "text": "tcp 8080 = 192.168.1.10", "memo": "エージェント"}
+    assert steps["name"]["verdict"] == "allow" and steps["name"]["rule"]["memo"] == "更新"
+
+
+def test_live_resolves_by_the_daemon(scene, ukai):
+    """No name server is reachable from outside of the router: only the daemon can have asked."""
+    done = live(ukai, f"CONNECT {AGENTS}:443")
+    assert done.returncode == 0, done.out
+    assert "203.0.113." in done.out and "leaves    by interface out0" in done.out, done.out
+    told = json.loads(live(ukai, f"CONNECT {AGENTS}:443", "--json").out)
+    addresses = [step for step in told["listeners"][0]["steps"] if step["step"] == "address"]
+    assert addresses and all(step["verdict"] == "allow" for step in addresses)
+
+
+def test_live_is_by_the_rules_in_force(scene, ukai):
+    ukai.write(acl=ACL.replace("192.168.1.10 ;", "192.168.1.11 ;"))
+    assert live(ukai, f"CONNECT {AGENTS}:443").returncode == 0
+    assert run_tool("explain", "-c", ukai.conf_path, "--no-resolve", "--from", "192.168.1.10",
+                    f"CONNECT {AGENTS}:443").returncode == 3
+    ukai.write(acl=ACL)
+
+
+@pytest.mark.parametrize("target, words", [
+    ("CONNECT x.bad.example:443", "acl.conf:7"),
+    ("CONNECT other.example:443", "no allow line of [out @agents] matches"),
+    ("CONNECT 127.0.0.1:8080", "8080 is not in connect-ports"),
+    ("DNS x.bad.example", "だめ"),
+], ids=range(4))
+def test_live_names_what_refuses(ukai, target, words):
+    done = live(ukai, target)
+    assert done.returncode == 3 and words in done.out, done.out
+
+
+def test_the_phrase_names_the_group_too(scene, ukai):
+    reply = exchange(scene.dial(), b"CONNECT other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert reply.status == 403 and reply.reason == "Forbidden, no allow line of [out @agents] matches", reply
+
+
+def test_bad_questions(ukai):
+    assert live(ukai, "CONNECT x", source="192.168.1.10").returncode == 2
+    assert live(ukai, "DNS x.example", source="192.168.1").returncode == 2
+    assert live(ukai, "DNS x.example", "--listener", "none").returncode == 2
+    done = run_tool("explain", "--socket", ukai.dir / "nobody.sock", "--from", "192.168.1.10", "DNS x.example")
+    assert done.returncode == 1 and "no answer" in done.out, done.out
