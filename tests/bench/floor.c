@@ -38,7 +38,7 @@ struct pipe {
 struct leg {
     struct tunnel *tunnel;
     int fd;
-    bool is_readable, is_writable, is_peer_done, is_eof, is_shut;
+    bool is_readable, is_writable, is_peer_done, is_eof, is_shut, is_broken;
     struct pipe pipe; /* in use while the other side blocks; fds -1: none */
     char *rest;       /* likewise, of a copy */
     size_t n_rest, rest_at;
@@ -150,23 +150,28 @@ static void on_connections(struct relay *r)
     }
 }
 
-/* Sends what waits for @to. Returns whether the way is free; a failure marks the tunnel dead. */
+/* A write failed: it blocks, or nothing can be written any more. */
+static void stop_writing(struct leg *to)
+{
+    to->is_writable = false;
+    to->is_broken |= errno != EAGAIN;
+}
+
+/* Sends what waits for @to. Returns whether the way is free. */
 static bool flush(struct relay *r, struct leg *from, struct leg *to)
 {
     while (from->pipe.held > 0 && to->is_writable) {
         ssize_t n = splice(from->pipe.out, NULL, to->fd, NULL, from->pipe.held, SPLICE_F_NONBLOCK);
         if (n > 0)
             from->pipe.held -= (size_t)n;
-        else if (n < 0 && errno == EAGAIN)
-            to->is_writable = false;
         else
-            return false;
+            stop_writing(to);
     }
     while (from->rest && to->is_writable) {
         ssize_t n =
             send(to->fd, from->rest + from->rest_at, from->n_rest - from->rest_at, MSG_NOSIGNAL);
         if (n < 0) {
-            to->is_writable = false;
+            stop_writing(to);
             break;
         }
         from->rest_at += (size_t)n;
@@ -201,7 +206,7 @@ static ssize_t copy_once(struct relay *r, struct leg *from, struct leg *to)
     while (done < n && to->is_writable) {
         ssize_t sent = send(to->fd, r->chunk + done, (size_t)(n - done), MSG_NOSIGNAL);
         if (sent < 0)
-            to->is_writable = false;
+            stop_writing(to);
         else
             done += sent;
     }
@@ -260,7 +265,7 @@ static ssize_t relay(struct relay *r, struct tunnel *t, size_t budget)
     struct leg *c = &t->legs[0], *o = &t->legs[1];
     ssize_t up = pump(r, c, o, budget, t->is_bulk);
     ssize_t down = up < 0 ? -1 : pump(r, o, c, budget, t->is_bulk);
-    if (down < 0 || (c->is_shut && o->is_shut)) {
+    if (down < 0 || (c->is_shut && o->is_shut) || c->is_broken || o->is_broken) {
         tunnel_end(r, t);
         return -1;
     }

@@ -15,6 +15,7 @@ import platform
 import resource
 import shlex
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -336,6 +337,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.environ["PATH"] += ":/usr/sbin:/sbin"
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("run.py: told to stop"))  # and what it started ends too
     make_namespace(len(classes))
     bench, began = Bench(options), time.monotonic()
     try:

@@ -37,7 +37,7 @@ def test_a_daemon_that_stops_meanwhile(scene):
     with Ukai(scene, sections(name_server="203.0.113.250", timeouts={"dns": "20s"}), ACL) as daemon:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             asked = pool.submit(live, daemon, f"CONNECT {AGENTS}:443")
-            wait_until(lambda: "203.0.113.250" in daemon.space.run(["ss", "-Hun"]).stdout, "the question is on its way")
+            wait_until(lambda: "203.0.113.250" in daemon.space.run(["ss", "-Hun"]).stdout)
             daemon.stop()
             assert asked.result().returncode == 1
 
