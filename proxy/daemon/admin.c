@@ -172,7 +172,7 @@ static int compose(struct admin_call *call, unsigned status)
                      "Connection: close\r\nCache-Control: no-store\r\n"
                      "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
                      "Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n"
-                     "Content-Security-Policy: %s\r\n\r\n",
+                     "Content-Security-Policy: %s; frame-ancestors 'none'\r\n\r\n",
                      status, phrase_of(status), type, call->body_len,
                      status == 405 ? "Allow: GET, HEAD\r\n" : "", policy);
     if (n < 0 || (size_t)n >= sizeof(fields))

@@ -6,7 +6,9 @@
 
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/metrics.h"
+#include "proxy/daemon/overview.h"
 #include "proxy/daemon/pac.h"
+#include "proxy/daemon/page.h"
 #include "proxy/report/metrictext.h"
 
 /* Serving by old rules, because the new files are broken, is serving: who takes the proxy out of
@@ -43,6 +45,26 @@ static void run_metrics(struct admin_call *call)
         admin_end(call, 503);
 }
 
+static void on_overview(struct roster *r, void *owner)
+{
+    struct admin_call *call = owner;
+    bool is_awaited = admin_is_awaited(call);
+    if (is_awaited)
+        overview_write(admin_owner(call), r, admin_out(call));
+    roster_free(r);
+    admin_end(call, is_awaited ? 200 : 503);
+}
+
+static void run_page(struct admin_call *call)
+{
+    const struct daemon *d = admin_owner(call);
+    struct roster *r = roster_new(d->workers, d->n_workers, ROSTER_OVERVIEW, on_overview, call);
+    if (r)
+        roster_start(r);
+    else
+        admin_end(call, 503);
+}
+
 static void run_pac(struct admin_call *call)
 {
     const struct daemon *d = admin_owner(call);
@@ -56,6 +78,7 @@ static void run_pac(struct admin_call *call)
 const struct admin_route *adminroutes_all(void)
 {
     static const struct admin_route routes[] = {
+        {.path = "/", .type = "text/html; charset=utf-8", .run = run_page, .policy = page_policy},
         {.path = "/metrics", .type = METRICTEXT_TYPE, .run = run_metrics},
         {.path = "/proxy.pac", .type = PAC_TYPE, .run = run_pac, .has_any_host = true},
         {.path = "/wpad.dat", .type = PAC_TYPE, .run = run_pac, .has_any_host = true},

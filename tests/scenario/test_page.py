@@ -4,9 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import socket
-import socketserver
-import threading
 
 import pytest
 
@@ -38,48 +35,12 @@ def browser(scene):
 
 @pytest.fixture
 def ukai(scene):
-    with Ukai(scene, sections(), ACL) as daemon:
+    with Ukai(scene, sections(admin={"listen": "192.168.1.254:9090", "allow": "192.168.1.10"}), ACL) as daemon:
         yield daemon
 
 
-class Server(socketserver.ThreadingTCPServer):
-    """Gives what `ukai status --html` prints to whoever asks."""
-    allow_reuse_address, daemon_threads = True, True
-
-    def __init__(self, scene, daemon):
-        super().__init__(None, None, bind_and_activate=False)
-        self.socket.close()
-        self.socket = scene.router.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(("192.168.1.254", 9090))
-        self.server_activate()
-        self.daemon = daemon
-        self.RequestHandlerClass = self.answer
-
-    @staticmethod
-    def answer(sock, _, server):
-        request = b""
-        while b"\r\n\r\n" not in request:
-            piece = sock.recv(4096)
-            if not piece:
-                return
-            request += piece
-        done = run_tool("status", "-c", server.daemon.conf_path, "--html")
-        if done.returncode == 0:
-            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\n"
-                         b"Content-Length: %d\r\n\r\n" % len(done.stdout) + done.stdout)
-
-
 @pytest.fixture
-def server(scene, ukai):
-    with Server(scene, ukai) as running:
-        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield running
-        running.shutdown()
-
-
-@pytest.fixture
-def page(browser, server):
+def page(browser, ukai):
     browser.events.clear()
     browser.call("Emulation.setScriptExecutionDisabled", value=False)
     browser.look(1280)
