@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #include "conf/value.h"
-#include "conf/wholefile.h"
+#include "conf/fileset.h"
 
 struct parse {
     const char *file;
@@ -146,7 +146,7 @@ int hostsfile_load(const char *file, struct findings *findings, struct hosts **r
     char *bytes;
     size_t len;
 
-    int r = wholefile_read(file, HOSTSFILE_BYTES_MAX, &st, &bytes, &len, &why);
+    int r = fileset_read(findings->files, file, HOSTSFILE_BYTES_MAX, &st, &bytes, &len, &why);
     if (r == -ENOMEM)
         return r;
     if (r < 0) {

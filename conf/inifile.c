@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "conf/value.h"
-#include "conf/wholefile.h"
+#include "conf/fileset.h"
 #include "proxy/base/escape.h"
 
 struct span {
@@ -394,7 +394,7 @@ int inifile_load(const char *path, size_t max_bytes, inifile_entry_fn entry, voi
     char *bytes;
     size_t len;
 
-    int r = wholefile_read(path, max_bytes, &st, &bytes, &len, &why);
+    int r = fileset_read(findings->files, path, max_bytes, &st, &bytes, &len, &why);
     if (r < 0) {
         findings_add(findings, FINDING_ERROR, path, 0, "%s", why);
         return r == -ENOMEM ? r : -EINVAL;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conf/fileset.h"
 #include "conf/inifile.h"
 #include "conf/value.h"
 
@@ -66,10 +67,11 @@ static int own_folder(const char *acl_file, char ret[static PATH_MAX])
     return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-static bool find_file(const char *folder, const char *name, char ret[static PATH_MAX])
+static bool find_file(const struct fileset *files, const char *folder, const char *name,
+                      char ret[static PATH_MAX])
 {
     int n = snprintf(ret, PATH_MAX, "%s/%s.conf", folder, name);
-    return n > 0 && n < PATH_MAX && access(ret, F_OK) == 0;
+    return n > 0 && n < PATH_MAX && fileset_has(files, ret);
 }
 
 static void name_some(const char *folder, char *text, size_t size, unsigned *n_shown)
@@ -107,7 +109,8 @@ int preset_add(struct acl *acl, const char *acl_file, const char *name, unsigned
 {
     char own[PATH_MAX], file[PATH_MAX];
     if (own_folder(acl_file, own) < 0 || !is_name(name) ||
-        (!find_file(own, name, file) && !find_file(UKAI_PRESETS, name, file)))
+        (!find_file(findings->files, own, name, file) &&
+         !find_file(findings->files, UKAI_PRESETS, name, file)))
         return refuse(acl_file, own, name, line, findings);
     struct reading r = {.acl = acl, .file = file, .name = name, .line = line, .findings = findings};
     size_t n_errors = findings->n_errors;

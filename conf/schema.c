@@ -615,9 +615,11 @@ static const struct schema_key keys[] = {
      .name = "last-good",
      .type = SCHEMA_TYPE_BOOL,
      .preset = "on",
-     LATER,
      CONF(process.last_good),
-     .doc = "Keep a copy of the last valid files, and start from it when the files are broken."},
+     .doc =
+         "Keep a copy of the last valid files, in the service manager's state directory or "
+         "/var/lib/ukai, and start from it when the files are broken: loudly, in the log, status "
+         "and the metrics. Switched off, the copy is removed."},
 };
 
 enum { N_KEYS = sizeof(keys) / sizeof(keys[0]) };

@@ -15,6 +15,8 @@ struct finding {
     char *text;    /* owned; one line, already escaped, no newline */
 };
 
+struct fileset;
+
 /* Bounded: after 1,000 findings only a count goes on, but for errors, which have room of their own:
  * 1,000 warnings never hide why a file is refused. Zero-initialised is empty and valid. */
 struct findings {
@@ -24,6 +26,7 @@ struct findings {
     size_t n_warnings;
     size_t n_dropped;        /* not in @items, of every level */
     size_t n_dropped_errors; /* among them */
+    struct fileset *files;   /* borrowed: where files are read from, and kept; NULL: the disk */
 };
 
 void findings_add(struct findings *f, enum finding_level level, const char *file, unsigned line,

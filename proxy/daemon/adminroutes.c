@@ -18,6 +18,8 @@ static void run_health(struct admin_call *call)
     const struct daemon *d = admin_owner(call);
     if (d->is_draining)
         fputs("draining\n", admin_out(call));
+    else if (d->copy_wall_s > 0)
+        fputs("ok, by the last good copy of the files: they are broken\n", admin_out(call));
     else if (d->refused_wall_s > 0)
         fputs("ok, by the old configuration: the last reload was refused\n", admin_out(call));
     else

@@ -183,6 +183,10 @@ static void print_status(const char *text)
     printf("%s, generation %lld, %lld rules, mode %s\n",
            shown(string_of(s, "file") ? string_of(s, "file") : "(embedded default)", buf),
            number_of(s, "generation"), number_of(s, "rules"), string_of(s, "mode"));
+    if (number_of(s, "last_good_timestamp_s"))
+        printf("THE FILES ARE BROKEN: serving by the last good copy of them, of %s; see `ukai "
+               "check`\n",
+               human_time((uint64_t)number_of(s, "last_good_timestamp_s"), a));
     if (number_of(s, "reload_refused_timestamp_s"))
         printf("the last reload was refused, %s: %s\n",
                human_time((uint64_t)number_of(s, "reload_refused_timestamp_s"), a),

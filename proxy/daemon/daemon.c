@@ -7,6 +7,7 @@
 #include "proxy/daemon/daemon.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 #include "proxy/base/log.h"
 #include "proxy/daemon/adminroutes.h"
 #include "proxy/daemon/expect.h"
+#include "proxy/daemon/lastgood.h"
 #include "proxy/daemon/privs.h"
 #include "proxy/daemon/sandbox.h"
 #include "proxy/daemon/takeover.h"
@@ -32,6 +34,7 @@
 #include "proxy/net/tls.h"
 
 enum {
+    COPY_REMINDER_MS = 60 * 60 * 1000, /* that the files are broken */
     REBIND_RETRY_MS = 1000,
     RESERVED_FDS = 64 + ADMIN_CLIENTS_MAX,
     FDS_PER_WORKER = 64,
@@ -296,6 +299,20 @@ static void number_rules(struct daemon *d, const struct acl *old, struct acl *ac
         log_warning("msg=\"the rules are not counted\" error=\"%s\"", strerror(-rc));
 }
 
+/* The files that were read are the last good ones from now on. */
+static void keep_good(struct daemon *d, const struct fileset *files)
+{
+    char text[512] = "";
+    int rc = lastgood_keep(d->snapshot, files, text, sizeof(text));
+    bool is_wanted = d->snapshot->conf.process.last_good;
+    if (rc < 0 && is_wanted)
+        log_emit(rc == -ENOENT ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+                 "msg=\"no copy of the files is kept for a start with broken ones\" error=\"%s\"",
+                 text);
+    d->copy_wall_s = 0;
+    loop_timer_stop(&d->loop, &d->copy_reminder);
+}
+
 enum exit_code daemon_reload(struct daemon *d, FILE *said)
 {
     if (!d->options.file) {
@@ -305,7 +322,8 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
         return EXIT_DONE;
     }
     notify_reloading(&d->notify);
-    struct findings findings = {0};
+    struct fileset files = {0};
+    struct findings findings = {.files = &files};
     struct snapshot *s = NULL;
     char text[512] = "out of memory";
     int rc = snapshot_load(d->options.file, &findings, &s);
@@ -322,6 +340,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
             findings_first_error(&findings, text, sizeof(text));
         refuse_reload(d, text, said);
         findings_fini(&findings);
+        fileset_fini(&files);
         snapshot_unref(s);
         return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
@@ -340,6 +359,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     if (rc < 0) {
         sink_drop(log_fd);
         refuse_reload(d, text, said);
+        fileset_fini(&files);
         snapshot_unref(s);
         return EXIT_FAILED;
     }
@@ -355,6 +375,8 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     d->has_untold_reload = true;
     d->refused_wall_s = 0;
     d->loaded_wall_s = (uint64_t)time(NULL);
+    keep_good(d, &files);
+    fileset_fini(&files);
     watch_files(d);
     return EXIT_DONE;
 }
@@ -586,8 +608,26 @@ static void finish_takeover(struct daemon *d, const struct conf *conf)
         log_warning("msg=\"no control socket\" error=\"%s\"", text);
 }
 
-/* Everything up to the running threads. */
-static enum exit_code start(struct daemon *d)
+static const char *date_of(uint64_t wall_s, char buf[static 32])
+{
+    time_t t = (time_t)wall_s;
+    struct tm tm;
+    strftime(buf, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+    return buf;
+}
+
+static void on_copy_reminder(struct timer *t)
+{
+    struct daemon *d = list_entry(t, struct daemon, copy_reminder);
+    char date[32];
+    log_error("msg=\"the configuration's files are broken: serving by the last good copy of them\" "
+              "kept=%s file=\"%s\" do=\"mend them, see `ukai check`, then `ukai reload`\"",
+              date_of(d->copy_wall_s, date), d->options.file);
+    loop_timer_start(&d->loop, t, COPY_REMINDER_MS, on_copy_reminder);
+}
+
+/* Everything up to the running threads. @files: that were read. */
+static enum exit_code start(struct daemon *d, const struct fileset *files)
 {
     char text[512] = "out of memory";
     int rc = 0;
@@ -653,6 +693,11 @@ static enum exit_code start(struct daemon *d)
         rc = tls_start();
     if (rc == 0)
         privs_make_directory(&s->conf, s->conf.control_socket);
+    if (rc == 0 && s->conf.process.last_good) {
+        char inside[PATH_MAX];
+        snprintf(inside, sizeof(inside), "%s/", lastgood_directory());
+        privs_make_directory(&s->conf, inside);
+    }
     if (rc == 0)
         rc = privs_drop(&s->conf, text, sizeof(text));
     if (rc == 0 && !d->options.replaces)
@@ -684,6 +729,10 @@ static enum exit_code start(struct daemon *d)
     d->top_past.loop = &d->loop;
     sampler_start(&d->sampler, &d->loop, d->workers, d->n_workers);
     say_memory(d);
+    if (d->copy_wall_s > 0)
+        on_copy_reminder(&d->copy_reminder);
+    else if (d->options.file)
+        keep_good(d, files);
     say_ready(d, n_files);
     notify_ready(&d->notify, "Serving");
     return EXIT_DONE;
@@ -746,6 +795,52 @@ static bool fetch_listeners(struct daemon *d)
     return rc == 0 || rc == -ENOENT || rc == -ECONNREFUSED;
 }
 
+/* What is found goes to standard error. *@ret_is_config: the files are to blame. On failure
+ * *@ret is NULL. */
+static int read_files(const char *file, struct fileset *files, bool *ret_is_config,
+                      struct snapshot **ret)
+{
+    struct findings findings = {.files = files};
+    struct snapshot *s = NULL;
+    int rc = snapshot_load(file, &findings, &s);
+    if (rc == 0)
+        rc = truststore_check(&s->conf, &findings);
+    if (rc == 0)
+        rc = expect_check(s, sockets_own_once(&s->conf), &findings);
+    findings_print(&findings, stderr);
+    *ret_is_config = findings.n_errors > 0;
+    findings_fini(&findings);
+    *ret = rc < 0 ? snapshot_unref(s) : s;
+    return rc;
+}
+
+/* The files are broken. 0: the copy of the last good ones is in @d. */
+static int start_by_copy(struct daemon *d)
+{
+    struct lastgood copy;
+    char text[512] = "";
+    bool is_config;
+    int rc = lastgood_find(d->options.file, &copy, text, sizeof(text));
+    if (rc < 0) {
+        if (rc != -ENOENT)
+            fprintf(stderr, "ukai: the last good copy is not used: %s\n", text);
+        return rc;
+    }
+    rc = read_files(d->options.file, &copy.files, &is_config, &d->snapshot);
+    if (rc == 0 && !lastgood_is_trusted(&copy, &d->snapshot->conf.process)) {
+        fprintf(stderr,
+                "ukai: the last good copy is not used: it was written by user %u and "
+                "names another user to run as, or no sandbox\n",
+                (unsigned)copy.owner);
+        d->snapshot = snapshot_unref(d->snapshot);
+        rc = -EPERM;
+    }
+    if (rc == 0)
+        d->copy_wall_s = copy.kept_wall_s;
+    fileset_fini(&copy.files);
+    return rc;
+}
+
 enum exit_code daemon_run(const struct daemon_options *options)
 {
     struct daemon d = {.options = *options,
@@ -755,21 +850,18 @@ enum exit_code daemon_run(const struct daemon_options *options)
                        .files = {.fd = -1},
                        .notify = {.fd = -1},
                        .control = {.fd = -1}};
-    struct findings findings = {0};
+    struct fileset files = {0};
+    bool is_config = false;
     privs_reserve_stdio();
     offers_from_manager(&d.offers); /* before anything else is opened */
-    int rc = snapshot_load(options->file, &findings, &d.snapshot);
-    if (rc == 0)
-        rc = truststore_check(&d.snapshot->conf, &findings);
-    if (rc == 0)
-        rc = expect_check(d.snapshot, sockets_own_once(&d.snapshot->conf), &findings);
-    findings_print(&findings, stderr);
-    bool is_config = findings.n_errors > 0;
-    findings_fini(&findings);
+    int rc = read_files(options->file, &files, &is_config, &d.snapshot);
+    /* Who replaces a daemon that serves leaves it alone rather than to serve by a copy. */
+    if (rc < 0 && is_config && options->file && !options->replaces && start_by_copy(&d) == 0)
+        rc = 0;
     if (rc < 0) {
         fprintf(stderr, "ukai: not started: %s\n",
                 is_config ? "see the errors above" : strerror(-rc));
-        snapshot_unref(d.snapshot);
+        fileset_fini(&files);
         return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
     if (!options->file)
@@ -777,10 +869,12 @@ enum exit_code daemon_run(const struct daemon_options *options)
     log_set_level(d.snapshot->conf.log.level);
     notify_open(&d.notify);
     if (options->replaces && !fetch_listeners(&d)) {
+        fileset_fini(&files);
         daemon_fini(&d);
         return EXIT_FAILED;
     }
-    enum exit_code code = start(&d);
+    enum exit_code code = start(&d, &files);
+    fileset_fini(&files);
     if (code == EXIT_DONE) {
         loop_run(&d.loop);
         stop_workers(&d);

@@ -59,6 +59,8 @@ struct daemon {
     uint64_t n_reloads_done, n_reloads_refused; /* n_reloads: who waits */
     uint64_t refused_wall_s;  /* the last reload was refused then; 0: it was not */
     char refused_reason[512]; /* escaped for the log */
+    uint64_t copy_wall_s;     /* the files are broken, and these are what was kept then; 0: no */
+    struct timer copy_reminder;
     int signal_fd;
     struct event signal_event;
     uint64_t n_generations;

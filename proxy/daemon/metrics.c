@@ -232,6 +232,9 @@ static void write_daemon(const struct daemon *d, FILE *out)
                       d->n_reloads_refused);
     metrictext_one(out, "ukai_config_loaded_timestamp_seconds", "gauge",
                    "When the configuration in force was read, since 1970.", d->loaded_wall_s);
+    metrictext_one(out, "ukai_config_last_good", "gauge",
+                   "1 while the files are broken and the last good copy of them is served by.",
+                   d->copy_wall_s > 0);
     metrictext_one(out, "ukai_log_dropped_total", "counter",
                    "Access records that nobody took in time.", sink_n_dropped(d->shared.sink));
     metrictext_head(out, build, "gauge", "Always 1; what runs is in the labels.");

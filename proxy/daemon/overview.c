@@ -34,6 +34,7 @@ void overview_write(const struct daemon *d, const struct roster *r, FILE *out)
         .max_tunnels = atomic_load(&d->shared.max_tunnels),
         .n_log_dropped = sink_n_dropped(d->shared.sink),
         .is_draining = d->is_draining,
+        .is_last_good = d->copy_wall_s > 0,
         .refused_wall_s = d->refused_wall_s,
         .refused_reason = d->refused_reason,
     };

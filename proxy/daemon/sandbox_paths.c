@@ -17,6 +17,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "proxy/daemon/lastgood.h"
+
 enum { PATH_BYTES = 4096 };
 
 /* Added in ABI 3, 5 and 6. */
@@ -125,6 +127,8 @@ static int allow_all(const struct fence *f, const struct conf *conf)
         rc = allow(f, getenv("SSL_CERT_DIR"), READING);
     if (rc == 0 && conf->log.access == CONF_ACCESS_FILE)
         rc = allow_around(f, conf->log.access_path, WRITING);
+    if (rc == 0 && conf->file)
+        rc = allow(f, lastgood_directory(), WRITING);
     if (rc == 0 && conf->control_socket)
         rc = allow_around(f, conf->control_socket, WRITING);
     return rc;

@@ -231,7 +231,8 @@ static void add_state(struct topframe *f, const json_t *m, const struct topframe
     uint64_t n_dropped = number_of(m, "log_dropped");
     bool is_observing = strcmp(string_of(m, "mode"), "observe") == 0;
     bool is_refused = number_of(m, "reload_refused_timestamp_s") > 0;
-    bool is_odd = is_draining || n_dropped || is_observing || is_refused;
+    bool is_copy = number_of(m, "last_good_timestamp_s") > 0;
+    bool is_odd = is_draining || n_dropped || is_observing || is_refused || is_copy;
     struct cells c = line_new(f, is_odd ? TOPFRAME_WARNING : TOPFRAME_PLAIN);
     add_piece(f, &c, "ukai %s", string_of(m, "version"));
     add_piece(f, &c, "up %s", human_span(number_of(m, "uptime_s"), up));
@@ -241,6 +242,8 @@ static void add_state(struct topframe *f, const json_t *m, const struct topframe
         add_piece(f, &c, "DRAINING");
     if (is_observing)
         add_piece(f, &c, "OBSERVING");
+    if (is_copy)
+        add_piece(f, &c, "BY THE LAST GOOD COPY");
     if (is_refused)
         add_piece(f, &c, "RELOAD REFUSED");
     if (n_dropped)

@@ -211,6 +211,8 @@ static json_t *status_json(const struct daemon *d, const struct roster *r)
         set_number(s, "reload_refused_timestamp_s", d->refused_wall_s);
         json_object_set_new(s, "reload_refused_reason", json_string(d->refused_reason));
     }
+    if (d->copy_wall_s > 0)
+        set_number(s, "last_good_timestamp_s", d->copy_wall_s);
     json_object_set_new(s, "dns", dns_json(&f));
     json_object_set_new(s, "name_servers", nameservers_json(r));
     json_object_set_new(s, "sources", sources_json(&conf->limits, d->shared.quotas));

@@ -103,7 +103,8 @@ class Ukai:
         self.conf_path, self.acl_path = self.dir / "ukai.conf", self.dir / "acl.conf"
         self.access_path = self.dir / "access.json"
         self.config = config or sections()
-        self.env, self.args, self.prefix = env or {}, args, []  # prefix: a command that starts the daemon
+        (self.dir / "state").mkdir(mode=0o700)
+        self.env, self.args, self.prefix = {"STATE_DIRECTORY": str(self.dir / "state"), **(env or {})}, args, []  # prefix: a command that starts the daemon
         self.pass_fds = ()
         self.process = None
         self.lines = []
@@ -145,6 +146,7 @@ class Ukai:
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         pass_fds=self.pass_fds)
         self.pid = self.process.pid
+        self.lines, self._ended = [], False  # of this life
         self._reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._reader.start()
         if wait:
