@@ -510,6 +510,8 @@ static int start_workers(struct daemon *d)
     for (unsigned i = 0; i < n; i++) {
         int rc = worker_init(&d->workers[i], i, &d->shared, cache_bytes);
         d->n_workers++;
+        d->shared.workers = d->workers;
+        d->shared.n_workers = d->n_workers;
         d->workers[i].pipes.mode = d->options.relay_mode;
         if (rc < 0)
             return rc;

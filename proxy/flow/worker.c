@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "proxy/dns/words.h"
+#include "proxy/flow/balance.h"
 #include "proxy/http/reply.h"
 #include "proxy/net/egress.h"
 
@@ -312,11 +313,9 @@ static void turn_away(struct worker *w, const struct conf_web_proxy *proxy,
     record_denied(w, &r);
 }
 
-static void on_client_accepted(struct listener *l, int fd, const struct endpoint *peer)
+static void take_client(struct worker *w, const struct conf_web_proxy *proxy, int fd,
+                        const struct endpoint *peer)
 {
-    struct worker_socket *socket = l->owner;
-    struct worker *w = socket->worker;
-    const struct conf_web_proxy *proxy = &w->view->snapshot->conf.web_proxies[socket->conf_index];
     counter_add(&w->counters.n_accepted, 1);
     const struct in_rule *rule = in_table_ask(proxy->table, &peer->addr);
     if (!rule && !w->view->snapshot->conf.acl_observe) {
@@ -340,6 +339,28 @@ static void on_client_accepted(struct listener *l, int fd, const struct endpoint
     struct conn *c = conn_accept(w, w->view, proxy, rule, fd, peer);
     if (c && !rule)
         observe_source(w, c);
+}
+
+/* Of another worker, by the listener's name: a reload may be between the two. */
+static void take_passed(struct worker *w, const char *listener, int fd, const struct endpoint *peer)
+{
+    const struct conf *conf = w->view ? &w->view->snapshot->conf : NULL;
+    for (size_t i = 0; conf && i < conf->n_web_proxies; i++) {
+        if (strcmp(conf->web_proxies[i].base.name, listener) == 0) {
+            take_client(w, &conf->web_proxies[i], fd, peer);
+            return;
+        }
+    }
+    close(fd);
+}
+
+static void on_client_accepted(struct listener *l, int fd, const struct endpoint *peer)
+{
+    struct worker_socket *socket = l->owner;
+    struct worker *w = socket->worker;
+    const struct conf_web_proxy *proxy = &w->view->snapshot->conf.web_proxies[socket->conf_index];
+    if (!balance_pass(w, proxy, fd, peer, take_passed))
+        take_client(w, proxy, fd, peer);
 }
 
 /* ---- sockets ---- */
@@ -453,6 +474,9 @@ static void tell_updated(struct worker *w)
 
 static void tell_drained(struct worker *w)
 {
+    if (w->has_told_drained) /* another worker had given it one more client before it drained too */
+        return;
+    w->has_told_drained = true;
     notice_post(&w->drained, w->shared->main_mailbox, on_all_gone);
 }
 

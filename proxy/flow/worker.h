@@ -58,6 +58,8 @@ struct socket_order {
     int fd;              /* new: taken; -1: keep the one with this id */
 };
 
+struct worker;
+
 /* Shared by all workers; embedded in the daemon. */
 struct shared {
     atomic_uint n_clients, n_tunnels;
@@ -71,6 +73,8 @@ struct shared {
     struct quotas *quotas;
     struct loops *loops; /* of name servers */
     struct siphash_key refusals_key;
+    struct worker *workers; /* all; set before the first one runs */
+    unsigned n_workers;
     struct mailbox *main_mailbox;
     /* Both run on the main thread, once for each worker: it has nothing left; it applied an update.
      */
@@ -103,7 +107,9 @@ struct worker {
     struct own_set *own;
     struct list sockets;
     struct list conns;
-    unsigned n_conns;
+    atomic_uint n_conns;   /* written by the worker only */
+    atomic_uint n_coming;  /* clients that others gave to it, on their way */
+    unsigned balance_turn; /* whose load was looked at last */
     uint64_t n_serial;
     char *scratch;
     struct origin_pool origins;
@@ -122,7 +128,7 @@ struct worker {
     struct notice updated, drained;        /* to the main thread */
     struct notice drain_order, stop_order; /* from it */
     _Atomic uint64_t drain_limit_ms;
-    bool is_draining;
+    bool is_draining, has_told_drained;
     struct timer drain_limit;
 };
 
