@@ -88,7 +88,7 @@ static void in_rule_fini(struct in_rule *rule)
     free(rule->groups);
 }
 
-static void out_rule_fini(struct out_rule *rule)
+void out_rule_fini(struct out_rule *rule)
 {
     place_fini(&rule->place);
     free(rule->name);

@@ -130,6 +130,7 @@ int acl_add_in(struct acl *acl, const char *key, const char *value, const char *
                struct findings *findings);
 /* Orders lines by protocol, ports, sources and group names; 0: they say the same. */
 int in_rule_compare(const struct in_rule *a, const struct in_rule *b);
+void out_rule_fini(struct out_rule *rule); /* what it owns */
 /* Opens [group NAME]; the same group twice is an error naming both lines. */
 int acl_add_group(struct acl *acl, const char *name, unsigned line, struct findings *findings);
 int acl_add_member(struct acl *acl, const char *group, const char *key, const char *value,

@@ -113,7 +113,7 @@ static int open_section(struct reader *rd, const struct inifile_entry *e)
 static int take_out(struct reader *rd, const struct inifile_entry *e)
 {
     if (strcmp(e->key, "preset") == 0)
-        return preset_add(rd->acl, rd->file, e->value, e->line, rd->findings);
+        return preset_add(rd->acl, rd->file, e->value, e->memo, e->line, rd->findings);
     return acl_add_out(rd->acl, e->key, e->value, e->memo, e->line, rd->findings);
 }
 

@@ -1,4 +1,5 @@
 """`preset = NAME`: a readable file of destinations, the shipped one and the admin's own."""
+import re
 import shutil
 
 import pytest
@@ -27,7 +28,7 @@ def test_the_shipped_preset_reaches_what_the_agents_need(scene):
         reply = exchange(scene.dial(), b"CONNECT www.other.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert reply.status == 403
         done = run_tool("explain", "-c", daemon.conf_path, "--from", "192.168.1.10", "--no-resolve", f"CONNECT {AGENTS}:443")
-        assert done.returncode == 0 and "preset trend-micro: manager" in done.out, done.out
+        assert done.returncode == 0 and re.search(r"preset trend-micro:\d+: manager", done.out), done.out
         for name, port in (("iaus.activeupdate.trendmicro.com", 80), ("files.trendmicro.com", 443), ("x.icrc.trendmicro.com", 80),
                            ("workload.jp-1.cloudone.trendmicro.com", 443)):
             what = f"CONNECT {name}:443" if port == 443 else f"GET http://{name}/"
@@ -49,7 +50,7 @@ def test_within_a_group(scene):
 
 @pytest.mark.parametrize("text, words", [
     ("[preset]\ndeny = x.example\n", "allow = PATTERN"), ("[out]\nallow = x.example\n", "[preset]"), ("", "no line"),
-    ("[preset]\n", "no line"), ("[preset]\nallow = http://x\n", "error"), ("allow = x\n", "error")], ids=range(6))
+    ("[preset]\n", "no line"), ("[preset]\n; x\nallow = http://x\n", ".conf:3: error"), ("allow = x\n", "error")], ids=range(6))
 def test_a_broken_preset_is_refused_with_its_place(scene, text, words):
     done = run_tool("check", "-c", daemon_with(scene, text).conf_path)
     assert done.returncode == 78 and words in done.out, done.out
@@ -59,3 +60,14 @@ def test_a_broken_preset_is_refused_with_its_place(scene, text, words):
 def test_an_unknown_one_names_those_there_are(scene, name):
     done = run_tool("check", "-c", daemon_with(scene, out=f"[out]\npreset = {name}\n").conf_path)
     assert done.returncode == 78 and "acl.conf:4: error: there is no preset" in done.out and "trend-micro" in done.out, done.out
+
+
+def test_the_nearest_name_is_offered(scene):
+    done = run_tool("check", "-c", daemon_with(scene, out="[out]\npreset = trendmicro\n").conf_path)
+    assert done.returncode == 78 and "did you mean trend-micro?" in done.out, done.out
+
+
+def test_the_memo_behind_it_is_kept(scene):
+    daemon = daemon_with(scene, "[preset]\n\nallow = only.example:443 ; 自分の\n", out="[out]\npreset = mine ; 申請 12\n", name="mine")
+    done = run_tool("explain", "-c", daemon.conf_path, "--from", "192.168.1.10", "--no-resolve", "CONNECT only.example:443")
+    assert done.returncode == 0 and "preset mine:3: 自分の; 申請 12" in done.out, done.out
