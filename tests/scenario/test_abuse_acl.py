@@ -1,6 +1,7 @@
 """Who may reach what: group A. The outer side owns every address, so a wrong yes is an open tunnel and a noted touch."""
 import ipaddress
 import os
+import re
 import threading
 import time
 
@@ -479,3 +480,17 @@ def test_explain_says_what_the_daemon_does(scene, ukai, source, target, code):
     assert done.returncode == code, (done.returncode, done.out)
     if code == 0 and target.startswith("CONNECT"):
         assert "acl.conf:2" in done.out and "first host" in done.out, done.out
+
+
+def test_A32_every_rule_gives_the_same_answer_but_for_its_phrase(scene, ukai, rules):
+    rules("[out]\ndeny = one.example\ndeny = *.two.example:443 ; 秘密の理由\ndeny = 198.51.100.7\nallow = three.example\n")
+    replies = {}
+    for target in ("one.example:443", "x.two.example:443", "198.51.100.7:443", "four.example:443"):
+        reply = exchange(scene.dial(), f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        assert reply.status == 403
+        body = re.sub(rb"\b\d+\.\d+\b", b"ID", reply.body)
+        replies[reply.reason] = (body, {name: value for name, value in reply.fields.items() if name.lower() not in ("date",)})
+        assert "秘密".encode() not in reply.body and b"acl.conf" not in reply.body
+    assert len(replies) == 4, "the phrase names the rule"
+    assert len({body for body, _ in replies.values()}) == 1, replies
+    assert len({str(sorted(fields.items())) for _, fields in replies.values()}) == 1, replies

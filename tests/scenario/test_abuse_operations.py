@@ -1,0 +1,97 @@
+"""What happens to the daemon itself: signals, a second one, a strange environment."""
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from client import exchange, open_tunnel
+from daemon import ACL, BINARY, Ukai, run_tool, sanitizer_env, sections
+from scene import wait_until
+
+TARGET = "agents.deepsecurity.trendmicro.com:443"
+
+
+def serves(scene):
+    return exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400
+
+
+@pytest.mark.parametrize("sandbox", ["on", "off"])
+def test_O18_a_second_one_fails_and_harms_nobody(scene, sandbox):
+    with Ukai(scene, sections(process={"sandbox": sandbox}), ACL) as daemon:
+        sock = scene.dial()
+        open_tunnel(sock, TARGET)
+        again = run_tool("run", "-c", daemon.conf_path, netns=scene.router, env=daemon.env)
+        assert again.returncode == 1 and "already in use" in again.out, again.out
+        assert serves(scene) and run_tool("status", "-c", daemon.conf_path).returncode == 0
+        sock.close()
+
+
+def test_O07_signals(scene):
+    with Ukai(scene, sections(timeouts={"drain": "30s"}), ACL) as daemon:
+        os.kill(daemon.pid, signal.SIGPIPE)
+        assert serves(scene)
+        os.kill(daemon.pid, signal.SIGSTOP)
+        os.kill(daemon.pid, signal.SIGCONT)
+        assert serves(scene)
+        sock = scene.dial()
+        open_tunnel(sock, TARGET)
+        os.kill(daemon.pid, signal.SIGTERM)
+        daemon.wait_log("msg=draining")
+        sock.sendall(b"x")  # the tunnel goes on
+        os.kill(daemon.pid, signal.SIGTERM)
+        assert daemon.process.wait(10) == 0, "the second one ends it at once"
+
+
+def test_O07_killed_and_started_again(scene):
+    daemon = Ukai(scene, sections(), ACL).start()
+    sock = scene.dial()
+    open_tunnel(sock, TARGET)
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.process.stderr.close()
+    sock.close()
+    with daemon:  # the port is free, and what the dead one left of its control socket is replaced
+        assert serves(scene) and run_tool("status", "-c", daemon.conf_path).returncode == 0
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_O21_standard_descriptors_are_closed_at_start(scene, closed):
+    daemon = Ukai(scene, sections(), ACL)
+    words = " ".join(f"{n}>&-" for n in closed)
+    process = scene.router.popen(["sh", "-c", f'exec "$0" run -c "$1" {words}', BINARY, str(daemon.conf_path)],
+                                 env=sanitizer_env(dict(os.environ, **daemon.env), daemon.dir.name),
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: run_tool("status", "-c", daemon.conf_path).returncode == 0)
+        for n in closed:
+            assert os.readlink(f"/proc/{process.pid}/fd/{n}") == "/dev/null"
+        assert serves(scene)
+    finally:
+        scene.close_clients()
+        process.terminate()
+        assert process.wait(15) == 0
+
+
+def test_O22_a_hostile_environment_changes_nothing(scene):
+    env = {"LC_ALL": "tr_TR.UTF-8", "LANG": "../../etc", "TZ": "../../etc/passwd", "HOSTALIASES": "/etc/passwd",
+           "RES_OPTIONS": "ndots:15", "MALLOC_CHECK_": "3", "BIG": "x" * 100_000, "EVENT_NOEPOLL": "1", "EVENT_SHOW_METHOD": "1",
+           "TERM": "\x1b[2J", "http_proxy": "http://203.0.113.1:1", "OPENSSL_CONF": "/nonexistent"}
+    with Ukai(scene, sections(), ACL, env=env) as daemon:
+        sock = scene.dial()
+        mark = daemon.mark()
+        open_tunnel(sock, TARGET)
+        sock.close()
+        record = daemon.record(mark, lambda r: r["event"] == "close")
+        assert abs(record["ts"] - time.time()) < 60 if isinstance(record["ts"], (int, float)) else record["ts"].endswith("Z")
+
+
+def test_O20_the_admins_pages_are_out_of_reach_through_the_proxy(scene):
+    config = sections(admin={"listen": "192.168.1.254:9090", "allow": "0.0.0.0/0"}, web={"connect-ports": "443, 9090"})
+    acl = ACL + "[out]\nallow = *\nallow = 192.168.1.0/24\nallow = 127.0.0.0/8\n"
+    with Ukai(scene, config, acl):
+        for request in (b"CONNECT 192.168.1.254:9090 HTTP/1.1\r\nHost: x\r\n\r\n",
+                        b"GET http://192.168.1.254:9090/metrics HTTP/1.1\r\nHost: 192.168.1.254:9090\r\n\r\n"):
+            reply = exchange(scene.dial(), request)
+            assert reply.status == 403 and "own listener" in reply.reason, reply
