@@ -50,6 +50,14 @@ class Fleet:
             self.tunnels.append(Tunnel(sock, len(self.tunnels)))
         return self.tunnels[-count:]
 
+    def open_running(self, dial, target, count):
+        """The same while the transfer runs."""
+        fresh = self.open(dial, target, count)
+        for tunnel in fresh:
+            self._send(tunnel)
+            self._selector.register(tunnel.sock, selectors.EVENT_READ, tunnel)
+        return fresh
+
     def __enter__(self):
         for tunnel in self.tunnels:
             self._selector.register(tunnel.sock, selectors.EVENT_READ, tunnel)

@@ -18,6 +18,7 @@ TEST_LIMIT_S = 60
 def pytest_configure(config):
     """TERM (a runner's time limit) ends like Ctrl-C, so that the namespaces are taken down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config.addinivalue_line("markers", "limit(seconds): how long the test may take")
 
 
 def pytest_sessionstart(session):
@@ -36,11 +37,14 @@ def scene():
 @pytest.fixture(autouse=True)
 def time_limit(request):
     """A test that hangs fails by itself."""
+    own = request.node.get_closest_marker("limit")
+    limit_s = own.args[0] if own else TEST_LIMIT_S
+
     def late(*_):
-        raise AssertionError(f"the test took over {TEST_LIMIT_S} s")
+        raise AssertionError(f"the test took over {limit_s} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(TEST_LIMIT_S)
+    signal.alarm(limit_s)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
