@@ -203,7 +203,7 @@ static const struct schema_key keys[] = {
      .name = "serve-stale",
      .type = SCHEMA_TYPE_DURATION,
      .preset = "off",
-     RANGE(SECOND, 30 * DAY),
+     RANGE(SECOND, DAY),
      .unit_ms = SECOND,
      .zero_word = "off",
      DNS(serve_stale_s),
