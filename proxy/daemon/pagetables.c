@@ -173,9 +173,9 @@ static void write_tunnels(const struct page_view *v, FILE *out)
 void pagetables_tunnels(const struct page_view *v, FILE *out)
 {
     unsigned n = roster_sum(v->roster).n_tunnels;
-    char text[64];
-    snprintf(text, sizeof(text), n > PAGETABLES_TUNNELS_MAX ? "%d of %u; all: ukai tunnels" : "",
-             PAGETABLES_TUNNELS_MAX, n);
+    char text[64] = "";
+    if (n > PAGETABLES_TUNNELS_MAX)
+        snprintf(text, sizeof(text), "%d of %u; all: ukai tunnels", PAGETABLES_TUNNELS_MAX, n);
     write_heading(out, "tunnels", "Open tunnels", text);
     if (n == 0)
         write_empty(out, "No tunnel is open.");
