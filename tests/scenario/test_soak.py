@@ -1,13 +1,14 @@
 """100 reloads, a third of them broken, and 20 upgrades, while 500 tunnels transfer and others come and go."""
 import collections
 import os
+import signal
 import threading
 import time
 
 import pytest
 
 from client import open_tunnel
-from daemon import Ukai, run_tool, sections
+from daemon import SANITIZER_DIR, Ukai, run_tool, sections
 from fleet import Fleet
 from scene import SCRIPTED, wait_until
 from test_replace import ended, successor
@@ -99,7 +100,8 @@ def test_reloads_hurt_nobody_and_leave_nothing_behind(scene):
         n_cut = N_RELOADS // 10 * 10
         scene.close_clients()
         wait_until(lambda: daemon.n_fds() <= fds - 2 * N_TRANSFERS + 4, 20)
-        assert after < before * 1.02 + 256 * 1024, (before, after)
+        if not SANITIZER_DIR:  # which keep what was freed
+            assert after < before * 1.02 + 256 * 1024, (before, after)
         print(f"PSS {before} before, {after} after; {comers.n_served} short tunnels")
         n_all = N_TRANSFERS + comers.n_served + n_cut
         def closes_now():
@@ -137,3 +139,19 @@ def test_upgrades_refuse_nobody(scene):
     scene.close_clients()
     assert [ended(daemon) for daemon in daemons[:-1]] == [0] * N_UPGRADES
     daemons[-1].stop()
+
+
+def test_C19_9000_idle_tunnels_outlive_a_reload_and_a_stop_ends_them(scene):
+    config_ = sections(SCRIPTED, process={"user": "root", "workers": "2", "nofile": "20000"}, timeouts={"drain": "5s"})
+    with Ukai(scene, config_, BOTH) as daemon:
+        fleet = Fleet()
+        for _ in range(18):
+            fleet.open(scene.dial, NAME, 500)
+        daemon.reload(acl=BOTH + "any = 192.0.2.1 ; one more\n")
+        with fleet:  # each says something and is answered
+            fleet.wait_transfer(fleet.tunnels, 1)
+            assert fleet.ended(fleet.tunnels) == []
+        began = time.monotonic()
+        os.kill(daemon.pid, signal.SIGTERM)
+        assert daemon.process.wait(30) == 0
+        assert time.monotonic() - began < 15, "the limit is 5 s"
