@@ -113,6 +113,7 @@ def test_reloads_hurt_nobody_and_leave_nothing_behind(scene):
         assert len(closes) == n_all and errors["acl_revoked"] == n_cut, (len(closes), n_all, errors)
 
 
+@pytest.mark.skipif(bool(SANITIZER_DIR), reason="the sanitizers need what the sandbox forbids")
 def test_every_thread_has_nothing_but_what_it_needs(scene):
     with Ukai(scene, config(), BOTH) as daemon:
         open_tunnel(scene.dial(), NAME)
