@@ -40,7 +40,7 @@ enum {
     FDS_PER_WORKER = 64,
     POOLED_MAX = 256, /* connections to origins that a worker keeps */
     POOLED_MIN = 8,
-    CLIENT_BYTES = 1024, /* measured: an idle tunnel is about 930 (doc/benchmarks.md) */
+    CLIENT_BYTES = 1024, /* measured: an idle tunnel is about 650 (doc/benchmarks.md) */
     WORKER_BYTES = 1024 * 1024,
 };
 

@@ -1,7 +1,7 @@
 /*
  * A socket is watched once for everything and edge-triggered; afterwards the kernel is asked again
- * only when a call said EAGAIN. EPOLLRDHUP matters: a short read may count as drained only while no
- * FIN is known (a FIN that came together with data raises no second edge).
+ * only when a call said EAGAIN. A short read may count as drained only while neither FIN nor error
+ * is known: one that came together with data raises no second edge.
  */
 #include "proxy/loop/io.h"
 
@@ -17,9 +17,8 @@ static void on_event(struct watch *w, uint32_t events)
         io->is_readable = true;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         io->is_writable = true;
-    if (events & EPOLLRDHUP)
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         io->is_peer_done = true;
-    /* EPOLLHUP and EPOLLERR are both at once: nothing more will raise an edge. */
     io->on_ready(io);
 }
 

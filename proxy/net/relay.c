@@ -13,10 +13,6 @@
  *
  * A limit of bandwidth (net/pace) ends a turn like an empty socket does; the tunnel goes on from
  * the bulk queue when its turn has come, and is not idle while it waits for it.
- *
- * The settling look: libevent reports EPOLLERR as plain read and write readiness, so a reset that
- * arrives in one edge with data cannot be told from data. After a short read both sockets are asked
- * once more when the tunnel has been quiet for a moment, at most about once a second.
  */
 #include "proxy/net/relay.h"
 
@@ -25,9 +21,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proxy/base/log.h"
 #include "proxy/net/egress.h"
 
-enum { SETTLE_MS = 800 };
+enum { PROBE_AFTER_MS = 800 };
 
 static void on_side_ready(struct io *io);
 static void on_bulk_turn(struct loop_task *t);
@@ -83,20 +80,13 @@ static uint64_t idle_limit_ms(const struct relay *r)
     return is_half ? earlier(r->idle_ms, r->half_closed_ms) : r->idle_ms;
 }
 
-static void arm_idle(struct relay *r)
+static void arm_timer(struct relay *r)
 {
     uint64_t due = earlier(r->last_active_ms + idle_limit_ms(r), r->end_ms);
     uint64_t now = loop_now_ms(r->loop);
-    r->is_settling = false;
+    if (!r->is_grown)
+        due = earlier(due, now + PROBE_AFTER_MS);
     loop_timer_start(r->loop, &r->timer, due > now ? due - now : 1, on_timer);
-}
-
-static void arm_settle(struct relay *r)
-{
-    if (r->is_settling || idle_limit_ms(r) <= SETTLE_MS)
-        return;
-    r->is_settling = true;
-    loop_timer_start(r->loop, &r->timer, SETTLE_MS, on_timer);
 }
 
 /* A write to @s failed: its reset is learnt by reading it to the end. */
@@ -190,7 +180,7 @@ static bool conclude(struct relay *r, bool had_eof)
     if (!had_eof && (c->is_eof || o->is_eof)) {
         r->first_eof = c->is_eof ? RELAY_CLIENT : RELAY_ORIGIN;
         r->last_active_ms = loop_now_ms(r->loop);
-        arm_idle(r);
+        arm_timer(r);
     }
     return false;
 }
@@ -247,8 +237,6 @@ static void on_side_ready(struct io *io)
         r->is_bulk = true;
         r->quantum_left = RELAY_QUANTUM_BYTES;
         loop_bulk_add(r->loop, &r->bulk);
-    } else {
-        arm_settle(r);
     }
 }
 
@@ -264,7 +252,6 @@ static void on_bulk_turn(struct loop_task *t)
     if (!wants_more) {
         r->is_bulk = moved >= RELAY_CHUNK_BYTES;
         r->quantum_left = RELAY_QUANTUM_BYTES;
-        arm_settle(r);
         return;
     }
     if (moved < r->quantum_left) {
@@ -298,9 +285,10 @@ int relay_pace(struct relay *r, struct quota *quota, uint64_t per_second)
  * their peers once it has lived a while. */
 static void watch_for_death(struct relay *r)
 {
-    if (!r->has_keep_alive)
-        r->has_keep_alive = egress_keep_alive(r->sides[RELAY_CLIENT].io.watch.fd) == 0 &&
-                            egress_keep_alive(r->sides[RELAY_ORIGIN].io.watch.fd) == 0;
+    r->is_grown = true;
+    if (egress_keep_alive(r->sides[RELAY_CLIENT].io.watch.fd) < 0 ||
+        egress_keep_alive(r->sides[RELAY_ORIGIN].io.watch.fd) < 0)
+        log_debug("msg=\"a tunnel's peers are not probed\" errno=%d", errno);
 }
 
 static void on_timer(struct timer *t)
@@ -318,21 +306,9 @@ static void on_timer(struct timer *t)
         finish(r, is_half && r->half_closed_ms <= r->idle_ms ? REASON_HALF_CLOSED : REASON_IDLE);
         return;
     }
-    bool was_settling = r->is_settling;
-    arm_idle(r);
-    if (!was_settling)
-        return;
-    watch_for_death(r);
-    r->sides[RELAY_CLIENT].io.is_readable = r->sides[RELAY_ORIGIN].io.is_readable = true;
-    if (r->is_bulk) { /* or was until it went quiet */
-        loop_bulk_add(r->loop, &r->bulk);
-        return;
-    }
-    bool is_over;
-    if (run(r, RELAY_CHUNK_BYTES, &is_over) && !is_over) {
-        r->is_bulk = true;
-        loop_bulk_add(r->loop, &r->bulk);
-    }
+    if (!r->is_grown)
+        watch_for_death(r);
+    arm_timer(r);
 }
 
 void relay_set_limits(struct relay *r, const struct relay_limits *limits)
@@ -341,8 +317,8 @@ void relay_set_limits(struct relay *r, const struct relay_limits *limits)
     r->idle_ms = (uint32_t)earlier(limits->idle_ms, cap);
     r->half_closed_ms = (uint32_t)earlier(limits->half_closed_ms, cap);
     r->end_ms = limits->end_ms ? limits->end_ms : UINT64_MAX;
-    if (r->is_running && !r->is_settling) /* a last look is due soon and arms it anew */
-        arm_idle(r);
+    if (r->is_running)
+        arm_timer(r);
 }
 
 int relay_start(struct relay *r, struct loop *loop, char *scratch,
@@ -362,8 +338,7 @@ int relay_start(struct relay *r, struct loop *loop, char *scratch,
     io_own(&r->sides[RELAY_CLIENT].io, on_side_ready, r);
     io_own(&r->sides[RELAY_ORIGIN].io, on_side_ready, r);
     r->is_running = true;
-    arm_idle(r);
-    arm_settle(r);
+    arm_timer(r);
     /* What is ready already raised its edge before we owned it: the first turn comes from the loop.
      */
     loop_bulk_add(loop, &r->bulk);

@@ -59,8 +59,7 @@ struct relay {
     uint8_t first_eof; /* enum relay_side, valid once a side is_eof */
     bool is_running;
     bool is_bulk;
-    bool has_keep_alive; /* both sockets; set after the first quiet moment */
-    bool is_settling; /* the timer is set for a last look at both sockets, not for the idle limit */
+    bool is_grown; /* past its first moments: both sockets probe their peers */
 };
 
 /* Both ios closed; nothing else. */
