@@ -18,8 +18,9 @@
 
 enum {
     BATCH = 32,
-    BATCHES_A_CALL = 4,    /* then others have their turn */
-    DATAGRAM_BYTES = 4096, /* RFC 5625 section 4.4.3 */
+    BATCHES_A_CALL = 4,                     /* then others have their turn */
+    DATAGRAM_BYTES = 4096,                  /* RFC 5625 section 4.4.3 */
+    BUFFER_BYTES = DATAGRAM_BYTES + 5 * 64, /* no two start in the same set of the cache */
     CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)),
     WAITERS_MAX = 8192,
     SOURCE_PROMPT_MAX = 128, /* waiting queries of a source that get their answer however late */
@@ -47,7 +48,7 @@ struct udp_batch {
     struct iovec in_parts[BATCH], out_parts[BATCH];
     struct sockaddr_storage from[BATCH];
     _Alignas(struct cmsghdr) uint8_t control[BATCH][CONTROL_BYTES];
-    uint8_t bytes[BATCH][DATAGRAM_BYTES];
+    uint8_t bytes[BATCH][BUFFER_BYTES];
     unsigned n_out;
     struct server_udp_socket *late; /* whose late answers out[] holds; NULL: none */
     struct wire_query query;

@@ -1,8 +1,8 @@
 /*
- * One exchange with one name server, made hard to answer for anybody else: a new connected UDP
- * socket each time (the kernel draws its port at random from ip_local_port_range, some 28,000, and
- * checks address and port of what comes in), a 16-bit id from getrandom(2), and a full check of the
- * reply. A packet that fails the check is no answer and no error: the wait goes on. Many such
+ * One exchange with one name server, made hard to answer for anybody else: a connected UDP socket
+ * with a new port each time (the kernel draws it at random from ip_local_port_range, some 28,000,
+ * and checks address and port of what comes in), a 16-bit id from getrandom(2), and a full check of
+ * the reply. A packet that fails the check is no answer and no error: the wait goes on. Many such
  * packets mean that somebody guesses; then TCP ends the game (RFC 5452 section 9.3). Streams are
  * shared and are the peer's. An exchange sends once: resending, other servers and their order are
  * the resolver's. Belongs to one worker.
@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 enum { DATAGRAMS_A_CALL = 32 };
 
@@ -19,7 +18,7 @@ enum { DATAGRAMS_A_CALL = 32 };
 
 void upstream_cancel(struct upstream *x)
 {
-    watch_close(&x->udp);
+    x->udp = upstream_udp_give_back(x->udp);
     upstream_peer_cancel(&x->by_stream);
     loop_timer_stop(x->env->loop, &x->limit);
 }
@@ -56,7 +55,7 @@ static void on_stream_done(struct upstream_peer_ask *a, enum upstream_outcome ou
 
 static int start_stream(struct upstream *x)
 {
-    watch_close(&x->udp);
+    x->udp = upstream_udp_give_back(x->udp);
     return upstream_peer_send(x->peer, &x->by_stream, &x->ask, on_stream_done);
 }
 
@@ -84,27 +83,13 @@ static int randomise_case(struct upstream *x)
     return rc;
 }
 
-/* A connected socket with a new id to go with it: fd · -errno. A raw query keeps its id, since
- * SIG(0) signs that too (RFC 2931 section 3.1); who guesses it deceives nobody but the asker. */
-static int open_socket(struct upstream *x)
+/* A new id, and what else is drawn. A raw query keeps its id, since SIG(0) signs that too (RFC 2931
+ * section 3.1); who guesses it deceives nobody but the asker. */
+static int draw(struct upstream *x)
 {
     x->ask.id = x->ask.raw ? wire_get16(x->ask.raw) : 0;
     int rc = x->ask.raw ? 0 : upstream_random(x->env, &x->ask.id, sizeof(x->ask.id));
-    if (rc == 0 && x->random_case)
-        rc = randomise_case(x);
-    if (rc < 0)
-        return rc;
-    int fd = egress_socket(&x->peer->egress, &x->peer->server, SOCK_DGRAM);
-    if (fd < 0)
-        return fd;
-    struct sockaddr_storage ss;
-    socklen_t len = endpoint_to_sockaddr(&x->peer->server, &ss);
-    if (connect(fd, (struct sockaddr *)&ss, len) < 0) {
-        rc = -errno;
-        close(fd);
-        return rc;
-    }
-    return fd;
+    return rc == 0 && x->random_case ? randomise_case(x) : rc;
 }
 
 /* Not an answer. Returns whether the wait goes on. */
@@ -137,12 +122,11 @@ static bool take_datagram(struct upstream *x, size_t n)
     return false;
 }
 
-static void on_udp_readable(struct watch *w, uint32_t events)
+static void on_udp_readable(struct upstream_udp *u)
 {
-    (void)events;
-    struct upstream *x = list_entry(w, struct upstream, udp);
+    struct upstream *x = u->owner;
     for (unsigned i = 0; i < DATAGRAMS_A_CALL; i++) {
-        ssize_t n = recv(w->fd, x->env->message, sizeof(x->env->message), 0);
+        ssize_t n = recv(u->watch.fd, x->env->message, sizeof(x->env->message), 0);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n < 0) {
@@ -156,16 +140,16 @@ static void on_udp_readable(struct watch *w, uint32_t events)
 
 static int start_udp(struct upstream *x)
 {
-    int fd = open_socket(x);
-    if (fd < 0)
-        return fd;
-    size_t len = wire_ask_write(&x->ask, x->env->message);
-    ssize_t n = send(fd, x->env->message, len, MSG_NOSIGNAL);
-    int rc = n < 0 && errno != EAGAIN ? -errno : 0; /* a full queue is a loss like any other */
+    int rc = draw(x);
     if (rc == 0)
-        rc = watch_open(&x->env->loop->watches, &x->udp, fd, EPOLLIN, on_udp_readable);
-    if (rc < 0) {
-        close(fd);
+        rc = upstream_udp_take(x->peer, on_udp_readable, x, &x->udp);
+    if (rc < 0)
+        return rc;
+    size_t len = wire_ask_write(&x->ask, x->env->message);
+    ssize_t n = send(x->udp->watch.fd, x->env->message, len, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN) { /* a full queue is a loss like any other */
+        rc = -errno;
+        x->udp = upstream_udp_give_back(x->udp);
         return rc;
     }
     x->env->counters.n_udp++;
@@ -189,7 +173,6 @@ int upstream_start(struct upstream *x, struct upstream_env *env,
                 .raw = request->raw,
                 .n_raw = request->n_raw},
         .random_case = request->random_case && !request->raw,
-        .udp.fd = -1,
         .started_ms = loop_now_ms(env->loop),
         .done = done,
     };

@@ -1,5 +1,5 @@
-/* upstream - one question to one name server: UDP from a fresh socket, a shared TCP connection
- * where that is needed, or TLS and nothing else. */
+/* upstream - one question to one name server: UDP from a fresh port, a shared TCP connection where
+ * that is needed, or TLS and nothing else. */
 #ifndef PROXY_DNS_UPSTREAM_H
 #define PROXY_DNS_UPSTREAM_H
 
@@ -8,9 +8,9 @@
 #include <stdint.h>
 
 #include "proxy/dns/upstream_peer.h"
+#include "proxy/dns/upstream_udp.h"
 #include "proxy/dns/wire.h"
 #include "proxy/loop/loop.h"
-#include "proxy/loop/watch.h"
 
 enum { UPSTREAM_WRONG_MAX = 20 };
 
@@ -39,7 +39,7 @@ struct upstream {
     struct wire_question question;
     struct wire_ask ask;
     bool random_case;
-    struct watch udp;
+    struct upstream_udp *udp; /* lent; NULL: not by UDP, or no more */
     struct upstream_peer_ask by_stream;
     struct timer limit;
     uint64_t started_ms;
@@ -49,7 +49,7 @@ struct upstream {
 
 /**
  * upstream_start - send the question and wait for an answer to it
- * Each start has a new socket, so a new port of the kernel's random choice, and a new id. What does
+ * Each start has a new port of the kernel's random choice (upstream_udp) and a new id. What does
  * not answer the question is ignored and waited on; after UPSTREAM_WRONG_MAX of those, or TC, the
  * same server is asked by TCP, and also when with @random_case an answer is right but for its case:
  * the server may not keep it, or somebody guessed well. A peer with TLS is asked by that only. A

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "proxy/dns/upstream_stream.h"
+#include "proxy/dns/upstream_udp.h"
 
 enum {
     STREAMS_MAX = 4,
@@ -48,6 +49,7 @@ struct upstream_peer *upstream_peer_get(struct upstream_env *env, const struct e
         return NULL;
     }
     list_init(&p->streams);
+    list_init(&p->idle_udp);
     list_append(&env->peers, &p->node);
     return p;
 }
@@ -64,6 +66,7 @@ struct upstream_peer *upstream_peer_unref(struct upstream_peer *p)
         return NULL;
     for (struct list *pos; (pos = list_first(&p->streams));)
         upstream_stream_close(list_entry(pos, struct upstream_stream, node));
+    upstream_udp_fini(p);
     list_remove(&p->node);
     tls_ticket_fini(&p->ticket);
     free(p->tls_name);

@@ -20,6 +20,9 @@ struct upstream_peer {
     char *tls_name; /* owned; NULL: cleartext, UDP first */
     struct list streams;
     unsigned n_streams;
+    struct list idle_udp;              /* struct upstream_udp, the last used first */
+    unsigned n_idle_udp, n_unused_udp; /* unused: the fewest since the timer last looked */
+    struct timer tidy_udp;
     struct tls_ticket ticket;
     char trouble[TLS_TROUBLE_MAX]; /* why TLS failed the last time */
     uint64_t trusted_from_ms;      /* it failed: not tried again before */

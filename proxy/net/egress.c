@@ -69,6 +69,15 @@ int egress_no_delay(int fd)
     return set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
+int egress_bind_device(const struct egress *e, int fd)
+{
+    if (!e->conf.ifname[0])
+        return 0;
+    int rc = setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, e->conf.ifname,
+                        (socklen_t)strlen(e->conf.ifname));
+    return rc < 0 ? -errno : 0;
+}
+
 static int bind_source(const struct egress *e, int fd, bool is_ipv4, int type)
 {
     if (is_ipv4 ? !e->conf.has_ipv4_source : !e->conf.has_ipv6_source)
@@ -87,18 +96,13 @@ static int apply(const struct egress *e, int fd, bool is_ipv4, int type)
     int on = 1;
     if (!is_ipv4 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
         return -errno;
-    if (e->conf.ifname[0] && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, e->conf.ifname,
-                                        (socklen_t)strlen(e->conf.ifname)) < 0)
-        return -errno;
-    if (e->conf.has_mark &&
+    int rc = egress_bind_device(e, fd);
+    if (rc == 0 && e->conf.has_mark &&
         setsockopt(fd, SOL_SOCKET, SO_MARK, &e->conf.mark, sizeof(e->conf.mark)) < 0)
-        return -errno;
-    if (type == SOCK_STREAM) {
-        int rc = egress_no_delay(fd);
-        if (rc < 0)
-            return rc;
-    }
-    return bind_source(e, fd, is_ipv4, type);
+        rc = -errno;
+    if (rc == 0 && type == SOCK_STREAM)
+        rc = egress_no_delay(fd);
+    return rc < 0 ? rc : bind_source(e, fd, is_ipv4, type);
 }
 
 int egress_socket(const struct egress *e, const struct endpoint *to, int type)

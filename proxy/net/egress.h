@@ -32,6 +32,8 @@ bool egress_permits(const struct egress *e, bool is_ipv4);
 int egress_socket(const struct egress *e, const struct endpoint *to, int type)
     __attribute__((warn_unused_result));
 
+/* The device again, for a socket that connect(2) with AF_UNSPEC has made forget it. 0 · -errno. */
+int egress_bind_device(const struct egress *e, int fd) __attribute__((warn_unused_result));
 /* TCP_NODELAY: for both legs; accepted sockets inherit it from their listener. 0 · -errno. */
 int egress_no_delay(int fd) __attribute__((warn_unused_result));
 /* Probing of a silent peer and TCP_USER_TIMEOUT, for a connected stream. 0 · -errno. */

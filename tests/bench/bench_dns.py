@@ -346,6 +346,19 @@ def table(results, runs):
     return lines
 
 
+def ratios(results):
+    """What was aimed at, as the median over the runs of what both measured in the same run."""
+    def ratio(what, other, other_what):
+        pairs = [ours[what]["us"] / theirs[other_what]["us"]
+                 for ours, theirs in zip(results["ukai"], results.get(other, [])) if other_what in theirs]
+        return f"{middle(pairs):.2f} ({min(pairs):.2f}–{max(pairs):.2f})" if pairs else "–"
+
+    rows = [("hit", "echo (floor)", "hit"), ("hit", "unbound", "hit"), ("hit", "dnsdist", "hit"),
+            ("miss", "unbound", "miss"), ("churn", "ukai", "miss")]
+    return ["", "| ukai | against | ratio, run by run |", "|---|---|---|",
+            *(f"| {what} | {other}, {other_what} | {ratio(what, other, other_what)} |" for what, other, other_what in rows)]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--ukai", default="build/ukai", type=os.path.abspath)
@@ -368,6 +381,8 @@ def main():
                 results[name].append(one_peer(bench, name, command, run))
                 print(run + 1, name, results[name][-1], file=sys.stderr, flush=True)
         print("\n".join(table(results, options.runs)))
+        if "ukai" in results:
+            print("\n".join(ratios(results)))
         print("\nukai, 100,000 names through one cache:\n\n| cache-size, MiB | RSS before, MiB | after | growth |\n"
               "|---|---|---|---|")
         for mib, before, after in memory_against_size(bench):

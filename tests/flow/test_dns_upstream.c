@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <fcntl.h>
 
 #include "tests/flow/dns_fake.h"
 
@@ -501,6 +502,113 @@ Test(dns_upstream, cancel__is_silent__at_each_stage)
             cr_assert_eq(r->n_calls, n_before);
         }
     }
+    rig_free(r);
+}
+
+/* ---- what a question leaves behind ---- */
+
+static unsigned n_open_fds(void)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 256; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* RFC 5452 section 9.2: a port that is new each time, of a socket that is not. */
+Test(dns_upstream, start__draws_a_new_port__for_the_same_socket)
+{
+    struct rig *r = rig_new(script_answers);
+    unsigned n_before = n_open_fds();
+    enum { N = 64 };
+    for (unsigned i = 0; i < N; i++) {
+        r->n_calls = 0;
+        run(r, false);
+    }
+    cr_assert_eq(n_open_fds(), n_before + 1);
+    unsigned n_same = 0;
+    for (unsigned i = 0; i < N; i++) {
+        for (unsigned j = 0; j < i; j++)
+            n_same += r->fake.ports[i] == r->fake.ports[j];
+    }
+    cr_assert_leq(n_same, 3, "%u pairs of %d questions share a port", n_same, N);
+    rig_free(r);
+}
+
+Test(dns_upstream, start__closes_its_port__with_the_answer)
+{
+    struct rig *r = rig_new(script_answers);
+    run(r, false);
+    int late = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    cr_assert_eq(connect(late, (struct sockaddr *)&r->fake.query.from, r->fake.query.n_from), 0);
+    cr_assert_eq(send(late, "x", 1, 0), 1);
+    char byte;
+    cr_assert(recv(late, &byte, 1, 0) < 0);
+    cr_assert_eq(errno, ECONNREFUSED, "the port is still open: %s", strerror(errno));
+    close(late);
+    rig_free(r);
+}
+
+/* Answers the first question twice; the second time with what the second one will ask. */
+static void script_answers_ahead(struct fake_query *q)
+{
+    script_answers(q);
+    if (q->n > 1)
+        return;
+    struct fake_reply *r = malloc(sizeof(*r));
+    reply_begin(r, q, 0);
+    wire_put16(r->msg, 0x4242);
+    reply_add_a(r, 300, 0x06060606);
+    fake_send(q, r->msg, r->len);
+    free(r);
+}
+
+static void on_done_ask_again(struct upstream *x, enum upstream_outcome outcome,
+                              const struct wire_reply *reply, const uint8_t *msg)
+{
+    struct rig *r = list_entry(x, struct rig, x);
+    on_done(x, outcome, reply, msg);
+    cr_assert_eq(start(r, false, false), 0);
+}
+
+/* At once, so that nothing has looked into the socket meanwhile. */
+Test(dns_upstream, start__does_not_see__what_came_for_an_earlier_question)
+{
+    struct rig *r = rig_new(script_answers_ahead);
+    cr_assert_eq(start(r, false, false), 0);
+    r->x.done = on_done_ask_again;
+    memset(r->env->random, 0x42, sizeof(r->env->random));
+    r->env->n_random = sizeof(r->env->random);
+    for (unsigned i = 0; i < 100 && r->n_calls < 2; i++)
+        run_for(&r->loop, 10);
+    expect_address(r, 0xc0000201);
+    cr_assert_eq(r->n_calls, 2);
+    cr_assert_eq(r->fake.ids[1], 0x4242);
+    rig_free(r);
+}
+
+Test(dns_upstream, peer__closes_idle_sockets__that_nobody_used)
+{
+    struct rig *r = rig_new(script_silent);
+    unsigned n_before = n_open_fds();
+    struct upstream *many = calloc(40, sizeof(*many));
+    struct wire_question question = {.type = WIRE_TYPE_A, .class = WIRE_CLASS_IN};
+    cr_assert_eq(wire_name_from_text("www.example", 11, &question.name), 0);
+    struct upstream_request request = {
+        .peer = r->peer, .question = &question, .limit_ms = LIMIT_MS};
+    for (unsigned i = 0; i < 40; i++)
+        cr_assert_eq(upstream_start(&many[i], r->env, &request, on_done), 0);
+    for (unsigned i = 0; i < 40; i++)
+        upstream_cancel(&many[i]);
+    cr_assert_eq(n_open_fds(), n_before + 40);
+    cr_assert_eq(r->peer->n_idle_udp, 40);
+    bool is_closed = false;
+    for (unsigned i = 0; i < 100 && !is_closed; i++) {
+        run_for(&r->loop, 100);
+        is_closed = n_open_fds() == n_before;
+    }
+    cr_assert(is_closed, "%u sockets are still open", n_open_fds() - n_before);
+    free(many);
     rig_free(r);
 }
 
