@@ -12,6 +12,7 @@ struct row {
     uint16_t last;
 };
 
+/* A31, G17: numbers from 1 to 65535, in order; never text. */
 Test(acl_ports, parse_range__takes_a_port_or_a_range__in_each_row)
 {
     static const struct row rows[] = {

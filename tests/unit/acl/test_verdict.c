@@ -244,6 +244,7 @@ static void add_random_in(struct acl *acl, uint64_t *seed, struct findings *f)
                  "%s", text);
 }
 
+/* A30: a naive evaluator is right, and slow. */
 Test(acl_verdict, in_table__equals_a_walk__for_10000_random_rules, .timeout = 120)
 {
     enum { N_RULES = 10000, N_ADDRS = 100000 };
