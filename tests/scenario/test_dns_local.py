@@ -276,6 +276,33 @@ def test_zone_queries_leave_by_the_listener_s_way(scene, ukai):
         wait_until(lambda: seen.lines(), what="a packet to the zone's server on out0")
 
 
+@pytest.mark.parametrize("way, match", [
+    ({"bypass-network": "203.0.113.2", "bypass-mark": "7"}, "ip saddr 203.0.113.2 meta mark 7"),
+    ({"bypass-network": "out0"}, "oifname out0"),
+], ids=["address-and-mark", "device"])
+def test_B4_31_every_question_leaves_by_the_same_way(scene, corp, way, match):
+    """One after the other, so that each finds a socket that another has used, and a zone's server too. The routing table
+    sends the zone's questions elsewhere: only the device that the socket is bound to keeps them from it."""
+    settings = config()
+    settings["dns lan"].update(way)
+    daemon = Ukai(scene, settings, ACL, name="way")
+    put(daemon, HOSTS)
+    scene.router.ip("addr add 203.0.113.2/24 dev out0\n" + (f"route add {CORP} dev lan0\n" if match[0] == "o" else ""))
+    scene.router.nft("table inet ways { chain out { type filter hook output priority 0; "
+                     f"udp dport 53 {match} counter; udp dport 53 counter; }}; }}")
+    try:
+        with daemon:
+            for i in range(5):
+                for zone in ("corp.example", "example"):
+                    assert dig(scene, f"way{i}x{time.monotonic_ns()}.{zone}", "A").status == "NXDOMAIN"
+        listed = scene.router.run(["nft", "list", "table", "inet", "ways"]).stdout
+        n_right, n_all = map(int, re.findall(r"counter packets (\d+)", listed))
+        assert n_right == n_all >= 10, listed
+    finally:
+        scene.router.nft("delete table inet ways")
+        scene.router.ip("addr del 203.0.113.2/24 dev out0\n" + (f"route del {CORP} dev lan0\n" if match[0] == "o" else ""))
+
+
 def test_B4_40_a_zone_server_that_is_ourselves_is_an_error(scene, tmp_path):
     (tmp_path / "acl.conf").write_text("[in]\nudp 53 = 192.168.1.0/24\n")
     (tmp_path / "ukai.conf").write_text("[dns]\nlisten-network = 192.168.1.254\nname-server = 203.0.113.54\n"
