@@ -1,13 +1,13 @@
 /*
  * The file mirrors a firewall, so much of it is right without being ours: a line for a port that
  * nobody listens on is a note, not a warning. A warning is what will bite somebody: a listener for
- * nobody, the whole internet let in, DNS answers that cannot be fetched over TCP, an allow line
- * that looks as if it opened 10/8 and does not. Overlaps are found without comparing lines in
- * pairs: lines are grouped by service (protocol and ports), a group's ranges sorted by their start,
- * and the farthest end so far, with the farthest of any other line beside it, tells whether a range
- * lies in one of an earlier start. Groups whose ports contain another's are asked by binary search,
- * for files with up to GROUPS_MAX services; beyond that only lines of one service are compared.
- * Pure; run by `check` only. Never an error: what is one is found by acl_finish().
+ * nobody, the whole internet let in, DNS answers that cannot be fetched over TCP. Overlaps are
+ * found without comparing lines in pairs: lines are grouped by service (protocol and ports), a
+ * group's ranges sorted by their start, and the farthest end so far, with the farthest of any other
+ * line beside it, tells whether a range lies in one of an earlier start. Groups whose ports contain
+ * another's are asked by binary search, for files with up to GROUPS_MAX services; beyond that only
+ * lines of one service are compared. Pure; run by `check` only. Never an error: what is one is
+ * found by acl_finish().
  */
 #include "acl/lint.h"
 
@@ -18,34 +18,11 @@
 #include <string.h>
 
 #include "acl/cidr.h"
-#include "acl/guard.h"
+#include "acl/lint_kind.h"
+#include "acl/lint_out.h"
 #include "acl/verdict.h"
 
 enum { GROUPS_MAX = 256 };
-
-/* Shows the first few of one kind, counts the rest. */
-struct kind {
-    const struct acl *acl;
-    struct findings *findings;
-    enum finding_level level;
-    const char *what; /* for the count */
-    size_t n;
-};
-
-static bool may_show(struct kind *k)
-{
-    return k->n++ < LINT_EACH_MAX;
-}
-
-static void end_kind(const struct kind *k)
-{
-    if (k->n > LINT_EACH_MAX)
-        findings_add(k->findings, FINDING_NOTE, k->acl->file, 0, "%zu more lines: %s",
-                     k->n - LINT_EACH_MAX, k->what);
-}
-
-#define SHOW(k, line, ...)                                                                         \
-    findings_add((k)->findings, (k)->level, (k)->acl->file, line, __VA_ARGS__)
 
 /* ---- listeners ---- */
 
@@ -98,19 +75,20 @@ static bool mark_reached(const struct in_rule *rule, const struct lint_port *sor
     return is_ours;
 }
 
-static void note_not_ours(struct kind *k, const struct in_rule *rule)
+static void note_not_ours(struct lint_kind *k, const struct in_rule *rule)
 {
-    if (!may_show(k))
+    if (!lint_kind_may_show(k))
         return;
     if (rule->proto == IN_PROTO_OTHER)
-        SHOW(k, rule->place.line, "not ours: %s is kept for the router, nothing here serves it",
-             rule->proto_word);
+        lint_kind_show(k, rule->place.line,
+                       "not ours: %s is kept for the router, nothing here serves it",
+                       rule->proto_word);
     else if (rule->port_first == rule->port_last)
-        SHOW(k, rule->place.line, "not ours: no listener is on %s %u", proto_text(rule->proto),
-             rule->port_first);
+        lint_kind_show(k, rule->place.line, "not ours: no listener is on %s %u",
+                       proto_text(rule->proto), rule->port_first);
     else
-        SHOW(k, rule->place.line, "not ours: no listener is on %s %u-%u", proto_text(rule->proto),
-             rule->port_first, rule->port_last);
+        lint_kind_show(k, rule->place.line, "not ours: no listener is on %s %u-%u",
+                       proto_text(rule->proto), rule->port_first, rule->port_last);
 }
 
 /* The TCP side of a DNS port whose UDP side is reached: lint_dns() names the lines that lack it. */
@@ -125,7 +103,7 @@ static bool is_said_of_dns(const struct lint_port *sorted, size_t n, const bool 
 static int lint_listeners(const struct acl *acl, const struct lint_port *sorted, size_t n,
                           struct findings *findings)
 {
-    struct kind not_ours = {acl, findings, FINDING_NOTE, "not ours", 0};
+    struct lint_kind not_ours = {acl, findings, FINDING_NOTE, "not ours", 0};
     bool *reached = calloc(n + 1, sizeof(*reached));
 
     if (!reached)
@@ -133,7 +111,7 @@ static int lint_listeners(const struct acl *acl, const struct lint_port *sorted,
     for (size_t i = 0; i < acl->n_in; i++)
         if (acl->in[i].n_sources > 0 && !mark_reached(&acl->in[i], sorted, n, reached))
             note_not_ours(&not_ours, &acl->in[i]);
-    end_kind(&not_ours);
+    lint_kind_end(&not_ours);
     for (size_t i = 0; i < n; i++)
         if (!reached[i] && !is_said_of_dns(sorted, n, reached, i))
             findings_add(findings, FINDING_WARNING, acl->file, 0,
@@ -146,31 +124,24 @@ static int lint_listeners(const struct acl *acl, const struct lint_port *sorted,
 
 /* ---- everybody ---- */
 
-static bool is_whole_family(const struct addr_range *r)
-{
-    char text[2 * ADDR_TEXT_MAX];
-
-    addr_range_text(r, text, sizeof(text));
-    return strcmp(text, "0.0.0.0/0") == 0 || strcmp(text, "::/0") == 0;
-}
-
 static void lint_everybody(const struct acl *acl, struct findings *findings)
 {
-    struct kind k = {acl, findings, FINDING_WARNING, "they admit every address of a family", 0};
+    struct lint_kind k = {acl, findings, FINDING_WARNING, "they admit every address of a family",
+                          0};
 
     for (size_t i = 0; i < acl->n_in; i++) {
         const struct in_rule *rule = &acl->in[i];
         for (size_t s = 0; s < rule->n_sources; s++) {
-            if (!is_whole_family(&rule->sources[s]) || rule->proto == IN_PROTO_OTHER)
+            if (!addr_range_is_family(&rule->sources[s]) || rule->proto == IN_PROTO_OTHER)
                 continue;
-            if (may_show(&k))
-                SHOW(&k, rule->place.line,
-                     "every %s address is admitted; write the networks that are yours",
-                     addr_is_ipv4(&rule->sources[s].first) ? "IPv4" : "IPv6");
+            if (lint_kind_may_show(&k))
+                lint_kind_show(&k, rule->place.line,
+                               "every %s address is admitted; write the networks that are yours",
+                               addr_is_ipv4(&rule->sources[s].first) ? "IPv4" : "IPv6");
             break;
         }
     }
-    end_kind(&k);
+    lint_kind_end(&k);
 }
 
 /* ---- DNS over TCP ---- */
@@ -199,8 +170,8 @@ static struct cidr_set *tcp_sources(const struct acl *acl, uint16_t port)
 
 static int lint_dns_port(const struct acl *acl, uint16_t port, struct findings *findings)
 {
-    struct kind k = {acl, findings, FINDING_WARNING, "UDP is admitted to a DNS port and TCP is not",
-                     0};
+    struct lint_kind k = {acl, findings, FINDING_WARNING,
+                          "UDP is admitted to a DNS port and TCP is not", 0};
     struct cidr_set *tcp = tcp_sources(acl, port);
     char text[2 * ADDR_TEXT_MAX];
 
@@ -213,16 +184,16 @@ static int lint_dns_port(const struct acl *acl, uint16_t port, struct findings *
              s++) {
             if (cidr_set_covers(tcp, &rule->sources[s]))
                 continue;
-            if (may_show(&k))
-                SHOW(&k, rule->place.line,
-                     "%s may ask by udp %u but not by tcp %u, so it cannot fetch answers that do "
-                     "not "
-                     "fit into a datagram; write tcp %u for it as well",
-                     addr_range_text(&rule->sources[s], text, sizeof(text)), port, port, port);
+            if (lint_kind_may_show(&k))
+                lint_kind_show(
+                    &k, rule->place.line,
+                    "%s may ask by udp %u but not by tcp %u, so it cannot fetch answers that do "
+                    "not fit into a datagram; write tcp %u for it as well",
+                    addr_range_text(&rule->sources[s], text, sizeof(text)), port, port, port);
             break;
         }
     }
-    end_kind(&k);
+    lint_kind_end(&k);
     cidr_set_free(tcp);
     return 0;
 }
@@ -455,35 +426,39 @@ static void look_at_spans(const struct overlaps *o, struct line *lines)
     }
 }
 
-static void note_line(struct kind *k, const struct in_rule *rule, const struct line *line)
+static void note_line(struct lint_kind *k, const struct in_rule *rule, const struct line *line)
 {
     const struct span *span = line->holder ? line->held : line->shared;
     const struct span *other = line->holder ? line->holder : line->neighbour;
     char text[2 * ADDR_TEXT_MAX], other_text[2 * ADDR_TEXT_MAX];
 
     /* Lines that are the same are a warning of acl_finish() already. */
-    if (!other || in_rule_compare(rule, other->rule) == 0 || !may_show(k))
+    if (!other || in_rule_compare(rule, other->rule) == 0 || !lint_kind_may_show(k))
         return;
     addr_range_text(&span->range, text, sizeof(text));
     addr_range_text(&other->range, other_text, sizeof(other_text));
     if (line->n_held == rule->n_sources && rule->n_sources == 1)
-        SHOW(k, rule->place.line, "%s is admitted by line %u already (%s); this line adds nothing",
-             text, other->rule->place.line, other_text);
+        lint_kind_show(k, rule->place.line,
+                       "%s is admitted by line %u already (%s); this line adds nothing", text,
+                       other->rule->place.line, other_text);
     else if (line->n_held == rule->n_sources)
-        SHOW(k, rule->place.line,
-             "other lines admit all of its sources already (%s: line %u); this line adds nothing",
-             text, other->rule->place.line);
+        lint_kind_show(
+            k, rule->place.line,
+            "other lines admit all of its sources already (%s: line %u); this line adds nothing",
+            text, other->rule->place.line);
     else if (line->holder)
-        SHOW(k, rule->place.line, "of its sources, %s is admitted by line %u already (%s)", text,
-             other->rule->place.line, other_text);
+        lint_kind_show(k, rule->place.line,
+                       "of its sources, %s is admitted by line %u already (%s)", text,
+                       other->rule->place.line, other_text);
     else
-        SHOW(k, rule->place.line, "%s overlaps %s of line %u", text, other_text,
-             other->rule->place.line);
+        lint_kind_show(k, rule->place.line, "%s overlaps %s of line %u", text, other_text,
+                       other->rule->place.line);
 }
 
 static int lint_overlaps(const struct acl *acl, struct findings *findings)
 {
-    struct kind k = {acl, findings, FINDING_NOTE, "other lines admit some of their sources", 0};
+    struct lint_kind k = {acl, findings, FINDING_NOTE, "other lines admit some of their sources",
+                          0};
     struct overlaps o = {0};
     struct line *lines = calloc(acl->n_in + 1, sizeof(*lines));
     int r = lines ? collect_spans(acl, &o) : -ENOMEM;
@@ -493,7 +468,7 @@ static int lint_overlaps(const struct acl *acl, struct findings *findings)
         look_at_spans(&o, lines);
         for (size_t i = 0; i < acl->n_in; i++)
             note_line(&k, &acl->in[i], &lines[i]);
-        end_kind(&k);
+        lint_kind_end(&k);
     }
     free(lines);
     free(o.spans);
@@ -501,29 +476,8 @@ static int lint_overlaps(const struct acl *acl, struct findings *findings)
     return r;
 }
 
-/* ---- [out] ---- */
-
-static void lint_special(const struct acl *acl, struct findings *findings)
-{
-    struct kind k = {acl, findings, FINDING_WARNING, "they open no special-use range", 0};
-
-    for (size_t i = 0; i < acl->n_out; i++) {
-        const struct out_rule *rule = &acl->out[i];
-        if (!rule->is_allow || rule->kind != OUT_KIND_RANGE || rule->opens_special)
-            continue;
-        const char *text = guard_range_overlaps(&rule->range);
-        if (text && !is_whole_family(&rule->range) && may_show(&k))
-            SHOW(&k, rule->place.line,
-                 "this line reaches into the special-use range %s but does not open it; write the "
-                 "part "
-                 "inside %s as a line of its own",
-                 text, text);
-    }
-    end_kind(&k);
-}
-
 void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n,
-              struct findings *findings)
+              const struct ports *reach, struct findings *findings)
 {
     struct lint_port *sorted = calloc(n + 1, sizeof(*sorted));
     int r = sorted ? 0 : -ENOMEM;
@@ -539,7 +493,8 @@ void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n
         r = lint_dns(acl, sorted, n, findings);
     if (r == 0)
         r = lint_overlaps(acl, findings);
-    lint_special(acl, findings);
+    if (r == 0)
+        r = acl_lint_out(acl, reach, findings);
     if (r < 0)
         findings_add(findings, FINDING_WARNING, acl->file, 0,
                      "memory was short: not all of the file was looked at");

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "acl/ports.h"
 #include "acl/rule.h"
 #include "proxy/base/findings.h"
 
@@ -21,11 +22,12 @@ enum { LINT_EACH_MAX = 20 };
 
 /**
  * acl_lint - warnings and notes, never errors; @acl is finished. O(n log n)
+ * @reach: as for acl_lint_out()
  * Warnings: listeners that no line reaches; a whole family admitted; UDP admitted to a DNS port and
- * TCP not; an allow line that touches special-use ranges and opens none. Notes: lines that no
- * listener serves ("not ours"); sources that another line admits already.
+ * TCP not. Notes: lines that no listener serves ("not ours"); sources that another line admits
+ * already. And those of acl_lint_out().
  */
 void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n,
-              struct findings *findings);
+              const struct ports *reach, struct findings *findings);
 
 #endif

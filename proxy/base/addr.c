@@ -208,6 +208,14 @@ const char *addr_range_text(const struct addr_range *r, char *buf, size_t size)
     return buf;
 }
 
+bool addr_range_is_family(const struct addr_range *r)
+{
+    bool is_ipv4 = addr_is_ipv4(&r->first);
+    struct addr_range whole = range_around(&r->first, is_ipv4 ? MAPPED_BITS : 0);
+    return is_ipv4 == addr_is_ipv4(&r->last) && !addr_compare(&whole.first, &r->first) &&
+           !addr_compare(&whole.last, &r->last);
+}
+
 static int parse_port(const char *text, size_t len, uint16_t *ret_port)
 {
     uint32_t port;

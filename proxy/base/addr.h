@@ -62,6 +62,8 @@ int addr_parse_range(const char *text, size_t len, struct addr_range *ret_range)
     __attribute__((warn_unused_result));
 /* The shortest text that gives the range back: address, CIDR, or A-B. buf holds 2*ADDR_TEXT_MAX. */
 const char *addr_range_text(const struct addr_range *r, char *buf, size_t size);
+/* 0.0.0.0/0 or ::/0. */
+bool addr_range_is_family(const struct addr_range *r);
 
 /* `ADDR`, `ADDR:PORT`, `[V6]:PORT`, bare V6; missing port gives @default_port. 0 · -EINVAL. */
 int endpoint_parse(const char *text, size_t len, uint16_t default_port, struct endpoint *ret_ep)

@@ -29,13 +29,26 @@ static size_t collect(const struct conf *conf, struct lint_port *ports)
     return n;
 }
 
+/* What the port lists of all web proxies let pass together. */
+static struct ports reached_ports(const struct conf *conf)
+{
+    struct ports all = {0};
+    for (size_t i = 0; i < conf->n_web_proxies; i++)
+        for (size_t w = 0; w < sizeof(all.bits) / sizeof(all.bits[0]); w++)
+            all.bits[w] |= conf->web_proxies[i].connect_ports.bits[w] |
+                           conf->web_proxies[i].http_ports.bits[w];
+    return all;
+}
+
 static int lint(const struct snapshot *s, struct findings *findings)
 {
     size_t n = s->conf.n_web_proxies + 2 * s->conf.n_dns;
     struct lint_port *ports = calloc(n + 1, sizeof(*ports));
     if (!ports)
         return -ENOMEM;
-    acl_lint(s->acl, ports, collect(&s->conf, ports), findings);
+    struct ports reach = reached_ports(&s->conf);
+    acl_lint(s->acl, ports, collect(&s->conf, ports), s->conf.n_web_proxies > 0 ? &reach : NULL,
+             findings);
     free(ports);
     return 0;
 }

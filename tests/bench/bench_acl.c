@@ -12,7 +12,7 @@
 #include "acl/lint.h"
 #include "acl/verdict.h"
 
-enum { N_RULES = 100000, N_ASKS = 1 << 20 };
+enum { N_RULES = 100000, N_ASKS = 1 << 20, N_GROUPS = 4 };
 
 static uint64_t now_ns(void)
 {
@@ -49,19 +49,27 @@ static int add_in(struct acl *acl, uint64_t *seed, struct findings *f)
     return r;
 }
 
-static int add_out(struct acl *acl, uint64_t *seed, struct findings *f)
+/* @is_grouped: in [out] and in the sections of N_GROUPS groups, all of which the asking source is in. */
+static int add_out(struct acl *acl, bool is_grouped, uint64_t *seed, struct findings *f)
 {
+    static const char *const groups[] = {NULL, "a", "b", "c", "d"};
     char value[96];
     int r = 0;
 
+    for (unsigned g = 1; r == 0 && is_grouped && g <= N_GROUPS; g++) {
+        r = acl_add_group(acl, groups[g], g, f);
+        r = r ? r : acl_add_member(acl, groups[g], "member", "10.0.0.0/16", "", g, f);
+    }
     for (unsigned i = 0; r == 0 && i < N_RULES; i++) {
+        if (is_grouped && i % (N_RULES / (N_GROUPS + 1)) == 0)
+            r = acl_open_out(acl, groups[i / (N_RULES / (N_GROUPS + 1))], i + 1, f);
         uint32_t a = (uint32_t)next_random(seed);
         const char *ports = i % 3 ? "" : ":443";
         if (i % 2)
             snprintf(value, sizeof(value), "%sh%u.site%u.example%s", i % 4 == 1 ? "*." : "", i, i / 100, ports);
         else
             snprintf(value, sizeof(value), "%u.%u.%u.0/24%s", 11 + a % 100, a >> 8 & 255, a >> 16 & 255, ports);
-        r = acl_add_out(acl, i % 10 ? "allow" : "deny", value, "", i + 1, f);
+        r = r ? r : acl_add_out(acl, i % 10 ? "allow" : "deny", value, "", i + 1, f);
     }
     return r;
 }
@@ -91,7 +99,7 @@ static void ask_in(const struct in_table *t, uint64_t *seed)
     free(asks);
 }
 
-static void ask_names(const struct acl *acl, uint64_t *seed)
+static void ask_names(const struct acl *acl, const struct addr *source, uint64_t *seed)
 {
     char(*asks)[48] = calloc(N_ASKS, sizeof(*asks));
     size_t n_hits = 0;
@@ -105,13 +113,13 @@ static void ask_names(const struct acl *acl, uint64_t *seed)
     uint64_t start_ns = now_ns();
     for (size_t i = 0; i < N_ASKS; i++) {
         struct verdict_detail d;
-        n_hits += verdict_name(acl, NULL, asks[i], 443, &d) != VERDICT_UNDECIDED;
+        n_hits += verdict_name(acl, source, asks[i], 443, &d) != VERDICT_UNDECIDED;
     }
     print_each("destination by name", start_ns, n_hits);
     free(asks);
 }
 
-static void ask_addrs(const struct acl *acl, uint64_t *seed)
+static void ask_addrs(const struct acl *acl, const struct addr *source, uint64_t *seed)
 {
     size_t n_hits = 0;
     uint64_t start_ns = now_ns();
@@ -120,34 +128,42 @@ static void ask_addrs(const struct acl *acl, uint64_t *seed)
         uint64_t a = next_random(seed);
         struct addr addr = addr_from_ipv4((uint32_t)(11 + a % 100) << 24 | (uint32_t)(a >> 40));
         struct verdict_detail d;
-        n_hits += verdict_addr(acl, NULL, NULL, VERDICT_UNDECIDED, &addr, 443, &d) == VERDICT_ALLOW;
+        n_hits += verdict_addr(acl, source, NULL, VERDICT_UNDECIDED, &addr, 443, &d) == VERDICT_ALLOW;
     }
     print_each("destination by address", start_ns, n_hits);
 }
 
-int main(void)
+static int measure(bool is_grouped)
 {
     static const struct lint_port listeners[] = {{IN_PROTO_TCP, 8080, "web-proxy"}};
     uint64_t seed = 0x5eed0006;
     struct findings f = {0};
     struct acl *acl = acl_new("acl.conf");
+    struct addr member = addr_from_ipv4(0x0a000007);
     uint64_t start_ns = now_ns();
 
-    if (!acl || add_in(acl, &seed, &f) || add_out(acl, &seed, &f) || acl_finish(acl, &f))
+    if (!acl || add_in(acl, &seed, &f) || add_out(acl, is_grouped, &seed, &f) || acl_finish(acl, &f))
         return EXIT_FAILURE;
     struct in_table *t = in_table_new(acl, IN_PROTO_TCP, 8080);
     if (!t)
         return EXIT_FAILURE;
+    printf("%s\n", is_grouped ? "a source in 4 groups, [out] and their sections with 20,000 lines each" : "[out] alone");
     printf("%-28s %7.1f ms (%zu [in] and %zu [out] lines)\n", "load", (double)(now_ns() - start_ns) / 1e6, acl->n_in,
            acl->n_out);
     start_ns = now_ns();
-    acl_lint(acl, listeners, 1, &f);
+    acl_lint(acl, listeners, 1, NULL, &f);
     printf("%-28s %7.1f ms\n", "check", (double)(now_ns() - start_ns) / 1e6);
     ask_in(t, &seed);
-    ask_names(acl, &seed);
-    ask_addrs(acl, &seed);
+    ask_names(acl, is_grouped ? &member : NULL, &seed);
+    ask_addrs(acl, is_grouped ? &member : NULL, &seed);
     in_table_free(t);
     acl_free(acl);
     findings_fini(&f);
     return EXIT_SUCCESS;
+}
+
+int main(void)
+{
+    int code = measure(false);
+    return code == EXIT_SUCCESS ? measure(true) : code;
 }

@@ -1,4 +1,6 @@
 """[out @group]: what one group may reach, another may not; over CONNECT, DNS and after a reload."""
+import re
+
 import pytest
 
 from client import exchange, open_tunnel
@@ -65,3 +67,19 @@ def test_a_reload_that_takes_the_section_away_ends_the_tunnel(scene, ukai):
         assert record["closed_by"] == "acl"
     finally:
         ukai.reload(acl=BASE + GROUP)
+
+
+def test_check_names_out_lines_that_do_nothing(tmp_path):
+    (tmp_path / "ukai.conf").write_text("[web-proxy]\nlisten-network = 127.0.0.1\n[acl]\nfile = acl.conf\n")
+    (tmp_path / "acl.conf").write_text(BASE + "allow = ssh.example:22 ; 保守\nallow = x.denied.example\ndeny = .denied.example\n"
+                                       "[out @agents]\ndeny = y.denied.example\n")
+    done = run_tool("check", "-c", tmp_path / "ukai.conf")
+    assert done.returncode == 0, done.out
+    for line, said in ((9, "warning: nobody gets there: no web proxy has the port"),
+                       (10, r"warning: this line allows nothing: line 11 \(deny = .denied.example\) denies all of it"),
+                       (12, r"warning: \[out @agents\] has no allow line and stands in place of those of \[out\]"),
+                       (13, r"note: line 11 \(deny = .denied.example\) says it already; this line adds nothing")):
+        assert re.search(rf"acl\.conf:{line}: {said}", done.out), done.out
+    # And it is as it says: the members may go anywhere else.
+    assert run_tool("explain", "-c", tmp_path / "ukai.conf", "--from", "192.168.1.10", "--no-resolve",
+                    "CONNECT elsewhere.example:443").returncode == 0
