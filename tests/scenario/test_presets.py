@@ -1,4 +1,6 @@
 """`preset = NAME`: a readable file of destinations, the shipped one and the admin's own."""
+import json
+import os
 import re
 import shutil
 
@@ -71,3 +73,27 @@ def test_the_memo_behind_it_is_kept(scene):
     daemon = daemon_with(scene, "[preset]\n\nallow = only.example:443 ; 自分の\n", out="[out]\npreset = mine ; 申請 12\n", name="mine")
     done = run_tool("explain", "-c", daemon.conf_path, "--from", "192.168.1.10", "--no-resolve", "CONNECT only.example:443")
     assert done.returncode == 0 and "preset mine:3: 自分の; 申請 12" in done.out, done.out
+
+
+@pytest.mark.parametrize("make", [
+    lambda path: os.mkfifo(path), lambda path: path.mkdir(), lambda path: path.symlink_to("/dev/zero"),
+    lambda path: path.symlink_to("nowhere.conf"), lambda path: path.write_bytes(b"[preset]\nallow = x\0.example\n"),
+    lambda path: path.write_text("[preset]\n" + "allow = x.example\n" * 200_000)],
+    ids=["fifo", "directory", "dev-zero", "dangling", "nul", "too-long"])
+def test_G20_a_preset_that_is_no_sane_file_is_refused_at_once(scene, make):
+    daemon = daemon_with(scene, out="[out]\npreset = odd\n")
+    make(daemon.dir / "presets.d" / "odd.conf")
+    done = run_tool("check", "-c", daemon.conf_path)  # within run_tool's limit of time
+    assert done.returncode == 78 and "error: " in done.out and "odd" in done.out, done.out
+
+
+def test_rules_counts_each_of_its_lines(scene):
+    with daemon_with(scene, "[preset]\nallow = one.example\nallow = .trendmicro.com:443 ; 自分の\n",
+                     out="[out]\npreset = mine ; 申請 12\n", name="mine") as daemon:
+        open_tunnel(scene.dial(), f"{AGENTS}:443")
+        rules = run_tool("rules", "--json", "-c", daemon.conf_path)
+        out = [r for r in json.loads(rules.out) if "trend" in r["text"] or "one" in r["text"]]
+        assert [(r["line"], r["text"], r["memo"], r["hits"]) for r in out] == [
+            (4, "allow = one.example", "preset mine:2; 申請 12", 0),
+            (4, "allow = .trendmicro.com:443", "preset mine:3: 自分の; 申請 12", 1)], rules.out
+        assert "preset mine:3: 自分の; 申請 12" in run_tool("rules", "-c", daemon.conf_path).out
