@@ -20,7 +20,7 @@
 #define DEFAULT_SOCKET "/run/ukai/control.sock"
 
 /* A reload waits for all workers; a large list takes a moment. */
-enum { ANSWER_LIMIT_S = 60, SHOWN_MAX = 256 };
+enum { ANSWER_LIMIT_S = 60, SHOWN_MAX = 256, COMMAND_MAX = 1024, REFUSALS_SHOWN = 5 };
 
 /* ---- whom to ask ---- */
 
@@ -170,6 +170,33 @@ static void print_name_server(const json_t *s)
     putchar('\n');
 }
 
+static void print_refusal(const json_t *r)
+{
+    char source[SHOWN_MAX], target[SHOWN_MAX], reason[SHOWN_MAX], rule[SHOWN_MAX], when[32];
+    char command[COMMAND_MAX];
+    const char *by = string_of(r, "rule"), *explain = string_of(r, "explain");
+    printf("  %s  %-15s %s  %s%s%s", human_time((uint64_t)number_of(r, "last_timestamp_s"), when),
+           shown(string_of(r, "source"), source), shown(string_of(r, "target"), target),
+           shown(string_of(r, "reason_text"), reason), by && *by ? ", " : "",
+           by && *by ? shown(by, rule) : "");
+    if (number_of(r, "times") > 1)
+        printf("  (%lld times)", number_of(r, "times"));
+    putchar('\n');
+    if (!explain)
+        return;
+    escape_write(ESCAPE_TEXT, explain, strlen(explain), command, sizeof(command));
+    printf("      %s\n", command);
+}
+
+static void print_refusals(const json_t *refusals)
+{
+    size_t n = json_array_size(refusals);
+    if (n > 0)
+        puts("refused lately");
+    for (size_t i = 0; i < n && i < REFUSALS_SHOWN; i++)
+        print_refusal(json_array_get(refusals, i));
+}
+
 static void print_status(const char *text)
 {
     char a[32], b[32], buf[SHOWN_MAX];
@@ -211,6 +238,7 @@ static void print_status(const char *text)
     if (json_array_size(servers))
         puts("name servers");
     json_array_foreach(servers, i, server) print_name_server(server);
+    print_refusals(json_object_get(s, "refusals"));
     if (number_of(s, "log_dropped"))
         printf("log       %lld records dropped\n", number_of(s, "log_dropped"));
     json_decref(s);

@@ -36,12 +36,6 @@
 enum {
     COPY_REMINDER_MS = 60 * 60 * 1000, /* that the files are broken */
     REBIND_RETRY_MS = 1000,
-    RESERVED_FDS = 64 + ADMIN_CLIENTS_MAX,
-    FDS_PER_WORKER = 64,
-    POOLED_MAX = 256, /* connections to origins that a worker keeps */
-    POOLED_MIN = 8,
-    CLIENT_BYTES = 1024, /* measured: an idle tunnel is about 650 (doc/benchmarks.md) */
-    WORKER_BYTES = 1024 * 1024,
 };
 
 static void log_findings(const struct findings *f)
@@ -54,24 +48,6 @@ static void log_findings(const struct findings *f)
                  "msg=\"%s\" file=%s line=%u", item->text, item->file ? item->file : "-",
                  item->line);
     }
-}
-
-static void size_limits(struct daemon *d, const struct conf *conf, unsigned long n_files)
-{
-    unsigned long pooled = n_files / (16 * d->n_workers);
-    pooled = pooled < POOLED_MIN ? POOLED_MIN : pooled > POOLED_MAX ? POOLED_MAX : pooled;
-    unsigned long reserve = RESERVED_FDS + (FDS_PER_WORKER + pooled) * d->n_workers;
-    unsigned long fits = n_files > reserve + 64 ? (n_files - reserve) / 2 : 32;
-    unsigned clients = conf->limits.max_clients ? conf->limits.max_clients : (unsigned)fits;
-    unsigned tunnels = conf->limits.max_tunnels ? conf->limits.max_tunnels : (unsigned)fits;
-    atomic_store(&d->shared.max_clients, clients);
-    atomic_store(&d->shared.max_tunnels, tunnels);
-    atomic_store(&d->shared.max_pooled, (unsigned)pooled);
-    if (clients > fits)
-        log_warning(
-            "msg=\"max-clients needs more open files than there may be\" max_clients=%u fits=%lu "
-            "nofile=%lu",
-            clients, fits, n_files);
 }
 
 /* ---- handing over to the workers ---- */
@@ -369,7 +345,8 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     s->generation = ++d->n_generations;
     d->n_reloads_done++;
     log_set_level(s->conf.log.level);
-    size_limits(d, &s->conf, privs_raise_nofile(s->conf.process.nofile));
+    budget_share(&d->budget, &s->conf, privs_raise_nofile(s->conf.process.nofile), &d->shared);
+    budget_say(&d->budget, &s->conf, &d->shared);
     snapshot_unref(d->snapshot);
     d->snapshot = s;
     d->has_untold_reload = true;
@@ -491,24 +468,16 @@ static unsigned count_workers(const struct daemon *d)
     return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
 }
 
-/* Each worker has a cache of its own: its share of the total. Without [dns] the tunnels' names have
- * a small one. */
-static uint64_t cache_share(const struct conf *conf, unsigned n_workers)
-{
-    enum { WITHOUT_DNS_BYTES = 4 * 1024 * 1024 };
-    return (conf->n_dns ? conf->dns[0].cache_size_bytes : WITHOUT_DNS_BYTES) / n_workers;
-}
-
+/* Each has a cache of its own: its share of the total. */
 static int start_workers(struct daemon *d)
 {
     d->workers = calloc(d->n_workers, sizeof(*d->workers));
     if (!d->workers)
         return -ENOMEM;
     unsigned n = d->n_workers;
-    uint64_t cache_bytes = cache_share(&d->snapshot->conf, n);
     d->n_workers = 0;
     for (unsigned i = 0; i < n; i++) {
-        int rc = worker_init(&d->workers[i], i, &d->shared, cache_bytes);
+        int rc = worker_init(&d->workers[i], i, &d->shared, d->budget.cache_bytes);
         d->n_workers++;
         d->shared.workers = d->workers;
         d->shared.n_workers = d->n_workers;
@@ -526,23 +495,6 @@ static void say_default(void)
           "ukai:   loopback sources only; name servers from /etc/resolv.conf; as the user that "
           "started it\n",
           stderr);
-}
-
-/* Tunnels that are idle, and all clients with whatever they may make us hold: a chunk a direction,
- * or a whole head. The kernel's socket buffers are not in it. */
-static void say_memory(const struct daemon *d)
-{
-    const struct conf *conf = &d->snapshot->conf;
-    uint64_t clients = atomic_load(&d->shared.max_clients);
-    uint64_t head = conf->limits.request_line_bytes + conf->limits.head_bytes;
-    uint64_t each = CLIENT_BYTES + 2 * (uint64_t)RELAY_CHUNK_BYTES + head;
-    uint64_t cache = (uint64_t)d->n_workers * cache_share(conf, d->n_workers);
-    uint64_t fixed = cache + d->n_workers * (uint64_t)WORKER_BYTES;
-    log_notice("msg=\"memory budget\" idle_mib=%llu most_mib=%llu cache_mib=%llu pipes_mib=%llu",
-               (unsigned long long)((clients * CLIENT_BYTES + fixed) >> 20),
-               (unsigned long long)((clients * each + fixed) >> 20),
-               (unsigned long long)(cache >> 20),
-               (unsigned long long)(((uint64_t)d->n_workers * PIPES_MAX * PIPE_BYTES) >> 20));
 }
 
 static void say_ready(const struct daemon *d, unsigned long n_files)
@@ -673,7 +625,8 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     d->n_workers = count_workers(d);
     sockets_init(&d->sockets, d->n_workers);
     unsigned long n_files = privs_raise_nofile(d->snapshot->conf.process.nofile);
-    size_limits(d, &d->snapshot->conf, n_files);
+    budget_init(&d->budget, &d->snapshot->conf, d->n_workers);
+    budget_share(&d->budget, &d->snapshot->conf, n_files, &d->shared);
     if (start_workers(d) < 0) {
         log_error("msg=\"the workers could not be made\" error=\"out of memory or files\"");
         return EXIT_FAILED;
@@ -730,7 +683,7 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
         log_warning("msg=\"no watchdog\" error=\"out of memory\"");
     d->top_past.loop = &d->loop;
     sampler_start(&d->sampler, &d->loop, d->workers, d->n_workers);
-    say_memory(d);
+    budget_say(&d->budget, &d->snapshot->conf, &d->shared);
     if (d->copy_wall_s > 0)
         on_copy_reminder(&d->copy_reminder);
     else if (d->options.file)

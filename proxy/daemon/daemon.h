@@ -4,6 +4,7 @@
 
 #include "proxy/daemon/addresses.h"
 #include "proxy/daemon/admin.h"
+#include "proxy/daemon/budget.h"
 #include "proxy/daemon/control.h"
 #include "proxy/daemon/filewatch.h"
 #include "proxy/daemon/inquiries.h"
@@ -35,6 +36,7 @@ struct daemon {
     struct mailbox mailbox;
     struct shared shared;
     struct sockets sockets;
+    struct budget budget;
     struct offers offers;
     struct links links;
     struct filewatch files; /* hosts files, resolv.conf */

@@ -11,6 +11,7 @@
 #include "proxy/base/human.h"
 #include "proxy/base/markup.h"
 #include "proxy/daemon/page_parts.h"
+#include "proxy/daemon/refusallist.h"
 #include "proxy/daemon/refusaltext.h"
 
 enum { TEXT_MAX = MARKUP_TEXT_MAX };
@@ -212,18 +213,12 @@ static void write_refusal(const struct page_view *v, const struct refusal *r, FI
 
 void pagetables_refusals(const struct page_view *v, FILE *out)
 {
-    struct refusal *all = calloc(v->roster->n_parts + 1, REFUSALS_MAX * sizeof(*all));
-    size_t n = 0;
-    for (unsigned i = 0; all && i < v->roster->n_parts; i++) {
-        const struct roster_part *p = &v->roster->parts[i];
-        for (size_t k = 0; k < p->n_refusals; k++)
-            all[n++] = p->refusals[k];
-    }
-    n = refusals_join(all, n);
+    size_t n;
+    struct refusal *all = refusallist_new(v->roster, &n);
     write_heading(out, "refusals", "Recent refusals", "the last first, repeats counted");
     if (n > 0)
         fputs(page_part_refusals_begin, out);
-    for (size_t i = 0; i < n && i < PAGETABLES_REFUSALS_MAX; i++)
+    for (size_t i = 0; i < n; i++)
         write_refusal(v, &all[i], out);
     if (n > 0)
         fputs(page_part_table_end, out);

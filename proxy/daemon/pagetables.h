@@ -4,7 +4,7 @@
 
 #include "proxy/daemon/page.h"
 
-enum { PAGETABLES_TUNNELS_MAX = 100, PAGETABLES_RULES_MAX = 300, PAGETABLES_REFUSALS_MAX = 64 };
+enum { PAGETABLES_TUNNELS_MAX = 100, PAGETABLES_RULES_MAX = 300 };
 
 void pagetables_listeners(const struct page_view *v, FILE *out);
 void pagetables_tunnels(const struct page_view *v, FILE *out);

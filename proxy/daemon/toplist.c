@@ -16,9 +16,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "proxy/base/escape.h"
+#include "proxy/daemon/jsonset.h"
 
-enum { WINDOW_MIN_MS = 700, FORGET_MS = 30 * 1000, TEXT_MAX = 1024 };
+enum { WINDOW_MIN_MS = 700, FORGET_MS = 30 * 1000 };
 
 /* A tunnel at the time of a sample. */
 struct mark {
@@ -272,28 +272,15 @@ static compare_fn order_of(enum toplist_sort sort, compare_fn by_name)
 
 /* ---- JSON ---- */
 
-static void set_number(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
-/* Harmless for who prints the JSON to a terminal, too. */
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    char buf[TEXT_MAX];
-    escape_write(ESCAPE_TEXT, text, strlen(text), buf, sizeof(buf));
-    json_object_set_new(object, key, json_string(buf));
-}
-
 static json_t *row_json(const struct row *row)
 {
     json_t *o = json_object();
-    set_number(o, "rate_up", row->rate_up);
-    set_number(o, "rate_down", row->rate_down);
-    set_number(o, "bytes_up", row->bytes_up);
-    set_number(o, "bytes_down", row->bytes_down);
-    set_number(o, "age_ms", row->age_ms);
-    set_number(o, "idle_ms", row->idle_ms);
+    jsonset_number(o, "rate_up", row->rate_up);
+    jsonset_number(o, "rate_down", row->rate_down);
+    jsonset_number(o, "bytes_up", row->bytes_up);
+    jsonset_number(o, "bytes_down", row->bytes_down);
+    jsonset_number(o, "age_ms", row->age_ms);
+    jsonset_number(o, "idle_ms", row->idle_ms);
     return o;
 }
 
@@ -302,20 +289,20 @@ static void set_source(json_t *o, const struct row *row)
     char text[ADDR_TEXT_MAX];
     json_object_set_new(o, "src", json_string(addr_text(&row->tunnel->source, text)));
     if (row->memo[0])
-        set_text(o, "memo", row->memo);
+        jsonset_text(o, "memo", row->memo);
 }
 
 static void set_destination(json_t *o, const struct row *row)
 {
-    set_text(o, "host", row->host);
-    set_number(o, "port", row->tunnel->port);
+    jsonset_text(o, "host", row->host);
+    jsonset_number(o, "port", row->tunnel->port);
 }
 
 static json_t *source_json(const struct row *row)
 {
     json_t *o = row_json(row);
     set_source(o, row);
-    set_number(o, "tunnels", row->n_tunnels);
+    jsonset_number(o, "tunnels", row->n_tunnels);
     return o;
 }
 
@@ -323,7 +310,7 @@ static json_t *destination_json(const struct row *row)
 {
     json_t *o = row_json(row);
     set_destination(o, row);
-    set_number(o, "tunnels", row->n_tunnels);
+    jsonset_number(o, "tunnels", row->n_tunnels);
     return o;
 }
 
@@ -355,18 +342,19 @@ static json_t *window_json(const struct roster_figures *now, const struct toplis
 {
     json_t *w = json_object();
     const struct roster_figures *then = before ? &before->figures : now;
-    set_number(w, "ms", before ? now_ms - before->at_ms : 0);
-    set_number(w, "accepted", grown(now->n_accepted, then->n_accepted));
-    set_number(w, "opened", grown(now->n_opened, then->n_opened));
-    set_number(w, "sources_denied", grown(now->n_source_denied, then->n_source_denied));
-    set_number(w, "refused", grown(now->n_refused, then->n_refused));
-    set_number(w, "bytes_up", grown(now->bytes_up + now->open_up, then->bytes_up + then->open_up));
-    set_number(w, "bytes_down",
-               grown(now->bytes_down + now->open_down, then->bytes_down + then->open_down));
-    set_number(w, "queries",
-               grown(now->dns.n_udp + now->dns.n_tcp, then->dns.n_udp + then->dns.n_tcp));
-    set_number(w, "hits", grown(now->dns.n_hits, then->dns.n_hits));
-    set_number(w, "errors", grown(now->dns.n_errors, then->dns.n_errors));
+    jsonset_number(w, "ms", before ? now_ms - before->at_ms : 0);
+    jsonset_number(w, "accepted", grown(now->n_accepted, then->n_accepted));
+    jsonset_number(w, "opened", grown(now->n_opened, then->n_opened));
+    jsonset_number(w, "sources_denied", grown(now->n_source_denied, then->n_source_denied));
+    jsonset_number(w, "refused", grown(now->n_refused, then->n_refused));
+    jsonset_number(w, "bytes_up",
+                   grown(now->bytes_up + now->open_up, then->bytes_up + then->open_up));
+    jsonset_number(w, "bytes_down",
+                   grown(now->bytes_down + now->open_down, then->bytes_down + then->open_down));
+    jsonset_number(w, "queries",
+                   grown(now->dns.n_udp + now->dns.n_tcp, then->dns.n_udp + then->dns.n_tcp));
+    jsonset_number(w, "hits", grown(now->dns.n_hits, then->dns.n_hits));
+    jsonset_number(w, "errors", grown(now->dns.n_errors, then->dns.n_errors));
     return w;
 }
 
@@ -388,14 +376,14 @@ int toplist_write(struct toplist_past *past, const struct roster *r, enum toplis
                         rows_json(rows, n, n_rows, order_of(sort, compare_whence), tunnel_json));
     qsort(rows, n, sizeof(*rows), compare_sources);
     size_t n_sources = add_up(rows, n, compare_sources);
-    set_number(object, "n_sources", n_sources);
+    jsonset_number(object, "n_sources", n_sources);
     json_object_set_new(
         object, "busy_sources",
         rows_json(rows, n_sources, n_rows, order_of(sort, compare_whence), source_json));
     fill_rows(rows, r, before, now_ms);
     qsort(rows, n, sizeof(*rows), compare_destinations);
     size_t n_destinations = add_up(rows, n, compare_destinations);
-    set_number(object, "n_destinations", n_destinations);
+    jsonset_number(object, "n_destinations", n_destinations);
     json_object_set_new(object, "busy_destinations",
                         rows_json(rows, n_destinations, n_rows,
                                   order_of(sort, compare_destinations), destination_json));

@@ -17,8 +17,8 @@
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/inquiries.h"
 #include "proxy/daemon/learn.h"
-#include "proxy/daemon/nameservers.h"
 #include "proxy/daemon/overview.h"
+#include "proxy/daemon/status.h"
 #include "proxy/flow/roster.h"
 
 static bool has_word(char **args, const char *word)
@@ -99,126 +99,6 @@ static uint64_t monotonic_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static json_t *networks_json(const struct conf_listener *l)
-{
-    json_t *list = json_array();
-    char text[ADDR_TEXT_MAX];
-    for (size_t i = 0; i < l->n_networks; i++) {
-        const struct conf_network *n = &l->networks[i];
-        json_array_append_new(list,
-                              json_string(n->ifname[0] ? n->ifname : addr_text(&n->addr, text)));
-    }
-    return list;
-}
-
-static json_t *listener_json(const char *kind, const struct conf_listener *l)
-{
-    return json_pack("{s:s, s:s, s:o, s:i, s:s}", "kind", kind, "name", l->name, "networks",
-                     networks_json(l), "port", (int)l->port, "description",
-                     l->description ? l->description : "");
-}
-
-static json_t *listeners_json(const struct conf *conf)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < conf->n_web_proxies; i++)
-        json_array_append_new(list, listener_json("web-proxy", &conf->web_proxies[i].base));
-    for (size_t i = 0; i < conf->n_dns; i++)
-        json_array_append_new(list, listener_json("dns", &conf->dns[i].base));
-    return list;
-}
-
-static void set_number(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
-static json_t *traffic_json(const struct roster_figures *f)
-{
-    json_t *t = json_object();
-    set_number(t, "clients", f->n_clients);
-    set_number(t, "tunnels", f->n_tunnels);
-    set_number(t, "requests", f->n_exchanges);
-    set_number(t, "accepted", f->n_accepted);
-    set_number(t, "sources_denied", f->n_source_denied);
-    set_number(t, "refused", f->n_refused);
-    set_number(t, "tunnels_opened", f->n_opened);
-    set_number(t, "tunnels_closed", f->n_closed);
-    set_number(t, "bytes_up", f->bytes_up);
-    set_number(t, "bytes_down", f->bytes_down);
-    return t;
-}
-
-static json_t *dns_json(const struct roster_figures *f)
-{
-    json_t *t = json_object();
-    set_number(t, "queries_udp", f->dns.n_udp);
-    set_number(t, "queries_tcp", f->dns.n_tcp);
-    set_number(t, "hits", f->dns.n_hits);
-    set_number(t, "forwarded", f->dns.n_waited);
-    set_number(t, "errors", f->dns.n_errors);
-    set_number(t, "truncated", f->dns.n_truncated);
-    set_number(t, "denied", f->dns.n_denied);
-    set_number(t, "limited", f->dns.n_limited);
-    set_number(t, "dropped", f->dns.n_dropped);
-    set_number(t, "upstream_sent", f->resolver.n_sent);
-    set_number(t, "upstream_failed", f->resolver.n_failed);
-    set_number(t, "upstream_timeouts", f->resolver.n_timeouts);
-    set_number(t, "cache_entries", f->cache_entries);
-    set_number(t, "cache_bytes", f->cache_bytes);
-    return t;
-}
-
-/* Nothing is counted a source while no limit needs it. */
-static json_t *sources_json(const struct conf_limits *limits, struct quotas *quotas)
-{
-    struct quota_figures f = quotas_sum(quotas);
-    char text[ADDR_TEXT_MAX];
-    json_t *o = json_object();
-    set_number(o, "max_tunnels", limits->per_source_tunnels);
-    set_number(o, "max_rate", limits->per_source_rate);
-    set_number(o, "max_bandwidth", limits->per_source_bandwidth);
-    set_number(o, "now", f.n_sources);
-    if (f.busiest_tunnels > 0)
-        json_object_set_new(o, "busiest", json_string(addr_text(&f.busiest, text)));
-    set_number(o, "busiest_tunnels", f.busiest_tunnels);
-    return o;
-}
-
-/* NULL: out of memory. */
-static json_t *status_json(const struct daemon *d, const struct roster *r)
-{
-    const struct conf *conf = &d->snapshot->conf;
-    struct roster_figures f = roster_sum(r);
-    uint64_t now = (uint64_t)time(NULL);
-    json_t *s = json_pack("{s:s, s:s, s:b, s:s}", "version", UKAI_VERSION, "file",
-                          conf->file ? conf->file : "", "draining", (int)d->is_draining, "mode",
-                          conf->acl_observe ? "observe" : "enforce");
-    if (!s)
-        return NULL;
-    set_number(s, "pid", (uint64_t)getpid());
-    set_number(s, "uptime_s", now - d->started_wall_s);
-    set_number(s, "loaded_timestamp_s", d->loaded_wall_s);
-    set_number(s, "generation", d->snapshot->generation);
-    set_number(s, "workers", d->n_workers);
-    set_number(s, "rules", d->snapshot->acl->n_in);
-    set_number(s, "max_clients", atomic_load(&d->shared.max_clients));
-    set_number(s, "max_tunnels", atomic_load(&d->shared.max_tunnels));
-    set_number(s, "log_dropped", sink_n_dropped(d->shared.sink));
-    json_object_set_new(s, "listeners", listeners_json(conf));
-    json_object_set_new(s, "traffic", traffic_json(&f));
-    if (d->refused_wall_s > 0) {
-        set_number(s, "reload_refused_timestamp_s", d->refused_wall_s);
-        json_object_set_new(s, "reload_refused_reason", json_string(d->refused_reason));
-    }
-    if (d->copy_wall_s > 0)
-        set_number(s, "last_good_timestamp_s", d->copy_wall_s);
-    json_object_set_new(s, "dns", dns_json(&f));
-    json_object_set_new(s, "name_servers", nameservers_json(r));
-    json_object_set_new(s, "sources", sources_json(&conf->limits, d->shared.quotas));
-    return s;
-}
-
 /* Takes @o; NULL: there was no memory for it. */
 static void end_with_json(struct control_call *call, json_t *o)
 {
@@ -247,7 +127,7 @@ static void run_status(struct control_call *call, int n_args, char **args)
 {
     (void)n_args;
     struct roster *r = has_word(args, "--html") ? question_new(call, ROSTER_OVERVIEW, answer_page)
-                                                : question_new(call, ROSTER_FIGURES, answer_status);
+                                                : question_new(call, ROSTER_STATUS, answer_status);
     if (r)
         roster_start(r);
 }

@@ -326,6 +326,7 @@ static void on_part(struct mail *m)
     struct roster_part *p = list_entry(m, struct roster_part, mail);
     const struct roster *r = p->roster;
     switch (r->job) {
+    case ROSTER_STATUS:
     case ROSTER_OVERVIEW:
         take_refusals(p);
         __attribute__((fallthrough));

@@ -20,6 +20,7 @@ struct worker;
 
 enum roster_job {
     ROSTER_FIGURES,  /* only what is counted */
+    ROSTER_STATUS,   /* figures, the recent refusals */
     ROSTER_TUNNELS,  /* a line of JSON for each open tunnel, too */
     ROSTER_KILL,     /* ends the connections that are named */
     ROSTER_FLUSH,    /* forgets cached answers */
@@ -82,11 +83,11 @@ struct roster_part {
     char *lines;              /* owned: ROSTER_TUNNELS, ROSTER_OVERVIEW; ROSTER_TOP: texts */
     size_t len, capacity;
     unsigned n_lines;
-    struct roster_server servers[ROSTER_SERVERS_MAX]; /* ROSTER_FIGURES, _OVERVIEW, _TOP */
+    struct roster_server servers[ROSTER_SERVERS_MAX]; /* ROSTER_FIGURES, _STATUS, _OVERVIEW, _TOP */
     unsigned n_servers;
     struct roster_tunnel *tunnels; /* owned: ROSTER_TOP */
     size_t n_tunnels, tunnels_capacity;
-    struct refusal *refusals; /* owned: ROSTER_OVERVIEW, the last first */
+    struct refusal *refusals; /* owned: ROSTER_STATUS, _OVERVIEW; the last first */
     size_t n_refusals;
     struct tally tally; /* ROSTER_METRICS */
     uint64_t n_done;    /* ended connections, or forgotten answers */

@@ -1,15 +1,17 @@
 """The control socket and the commands that use it: who may, what they say, and that nobody can hold the daemon up by it."""
 import json
 import os
+import shlex
 import socket
 import stat
 import subprocess
 import threading
+import time
 
 import pytest
 
 from client import exchange, open_tunnel
-from daemon import Ukai, run_tool, sections
+from daemon import BINARY, Ukai, run_tool, sections
 from scene import NSD, wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
@@ -221,6 +223,18 @@ def test_rules_show_hits(scene, ukai):
     text = ctl(ukai, "rules").out
     line = next(line for line in text.splitlines() if "Webプロキシ" in line)
     assert line.split()[0] == "1"
+
+
+def test_status_tells_the_recent_refusals_and_how_to_ask(scene, ukai):
+    for _ in range(3):
+        exchange(scene.dial(), b"CONNECT 10.66.0.1:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+    row = next(r for r in ctl_json(ukai, "status")["refusals"] if "10.66.0.1" in r["target"])
+    assert row["times"] == 3 and row["source"] == "192.168.1.10" and row["reason"] == "special_use"
+    assert row["listener"] and not row["observed"] and 0 <= time.time() - row["last_timestamp_s"] < 60
+    text = ctl(ukai, "status").out
+    assert "CONNECT 10.66.0.1:443  special-use address" in text and "(3 times)" in text and row["explain"] in text
+    explained = scene.router.run([BINARY, *shlex.split(row["explain"])[1:]])
+    assert explained.returncode == 3 and "10.0.0.0/8" in explained.stdout, explained
 
 
 def test_learn_over_the_socket(scene):

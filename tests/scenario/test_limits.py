@@ -186,6 +186,20 @@ def test_reload_counts_what_is_open_already(scene):
 
 # all of them
 
+def test_the_memory_budget_is_told_when_it_changes(scene):
+    def of(**limits):
+        return sections(dns=False, limits=limits)
+
+    with Ukai(scene, of(**{"max-clients": "1000"})) as daemon:
+        first = daemon.wait_log(r"memory budget. idle_mib=\d+ most_mib=\d+")
+        mark = len(daemon.lines)
+        daemon.reload()
+        daemon.wait_log("msg=reloaded", since=mark)
+        assert not any("memory budget" in line for line in daemon.lines[mark:]), "nothing has changed"
+        daemon.reload(config=of(**{"max-clients": "4000"}))
+        assert daemon.wait_log("memory budget", since=mark) != first
+
+
 @pytest.mark.parametrize("key", ["max-clients", "max-tunnels"])
 def test_caps_of_all(scene, key):
     """503 beyond; open ones stay over a reload that lowers the cap; one that closes makes room."""
