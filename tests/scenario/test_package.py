@@ -89,6 +89,12 @@ def test_lintian_finds_no_error(packages):
     assert done.returncode == 0, done.stdout
 
 
+def test_what_the_readme_points_at_is_in_it(packages):
+    inside = run("dpkg-deb", "-c", the_deb(packages)).stdout
+    for name in ("monitoring/ukai.rules.yml", "nifcloud/README.md", "nifcloud/ukai-drift", "nifcloud/ukai-drift.cron"):
+        assert f"/usr/share/doc/ukai/examples/{name}" in inside, inside
+
+
 def test_installs_starts_upgrades_and_purges(packages, copy, tmp_path, scene):
     dpkg(copy, "-i", bring(copy, the_deb(packages)))
     assert re.search(r"(?m)^ukai:", (copy / "etc/passwd").read_text())

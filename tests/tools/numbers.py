@@ -77,7 +77,7 @@ def found():
         if path.suffix == ".py":
             names = re.findall(r"^\s*def (test_\w+)", text, re.M)
         else:
-            names = re.findall(r"Test\(\s*(?:\([^()]*\),\s*)?\w+,\s*(\w+)", text)
+            names = re.findall(r"Test\(\s*(?:[^,()]*\*[^,()]*,\s*)?\w+,\s*(\w+)", text)
             is_dns = "dns" in str(path.relative_to(ROOT))
             for comment in re.findall(r"/\*((?:(?!\*/).)*)\*/\s*(?:static [^;{]*;\s*)?(?:Parameterized)?Test\(", text, re.S):
                 for number in of_comment(comment, is_dns):
