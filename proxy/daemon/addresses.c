@@ -91,9 +91,17 @@ static int on_address(const struct nlmsghdr *message, void *arg)
     return rc < 0 ? MNL_CB_ERROR : MNL_CB_OK;
 }
 
+/* What an answer left that was given up half way: while it stands, the kernel begins no other. */
+static void drop_rest(struct addresses *a, char *buffer, size_t size)
+{
+    while (recv(mnl_socket_get_fd(a->socket), buffer, size, MSG_DONTWAIT) > 0)
+        ;
+}
+
 static int ask(struct addresses *a, struct dump *d)
 {
     char buffer[MESSAGE_BYTES];
+    drop_rest(a, buffer, sizeof(buffer));
     struct nlmsghdr *query = mnl_nlmsg_put_header(buffer);
     query->nlmsg_type = RTM_GETADDR;
     query->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
