@@ -328,7 +328,8 @@ static void call_new(struct control *c, int fd)
 static void on_pause_over(struct timer *t)
 {
     struct control *c = list_entry(t, struct control, pause);
-    event_add(&c->event, NULL);
+    if (event_add(&c->event, NULL) < 0)
+        loop_timer_start(c->loop, t, PAUSE_MS, on_pause_over);
 }
 
 static void on_client(evutil_socket_t fd, short what, void *arg)

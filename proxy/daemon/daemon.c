@@ -455,8 +455,7 @@ static int watch_signals(struct daemon *d)
     if (d->signal_fd < 0)
         return -errno;
     event_assign(&d->signal_event, d->loop.base, d->signal_fd, EV_READ | EV_PERSIST, on_signal, d);
-    event_add(&d->signal_event, NULL);
-    return 0;
+    return event_add(&d->signal_event, NULL) < 0 ? -ENOMEM : 0;
 }
 
 static unsigned count_workers(const struct daemon *d)

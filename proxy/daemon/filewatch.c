@@ -240,8 +240,11 @@ int filewatch_open(struct filewatch *f, struct loop *loop, filewatch_fn on_chang
     if (f->fd < 0)
         return -errno;
     event_assign(&f->event, loop->base, f->fd, EV_READ | EV_PERSIST, on_event, f);
-    event_add(&f->event, NULL);
-    return 0;
+    if (event_add(&f->event, NULL) == 0)
+        return 0;
+    close(f->fd);
+    f->fd = -1;
+    return -ENOMEM;
 }
 
 static void files_free(char **files, size_t n)

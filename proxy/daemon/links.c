@@ -42,15 +42,15 @@ int links_open(struct links *l, struct loop *loop, links_changed_fn on_change, v
         .nl_family = AF_NETLINK,
         .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
     };
-    if (bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
-        int rc = -errno;
+    int rc = bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
+    event_assign(&l->event, loop->base, l->fd, EV_READ | EV_PERSIST, on_route_message, l);
+    if (rc == 0 && event_add(&l->event, NULL) < 0)
+        rc = -ENOMEM;
+    if (rc < 0) {
         close(l->fd);
         l->fd = -1;
-        return rc;
     }
-    event_assign(&l->event, loop->base, l->fd, EV_READ | EV_PERSIST, on_route_message, l);
-    event_add(&l->event, NULL);
-    return 0;
+    return rc;
 }
 
 void links_close(struct links *l)
