@@ -89,7 +89,8 @@ static void arm_timer(struct relay *r)
     loop_timer_start(r->loop, &r->timer, due > now ? due - now : 1, on_timer);
 }
 
-/* A write to @s failed: its reset is learnt by reading it to the end. */
+/* A write to @s failed: its reset is learnt by reading it to the end. With nothing to read either,
+ * the write failed for want of something of ours, and its bytes are lost: the end as well. */
 static void mark_broken(struct side *s)
 {
     s->is_broken = true;
@@ -141,8 +142,8 @@ static enum pump_result pump(struct relay *r, enum relay_side who, size_t budget
             from->is_eof = true;
         } else if (n == -ENOMEM) {
             return PUMP_NO_MEMORY;
-        } else if (n != -EINTR && n != -EAGAIN) {
-            return PUMP_RESET;
+        } else if (n == -EAGAIN ? from->is_broken : n != -EINTR) {
+            return PUMP_RESET; /* after a real reset a read never has to wait */
         }
     }
     return PUMP_IDLE;

@@ -144,3 +144,17 @@ Test(flow_relay_ends, slow_reader__is_not_idle__while_bytes_move)
     close(b->origin);
     bench_free(b);
 }
+
+/* O02: a write that fails for want of something of ours, not because the peer is gone. */
+Test(flow_relay_ends, write_error__ends_the_tunnel__without_a_reset)
+{
+    struct bench *b = bench_new();
+    loop_round(&b->loop, false);
+    shutdown(b->relay.sides[RELAY_ORIGIN].io.watch.fd, SHUT_WR);
+    cr_assert_eq(send(b->client, "lost", 4, 0), 4);
+    run_up_to_ms(b, AT_ONCE_MS);
+    cr_expect_eq(b->n_done, 1);
+    cr_expect_eq(b->reason, REASON_ORIGIN_RESET);
+    close(b->origin);
+    bench_free(b);
+}
