@@ -554,6 +554,13 @@ static enum step origin_ended(struct forward *f, bool is_reset)
     return STEP_OVER;
 }
 
+/* A socket that takes no more and has nothing to say, yet was not reset: what was asked will never
+ * be answered. */
+static bool is_origin_deaf(const struct forward *f)
+{
+    return f->is_up_broken && !f->has_answer;
+}
+
 /* Into @buf. >0 bytes · 0 nothing now · -1 the origin ended (*ret_step says what came of it). */
 static ssize_t origin_read(struct forward *f, char *buf, size_t size, enum step *ret_step)
 {
@@ -570,7 +577,8 @@ static ssize_t origin_read(struct forward *f, char *buf, size_t size, enum step 
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         io->is_readable = errno == EINTR;
-        return 0;
+        if (io->is_readable || !is_origin_deaf(f))
+            return 0;
     }
     *ret_step = origin_ended(f, n < 0);
     return -1;
