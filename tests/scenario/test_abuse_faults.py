@@ -1,0 +1,210 @@
+"""What the machine may refuse at any moment: system calls and memory (O02, O03).
+
+The faults are made to order by ../lib/faults.py, preloaded into the daemon, so none of this is for a build with sanitizers.
+"""
+import signal
+
+import pytest
+
+from client import exchange, open_tunnel, read_exactly, whole_head
+from daemon import SANITIZER_DIR, Ukai, run_tool, sections
+from dnswire import Message, query, read_framed
+from faults import CALLS, Faults, build
+from scene import ECHO, ORIGIN, SCRIPTED, wait_until
+
+pytestmark = pytest.mark.skipif(bool(SANITIZER_DIR), reason="allocator and calls are the sanitizers' own")
+
+ACL = "[in]\ntcp 8080 = 192.168.1.10 ; first\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
+TARGET = f"{ECHO}:443"
+STEP = 3  # of start and reload every third allocation is tried: a matter of time only
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("faults"))
+
+
+def make(scene, library, **changes):
+    """One worker, so that calls come in a steady order."""
+    changes.setdefault("process", {}).setdefault("workers", "1")
+    times = {"head": "2s", "dns": "1s", "connect": "2s", "http-idle": "1s"}
+    daemon = Ukai(scene, sections(SCRIPTED, timeouts=times, **changes), ACL)
+    daemon.faults = Faults(library, daemon.dir)
+    daemon.prefix = daemon.faults.prefix
+    return daemon
+
+
+@pytest.fixture(scope="module")
+def ukai(scene, library):
+    with make(scene, library) as daemon:
+        yield daemon
+
+
+class Tunnel:
+    """One that was there before; it goes on, whatever fails elsewhere."""
+
+    def __init__(self, scene):
+        self.sock = scene.dial()
+        open_tunnel(self.sock, TARGET)
+
+    def goes_on(self):
+        self.sock.sendall(b"still there")
+        return read_exactly(self.sock, 11, 5) == b"still there"
+
+
+class Deeds:
+    """One transaction of each kind. True: done as it should; False: failed as a client may expect it, by an answer that
+    says so, or an end. Each has a name of its own: nothing is cached of it, no connection to it is kept."""
+
+    def __init__(self, scene):
+        self.scene = scene
+        self.all = {"GET": self.get, "CONNECT": self.connect, "DNS": self.udp, "DNS/tcp": self.tcp}
+
+    def _say(self, data):
+        with self.scene.dial() as sock:
+            return exchange(sock, data, stop=whole_head, deadline_s=6)
+
+    @staticmethod
+    def _judge(reply):
+        assert reply.status in (None, 200, 500, 502, 503, 504), reply
+        assert reply.status or reply.end in ("fin", "rst"), reply
+        return reply.status == 200
+
+    def get(self):
+        web = self.scene.name(a=[ORIGIN], ttl=0)
+        with self.scene.dial() as sock:
+            reply = exchange(sock, f"GET http://{web}/hello HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n".encode())
+        return self._judge(reply) and reply.body == b"hello from the origin\n"
+
+    def connect(self):
+        with self.scene.dial() as sock:
+            reply = exchange(sock, f"CONNECT {self.scene.name(a=[ECHO], ttl=0)}:443 HTTP/1.1\r\n\r\n".encode(), stop=whole_head)
+            if not self._judge(reply):
+                return False
+            sock.sendall(b"hello")
+            try:
+                return read_exactly(sock, 5, 5) == b"hello"
+            except (ConnectionError, AssertionError):
+                return False
+
+    def _judge_dns(self, wire):
+        message = Message(wire)
+        assert message.rcode in (0, 2), message.rcode
+        return message.rcode == 0 and message.addresses() == [ORIGIN]
+
+    def udp(self):
+        with self.scene.udp(timeout=1) as sock:
+            sock.send(query(self.scene.name(a=[ORIGIN], ttl=0)))
+            try:
+                return self._judge_dns(sock.recv(4096))
+            except TimeoutError:
+                return False
+
+    def tcp(self):
+        wire = query(self.scene.name(a=[ORIGIN], ttl=0))
+        with self.scene.dial(port=53, timeout=3) as sock:
+            try:
+                sock.sendall(len(wire).to_bytes(2, "big") + wire)
+                return self._judge_dns(read_framed(sock))
+            except (OSError, TypeError):
+                return False
+
+
+@pytest.fixture
+def deeds(scene, ukai):
+    made = Deeds(scene)
+    for deed in made.all.values():
+        assert deed()
+    return made
+
+
+def each_fault(arm, n_hit, deed, tunnel, n_most=60):
+    """The deed with its first, second, ... fault until there is none left to hit; how many there were, and what was wrong."""
+    wrong = []
+    for n in range(1, n_most):
+        before = n_hit()
+        arm(n)
+        done = deed()
+        is_hit = n_hit() > before
+        arm(0)
+        if not is_hit:
+            assert done
+            return n - 1, wrong
+        if not deed():
+            wrong.append(f"fault {n} is still felt by the next")
+        if not tunnel.goes_on():
+            wrong.append(f"fault {n} hit another's tunnel")
+    raise AssertionError(f"over {n_most} faults in one transaction")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_O02_one_call_fails_and_only_its_transaction(scene, ukai, deeds, call):
+    tunnel = Tunnel(scene)
+    for name, deed in deeds.all.items():
+        _, wrong = each_fault(lambda n: ukai.faults.fail_call(call, n), lambda: ukai.faults.n_failed_calls(call), deed, tunnel)
+        assert not wrong, (name, wrong)
+
+
+def test_O02_any_call_fails_now_and_then(scene, ukai, deeds):
+    n_done = 0
+    for call in CALLS:
+        ukai.faults.fail_calls(call, 30)
+    try:
+        for _ in range(15):
+            n_done += sum(deed() for deed in deeds.all.values())
+    finally:
+        for call in CALLS:
+            ukai.faults.fail_calls(call, 0)
+    assert 15 < n_done < 60, n_done
+    assert all(deed() for deed in deeds.all.values())
+
+
+# O03: the Nth allocation fails
+
+def test_O03_transactions(scene, ukai, deeds):
+    tunnel, faults = Tunnel(scene), ukai.faults
+    before = faults.n_live()
+    for name, deed in deeds.all.items():
+        n, wrong = each_fault(faults.fail_alloc, faults.n_failed_allocs, deed, tunnel)
+        assert n > 0 and not wrong, (name, n, wrong)
+    assert run_tool("flush", "-c", ukai.conf_path).returncode == 0  # failures are cached, too
+    wait_until(lambda: faults.n_live() <= before + 4, what=lambda: f"{faults.n_live()} blocks, {before} before")
+
+
+def test_O03_reload(scene, ukai):
+    tunnel, faults, outcomes, before = Tunnel(scene), ukai.faults, set(), 0
+    begun = faults.n_allocs()
+    ukai.reload(acl=ACL + "tcp 8080 = 192.168.1.20\n")
+    for n in range(1, faults.n_allocs() - begun, STEP):
+        mark = len(ukai.lines)
+        faults.fail_alloc(n)
+        ukai.write(acl=ACL + f"tcp 8080 = 192.168.1.{20 + n % 2}\n")
+        ukai.signal(signal.SIGHUP)
+        outcomes.add("refused" in ukai.wait_log(r'msg="?(reloaded|reload refused)', mark))
+        faults.fail_alloc(0)
+        assert tunnel.goes_on()
+        ukai.reload(acl=ACL)
+        before = before or faults.n_live()
+    assert True in outcomes
+    wait_until(lambda: faults.n_live() <= before + 4, what=lambda: f"{faults.n_live()} blocks, {before} before")
+
+
+def test_O03_start(scene, library):
+    """It ends with a word on what is missing, or serves, and then hears signals. Our own allocations come first, then
+    those of the name servers' trust store."""
+    daemon = make(scene, library, process={"sandbox": "off"}, web={"listen-port": "8083"}, dns_={"listen-port": "5300"})
+    with daemon:
+        n_allocs = daemon.faults.n_allocs()
+    codes = set()
+    for n in (*range(1, 280, STEP), *range(280, n_allocs, 97)):
+        daemon.faults.clear()
+        daemon.faults.fail_alloc(n)
+        daemon.start(wait=False)
+        wait_until(lambda: not daemon.is_alive() or any("msg=ready" in line for line in daemon.lines))
+        if daemon.is_alive():
+            daemon.signal(signal.SIGTERM)
+        codes.add(daemon.wait_exit())
+        assert codes <= {0, 1, 78} and daemon.lines, (n, codes, daemon.lines)
+        daemon.process.stderr.close()
+    daemon.process = None
+    assert codes == {0, 1} or codes == {0, 1, 78}
