@@ -1,8 +1,9 @@
 /*
  * On the main thread's loop, which serves no traffic. One request a connection, and the strict
  * parser of the proxy itself reads it. Whoever is not in `allow` is closed at accept. Of the few
- * places, one that has not said its request yet is given to a new client when all are taken, so
- * that silent clients cannot keep the monitoring out.
+ * places, one that has not said its request yet is given to a new client when all are taken, or
+ * that of a reader who was given his answer a while ago and has not taken it, so that silent and
+ * slow clients cannot keep the monitoring out.
  *
  * A browser of somebody who may ask can be made to ask by any page it shows; it cannot read the
  * answer unless the name in the address bar is pointed here (DNS rebinding). So pages are given
@@ -48,8 +49,9 @@ struct admin_call {
     FILE *out;
     char *body; /* owned by free(); valid once out is closed */
     size_t body_len;
-    char *answer; /* owned */
-    size_t answer_len, n_sent, n_lingered;
+    uint64_t answered_ms;
+    char fields[FIELDS_MAX]; /* what stands before the body */
+    size_t n_fields, n_sent, n_lingered;
     size_t n_in;
     char in[ADMIN_HEAD_MAX];
 };
@@ -76,7 +78,6 @@ static void call_free(struct admin_call *call)
     if (call->out)
         fclose(call->out);
     free(call->body);
-    free(call->answer);
     free(call);
 }
 
@@ -131,13 +132,18 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct admin_call *call = arg;
-    ssize_t n =
-        send(fd, call->answer + call->n_sent, call->answer_len - call->n_sent, MSG_NOSIGNAL);
+    size_t body_len = call->is_head ? 0 : call->body_len;
+    size_t of_body = call->n_sent > call->n_fields ? call->n_sent - call->n_fields : 0;
+    size_t of_fields = call->n_sent - of_body;
+    struct iovec parts[] = {{call->fields + of_fields, call->n_fields - of_fields},
+                            {call->body + of_body, body_len - of_body}};
+    struct msghdr m = {.msg_iov = parts, .msg_iovlen = 2};
+    ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0)
         call_free(call);
-    else if ((call->n_sent += (size_t)n) == call->answer_len)
+    else if ((call->n_sent += (size_t)n) == call->n_fields + body_len)
         linger(call);
 }
 
@@ -166,8 +172,7 @@ static int compose(struct admin_call *call, unsigned status)
     const char *type = call->route && (status == 200 || status == 503)
                            ? call->route->type
                            : "text/plain; charset=utf-8";
-    char fields[FIELDS_MAX];
-    int n = snprintf(fields, sizeof(fields),
+    int n = snprintf(call->fields, sizeof(call->fields),
                      "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s"
                      "Connection: close\r\nCache-Control: no-store\r\n"
                      "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
@@ -175,16 +180,9 @@ static int compose(struct admin_call *call, unsigned status)
                      "Content-Security-Policy: %s; frame-ancestors 'none'\r\n\r\n",
                      status, phrase_of(status), type, call->body_len,
                      status == 405 ? "Allow: GET, HEAD\r\n" : "", policy);
-    if (n < 0 || (size_t)n >= sizeof(fields))
+    if (n < 0 || (size_t)n >= sizeof(call->fields))
         return -EFBIG;
-    size_t body = call->is_head ? 0 : call->body_len;
-    call->answer = malloc((size_t)n + body);
-    if (!call->answer)
-        return -ENOMEM;
-    memcpy(call->answer, fields, (size_t)n);
-    if (body > 0)
-        memcpy(call->answer + n, call->body, body);
-    call->answer_len = (size_t)n + body;
+    call->n_fields = (size_t)n;
     return 0;
 }
 
@@ -196,6 +194,7 @@ void admin_end(struct admin_call *call, unsigned status)
         call_free(call);
         return;
     }
+    call->answered_ms = loop_now_ms(call->admin->loop);
     loop_timer_start(call->admin->loop, &call->limit, ADMIN_READ_LIMIT_MS, on_late);
 }
 
@@ -379,16 +378,28 @@ static bool may_ask(const struct admin *a, const struct addr *source)
     return false;
 }
 
-/* The first that has not said its request. */
+/* How little a client would lose with its place; negative: it keeps it. */
+static int worth_of_place(const struct admin_call *call)
+{
+    if (call->fd >= 0 && (call->state == CALL_HEAD || call->state == CALL_LINGER))
+        return 0;
+    bool is_slow = call->fd >= 0 && call->state == CALL_SEND &&
+                   loop_now_ms(call->admin->loop) - call->answered_ms >= ADMIN_SLOW_MS;
+    return is_slow ? 1 : -1;
+}
+
+/* Of the cheapest kind the first that came. */
 static void make_room(struct admin *a)
 {
-    list_for_each_safe (pos, tmp, &a->calls) {
+    struct admin_call *found = NULL;
+    list_for_each (pos, &a->calls) {
         struct admin_call *call = list_entry(pos, struct admin_call, node);
-        if (call->fd < 0 || (call->state != CALL_HEAD && call->state != CALL_LINGER))
-            continue;
-        call_free(call);
-        return;
+        int worth = worth_of_place(call);
+        if (worth >= 0 && (!found || worth < worth_of_place(found)))
+            found = call;
     }
+    if (found)
+        call_free(found);
 }
 
 static void on_accept(struct listener *l, int fd, const struct endpoint *peer)

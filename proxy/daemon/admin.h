@@ -16,6 +16,7 @@ enum {
     ADMIN_HEAD_LIMIT_MS = 5000,  /* to say the request */
     ADMIN_PAGE_LIMIT_MS = 10000, /* for the page to be made */
     ADMIN_READ_LIMIT_MS = 30000, /* to take the whole answer */
+    ADMIN_SLOW_MS = 1000,        /* who has not taken it by then may have to make room */
     ADMIN_LINGER_MS = 1000,      /* for the client to close */
 };
 

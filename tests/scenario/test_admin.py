@@ -168,6 +168,33 @@ def test_who_asks_and_leaves_costs_a_place_only(scene, ukai):
     ukai.wait_fds()
 
 
+def test_readers_who_do_not_read_cost_a_place_for_a_second(scene):
+    """50 ask for the status page and never read it: the page waits with us, since the kernel takes 4 KiB of it."""
+    scene.router.run(["sysctl", "-qw", "net.ipv4.tcp_wmem=4096 4096 4096"])
+    held = []
+    try:
+        many = "".join(f"tcp 8080 = 192.168.9.{i} ; {'x' * 100}\n" for i in range(1, 250))
+        with Ukai(scene, config(), IN + many) as daemon:
+            page = ask(scene, b"/")
+            assert page.status == 200 and len(page.raw) > 60_000
+            before = daemon.rss_bytes()
+            for _ in range(50):
+                held.append(dial(scene))
+                held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                held[-1].sendall(b"GET / HTTP/1.1\r\nHost: 192.168.1.254\r\n\r\n")
+            wait_until(lambda: is_closed(scene), what="every place taken")
+            wait_until(lambda: not is_closed(scene), deadline_s=10, what="a place for who reads")
+            assert ask(scene, b"/metrics").status == 200 and ask(scene, b"/healthz").status == 200
+            assert daemon.rss_bytes() - before < 32 * len(page.raw) + (4 << 20)
+            for sock in held:
+                sock.close()
+            daemon.wait_fds()
+    finally:
+        for sock in held:
+            sock.close()
+        scene.router.run(["sysctl", "-qw", "net.ipv4.tcp_wmem=4096 16384 4194304"])
+
+
 def test_a_half_closed_client_gets_its_page(scene, ukai):
     with dial(scene) as sock:
         sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: 192.168.1.254\r\n\r\n")
