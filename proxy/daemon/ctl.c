@@ -175,10 +175,11 @@ static void print_refusal(const json_t *r)
     char source[SHOWN_MAX], target[SHOWN_MAX], reason[SHOWN_MAX], rule[SHOWN_MAX], when[32];
     char command[COMMAND_MAX];
     const char *by = string_of(r, "rule"), *explain = string_of(r, "explain");
+    bool has_line = by && strchr(by, ':'); /* else it says what the reason says */
     printf("  %s  %-15s %s  %s%s%s", human_time((uint64_t)number_of(r, "last_timestamp_s"), when),
            shown(string_of(r, "source"), source), shown(string_of(r, "target"), target),
-           shown(string_of(r, "reason_text"), reason), by && *by ? ", " : "",
-           by && *by ? shown(by, rule) : "");
+           shown(string_of(r, "reason_text"), reason), has_line ? ", " : "",
+           has_line ? shown(by, rule) : "");
     if (number_of(r, "times") > 1)
         printf("  (%lld times)", number_of(r, "times"));
     putchar('\n');

@@ -1,6 +1,7 @@
 """A copy of the last valid files: a start with broken ones runs on it and says so everywhere; nothing else reads it."""
 import json
 import os
+import subprocess
 import time
 
 import pytest
@@ -139,6 +140,53 @@ def test_without_a_place_it_serves_all_the_same(scene, harm):
         assert serves(scene)
         if harm != "gone":
             daemon.wait_log("no copy of the files is kept")
+
+
+@pytest.fixture
+def small_disk(ukai):
+    """Two pages for the copy: today's fits, a longer one does not."""
+    place = ukai.dir / "state"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k,mode=0700", "none", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("harm", ["full", "read-only"])
+def test_a_copy_that_cannot_be_renewed_stays_whole(scene, ukai, small_disk, harm):
+    with ukai:
+        (copy,) = copies(ukai)
+        before = copy.read_bytes()
+        longer = ACL + "".join(f"tcp 8080 = 192.168.9.{i} ; {'x' * 150}\n" for i in range(1, 200))
+        if harm == "read-only":
+            subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        mark = len(ukai.lines)
+        ukai.reload(acl=longer)
+        ukai.wait_log("msg=reloaded", since=mark)
+        said = [line for line in ukai.lines[mark:] if "level=warning" in line and "copy" in line]
+        assert len(said) == 1, ukai.lines[mark:]
+        assert status(ukai)["rules"] > 200 and serves(scene), "the reload itself is not harmed"
+        assert copy.read_bytes() == before and len(list(small_disk.iterdir())) == 1, "nothing is left half written"
+    ukai.write(acl=BROKEN)
+    with ukai:
+        ukai.wait_log("serving by the last good copy of them")
+        assert status(ukai)["rules"] < 100
+
+
+def test_after_the_privileges_are_gone_it_is_renewed_too(scene):
+    daemon = Ukai(scene, sections(process={"user": "nobody", "group": "nogroup"}), ACL)
+    for path in (daemon.dir, daemon.dir / "state"):
+        os.chown(path, 65534, 65534)
+    with daemon:
+        daemon.reload(acl=ACL + "tcp 8080 = 192.168.9.9 ; 追加\n")
+        (copy,) = copies(daemon)
+        assert "追加" in copy.read_text()
+        assert copy.stat().st_uid == 65534 and copy.stat().st_mode & 0o777 == 0o600
+    daemon.write(acl=BROKEN)
+    with daemon:
+        daemon.wait_log("serving by the last good copy of them")
+        assert "追加" in run_tool("rules", "-c", daemon.conf_path).out
 
 
 def test_who_replaces_does_not_use_it(scene, ukai):
