@@ -323,7 +323,9 @@ static unsigned retry_after_s(const struct conn_refusal *why)
 {
     if (why->retry_after_s)
         return why->retry_after_s;
-    return why->reason == REASON_LIMIT || why->reason == REASON_SOURCE_LIMIT ? 10 : 0;
+    bool is_ours = why->reason == REASON_LIMIT || why->reason == REASON_SOURCE_LIMIT ||
+                   why->reason == REASON_INTERNAL;
+    return is_ours ? 10 : 0;
 }
 
 static size_t build_answer(struct conn *c, const struct conn_refusal *why, char *buf, size_t size)

@@ -48,7 +48,7 @@ static const struct reason_info infos[REASON_MAX] = {
 
     [REASON_LIMIT] = {"limit", 503, "connection_limit_reached", "error"},
     [REASON_SOURCE_LIMIT] = {"source_limit", 429, "connection_limit_reached", "error"},
-    [REASON_INTERNAL] = {"internal", 500, "proxy_internal_error", "error"},
+    [REASON_INTERNAL] = {"internal", 503, "proxy_internal_error", "error"},
 };
 
 const struct reason_info *reason_info(enum reason reason)

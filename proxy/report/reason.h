@@ -41,7 +41,7 @@ enum reason {
     /* us */
     REASON_LIMIT,
     REASON_SOURCE_LIMIT,
-    REASON_INTERNAL,
+    REASON_INTERNAL, /* for want of memory: 503, since it may pass */
     REASON_MAX
 };
 
