@@ -106,7 +106,7 @@ def test_those_that_are_set_up_count(scene):
 
 
 @pytest.mark.parametrize("one, same, other", [("2001:db8:1::10", "2001:db8:1::ffff", "2001:db8:1:1::10")])
-def test_ipv6_counts_a_64(scene, one, same, other):
+def test_O15_ipv6_counts_a_64(scene, one, same, other):
     for address in (same, other):
         scene.host10.ip(f"addr add {address}/48 dev eth0 nodad")
     scene.router.ip("route add 2001:db8:1:1::/64 dev lan0")
