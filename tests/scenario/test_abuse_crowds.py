@@ -132,11 +132,11 @@ def n_cookies(space):
 
 
 def test_O13_syns_beyond_the_backlog(scene):
-    """From addresses that never answer; 8,000, and the backlog is half of that."""
+    """From addresses that never answer; 12,000, and the backlogs of two workers hold 4,096 each."""
     with Ukai(scene, config(), ACL) as daemon:
         mine, before = tunnel(scene), n_cookies(scene.router)
         with scene.host20.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-            for n in range(8000):
+            for n in range(12_000):
                 raw.sendto(syn(f"192.168.1.{100 + n % 100}", 1024 + n), (LAN_ROUTER, 0))
         assert n_cookies(scene.router) > before, "the backlog was not full"
         assert echoes(mine) and echoes(tunnel(scene))
