@@ -601,7 +601,8 @@ static const struct schema_key keys[] = {
             "program, another process, executable memory and the like end the daemon. Files, where "
             "the kernel has Landlock: only the directories of the configuration, /etc and /usr can "
             "be read, only those of the access log and the control socket written, as they were "
-            "named at start; a reload that needs another directory is refused."},
+            "named at start; a reload that needs another directory is refused. A crash leaves no "
+            "core file, in which clients' words would lie."},
     {.section = SCHEMA_PROCESS,
      .name = "nofile",
      .type = SCHEMA_TYPE_NUMBER,
