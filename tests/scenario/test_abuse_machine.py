@@ -1,13 +1,15 @@
-"""A machine that runs short or is set anew under a daemon at work: address space, local ports, clocks (O04, O11, O14)."""
+"""A machine that runs short or is set anew under a daemon at work: address space, local ports, clocks (O04, O11, O14); and the most
+rules that the manual speaks of (G25)."""
 import pathlib
 import re
 import resource
+import signal
 import subprocess
 import time
 
 import pytest
 
-from client import exchange, read_exactly, reset, whole_head
+from client import exchange, open_tunnel, read_exactly, reset, whole_head
 from daemon import ACL, SANITIZER_DIR, Ukai, sections
 from dnswire import Message, query
 from faults import Faults, build
@@ -144,3 +146,23 @@ def test_O14_no_local_port_is_left(scene):
             wait_until(lambda: connect(scene)[1].status == 200)
     finally:
         scene.router.sysctl(net__ipv4__ip_local_port_range=before)
+
+
+# G25
+
+@pytest.mark.skipif(bool(SANITIZER_DIR), reason="a matter of time and memory")
+def test_G25_a_million_rules(scene):
+    """Read by a reload, while tunnels go on; the bound of ukai-acl(5) with room for a slow machine."""
+    rules = "".join(f"tcp {1 + n % 65000} = 10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(1_000_000))
+    with Ukai(scene, sections(dns=False, process={"last-good": "off"}), ACL) as daemon:
+        sock, before = connect(scene)[0], daemon.rss_bytes()
+        daemon.write(acl=ACL + rules + "tcp 8080 = 192.168.1.30\n")
+        mark, began = len(daemon.lines), time.monotonic()
+        daemon.signal(signal.SIGHUP)
+        while not any("msg=reloaded" in line for line in daemon.lines[mark:]):
+            assert echoes(sock) and time.monotonic() - began < 20, daemon.lines[mark:]
+            time.sleep(0.02)
+        assert daemon.rss_bytes() - before < 400 << 20
+        open_tunnel(scene.dial(scene.host30), TARGET)
+        assert echoes(sock)
+        daemon.reload(acl=ACL)

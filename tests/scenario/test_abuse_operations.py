@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from client import exchange, open_tunnel
-from daemon import ACL, BINARY, Ukai, run_tool, sanitizer_env, sections
+from client import exchange, expect_refused, open_tunnel
+from daemon import ACL, BINARY, SANITIZER_DIR, Ukai, run_tool, sanitizer_env, sections
 from scene import wait_until
 
 TARGET = "agents.deepsecurity.trendmicro.com:443"
@@ -95,3 +95,41 @@ def test_O20_the_admins_pages_are_out_of_reach_through_the_proxy(scene):
                         b"GET http://192.168.1.254:9090/metrics HTTP/1.1\r\nHost: 192.168.1.254:9090\r\n\r\n"):
             reply = exchange(scene.dial(), request)
             assert reply.status == 403 and "own listener" in reply.reason, reply
+
+
+@pytest.mark.parametrize("host", ["<script>alert(1)</script>", "<script>", "a\"onload=\"x", "h&lt;", "x" * 8000, "y" * 300,
+                                  "<b>" * 2000], ids=lambda host: host[:8])
+def test_O19_an_error_page_repeats_no_host(scene, host):
+    """Malformed, too long, or refused by name: what the client said is in no answer, and answers are small."""
+    with Ukai(scene, sections(limits={"request-line-size": "16K"}), ACL + "[out]\ndeny = .refused.example\n"):
+        for data in (f"CONNECT {host}:443 HTTP/1.1\r\n\r\n", f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n",
+                     f"GET http://refused.example/{host} HTTP/1.1\r\nHost: refused.example\r\n\r\n",
+                     f"GET http://x.refused.example/ HTTP/1.1\r\nHost: x.refused.example\r\nReferer: {host}\r\n\r\n"):
+            reply = exchange(scene.dial(), data.encode())
+            expect_refused(reply, 400, 403, 414, 501, 502)
+            assert len(reply.raw) < 1000 and host[:8].encode() not in reply.raw, reply
+            assert reply.field("content-type").startswith("text/plain")
+
+
+@pytest.mark.skipif(bool(SANITIZER_DIR), reason="the sanitizers catch the signal, and there is no sandbox")
+def test_O23_a_crash_leaves_no_core_and_a_start_rebuilds_everything(scene):
+    """The test is the service manager: it sees the end and starts the daemon again."""
+    daemon = Ukai(scene, sections(), ACL)
+    daemon.prefix = ["sh", "-c", f'ulimit -c unlimited && cd {daemon.dir} && exec "$@"', "sh"]
+    daemon.start()
+    sock = scene.dial()
+    open_tunnel(sock, TARGET)
+    exchange(scene.dial(), b"GET http://h/ HTTP/1.1\r\nProxy-Authorization: Basic c2VjcmV0\r\nHost: h\r\n\r\n")
+    os.kill(daemon.pid, signal.SIGSEGV)
+    _, status = os.waitpid(daemon.pid, 0)
+    crashed = time.monotonic()
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSEGV
+    assert not os.WCOREDUMP(status) and not list(daemon.dir.glob("core*"))
+    daemon.process.stderr.close()
+    daemon.prefix = []
+    with daemon:
+        assert time.monotonic() - crashed < 1
+        open_tunnel(scene.dial(), TARGET)
+        status = run_tool("status", "-c", daemon.conf_path)
+        assert status.returncode == 0 and "agents" not in status.out
+        assert run_tool("rules", "-c", daemon.conf_path).returncode == 0

@@ -1,12 +1,13 @@
 """Targets and formats of the access log beyond files of JSON: format strings, the journal, records of tunnels that stay open."""
 import pathlib
+import re
 import socket
 import tempfile
 
 import pytest
 
 from client import exchange, open_tunnel
-from daemon import Ukai, sections
+from daemon import Ukai, run_tool, sections
 from scene import wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
@@ -30,6 +31,28 @@ def test_O06_format_string_stays_one_line(scene):
         exchange(scene.dial(), b"GET http://[::1]/%n%s%0aX HTTP/1.1\r\nHost: h\r\n\r\n")
         wait_until(lambda: daemon.access_path.read_text().count("\n") == 2)
         assert "\x1b" not in daemon.access_path.read_text()
+
+
+@pytest.mark.parametrize("end", ["%", "%n", "%s", "%n%n%n", "%1000000d", "%{n}", "%{src"])
+def test_G27_what_is_no_field_is_an_error_and_never_a_format(scene, end):
+    daemon = Ukai(scene, sections(dns=False, log={"access-format": "%{src} " + end}), IN)
+    done = run_tool("check", "-c", daemon.conf_path)
+    assert done.returncode == 78 and re.search(r"ukai\.conf:\d+: error: access-format .* is no field", done.out), done.out
+
+
+def test_G27_percent_signs_of_peers_are_text(scene):
+    config = sections(dns=False, log={"access-format": "%{method} %{path} %{user_agent}"})
+    with Ukai(scene, config, IN) as daemon:
+        exchange(scene.dial(), b"GET http://[::1]/%n%s%1000000d HTTP/1.1\r\nHost: h\r\nUser-Agent: %n%s%n\r\n\r\n")
+        wait_until(lambda: daemon.access_path.read_text().endswith("\n"))
+        assert daemon.access_path.read_text() == "GET /%n%s%1000000d %n%s%n\n"
+
+
+@pytest.mark.parametrize("size", [200, 9000])
+def test_G27_a_long_path_is_an_error(scene, size):
+    daemon = Ukai(scene, sections(dns=False, log={"access": "/" + "x" * size}), IN)
+    done = run_tool("check", "-c", daemon.conf_path)
+    assert done.returncode == 78 and re.search(r"ukai\.conf:\d+: error: ", done.out) and len(done.out) < 2000, done.out
 
 
 def test_periodic_records_of_an_open_tunnel(scene):

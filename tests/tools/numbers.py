@@ -26,10 +26,7 @@ EXCEPTIONS = {
     "B1-5.1": "what a DHCP server hands out",
     "B1-5.2": "what a DHCP server hands out",
     "O16": "no test yet",
-    "O19": "no test yet",
-    "O23": "no test yet",
     "O24": "two hours are too long for every change; test_soak is the bounded one: reloads, upgrades and transfers at once",
-    "G27": "no test yet",
 }
 
 # Statements about keys that the configuration does not have yet; the excuse ends when the key's row loses LATER.
