@@ -25,7 +25,6 @@ KINDS = "".join(CASES)
 EXCEPTIONS = {
     "B1-5.1": "what a DHCP server hands out",
     "B1-5.2": "what a DHCP server hands out",
-    "O16": "no test yet",
     "O24": "two hours are too long for every change; test_soak is the bounded one: reloads, upgrades and transfers at once",
 }
 
