@@ -1,4 +1,5 @@
-"""A machine that runs short or is set anew under a daemon at work: address space, local ports, clocks (O04, O11, O14); and the most
+"""A machine that runs short or is set anew under a daemon at work: address space, local ports, clocks, routes
+(O04, O11, O14, O17); and the most
 rules that the manual speaks of (G25)."""
 import pathlib
 import re
@@ -13,7 +14,7 @@ from client import exchange, open_tunnel, read_exactly, reset, whole_head
 from daemon import ACL, SANITIZER_DIR, Ukai, sections
 from dnswire import Message, query
 from faults import Faults, build
-from scene import ECHO, ORIGIN, SCRIPTED, wait_until
+from scene import ECHO, ORIGIN, OUTER_GATE, SCRIPTED, wait_until
 
 TARGET = f"{ECHO}:443"
 YEAR_S = 365 * 24 * 3600
@@ -146,6 +147,51 @@ def test_O14_no_local_port_is_left(scene):
             wait_until(lambda: connect(scene)[1].status == 200)
     finally:
         scene.router.sysctl(net__ipv4__ip_local_port_range=before)
+
+
+# O17
+
+def test_O17_an_address_goes_and_comes_back(scene):
+    """The rest is served meanwhile, and what is said of it is said once."""
+    config = sections(dns=False, web={"listen-network": "192.168.1.254, 192.168.1.252"})
+    scene.router.ip("addr add 192.168.1.252/24 dev lan0\n")
+    try:
+        with Ukai(scene, config, ACL) as daemon:
+            old = connect(scene)[0]
+            mark = len(daemon.lines)
+            scene.router.ip("addr del 192.168.1.252/24 dev lan0\n")
+            assert connect(scene)[1].status == 200 and echoes(old)
+            scene.router.ip("addr add 192.168.1.252/24 dev lan0\n")
+            open_tunnel(scene.dial(to="192.168.1.252"), TARGET)
+            assert echoes(old)
+            assert len([line for line in daemon.lines[mark:] if "level=info" not in line]) <= 2, daemon.lines[mark:]
+    finally:
+        scene.close_clients()
+        scene.router.ip("addr del 192.168.1.252/24 dev lan0\n")
+
+
+def test_O17_the_route_flaps(scene):
+    far = "198.51.100.190:443"
+    with Ukai(scene, sections(dns=False, web={"bypass-network": None}), ACL) as daemon:
+        near, mark = connect(scene)[0], len(daemon.lines)
+        for _ in range(5):
+            scene.router.ip("route del default\n")
+            reply = connect(scene, far)[1]
+            assert reply.status == 502 and "destination_ip_unroutable" in reply.field("proxy-status"), reply
+            scene.router.ip(f"route add default via {OUTER_GATE}\n")
+            assert connect(scene, far)[1].status == 200 and echoes(near)
+        assert len([line for line in daemon.lines[mark:] if "level=info" not in line]) <= 2, daemon.lines[mark:]
+
+
+def test_O17_the_interface_goes_down_and_up(scene):
+    with Ukai(scene, sections(dns=False), ACL) as daemon:
+        old, mark = connect(scene)[0], len(daemon.lines)
+        for _ in range(3):
+            scene.router.ip("link set lan0 down\n")
+            scene.router.ip("link set lan0 up\n")
+        assert echoes(old), "a tunnel outlives that"
+        assert connect(scene)[1].status == 200
+        assert len([line for line in daemon.lines[mark:] if "level=info" not in line]) <= 2, daemon.lines[mark:]
 
 
 # G25

@@ -497,7 +497,7 @@ def answers_on(scene, port):
     return look
 
 
-def test_changed_address_does_not_matter(scene):
+def test_O17_changed_address_does_not_matter(scene):
     with own(scene):
         scene.router.ip("addr add 192.168.1.253/24 dev lan0\n")
         try:
@@ -562,7 +562,7 @@ def test_refusal_of_a_source_is_recorded(scene, ukai):
 
 # last, since it takes the LAN leg away from every daemon
 
-def test_interface_is_waited_for_and_rebound(scene, ukai):
+def test_O17_interface_is_waited_for_and_rebound(scene, ukai):
     scene.lan_leg_down()
     try:
         with own(scene) as daemon:

@@ -1,6 +1,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <ifaddrs.h>
+#include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,4 +69,24 @@ Test(daemon_addresses, read__fails__when_not_open)
     struct addr *list = NULL;
     size_t n = 0;
     cr_expect_eq(addresses_read(&a, &list, &n), -EBADF);
+}
+
+/* O03: the kernel gives one answer at a time on a socket, and refuses to begin another. */
+Test(daemon_addresses, read__works__behind_an_answer_that_nobody_read)
+{
+    struct addresses a;
+    struct addr *list = NULL;
+    size_t n = 0;
+    char buffer[256];
+    cr_assert_eq(addresses_open(&a), 0);
+    struct nlmsghdr *query = mnl_nlmsg_put_header(buffer);
+    query->nlmsg_type = RTM_GETADDR;
+    query->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    ((struct ifaddrmsg *)mnl_nlmsg_put_extra_header(query, sizeof(struct ifaddrmsg)))->ifa_family =
+        AF_UNSPEC;
+    cr_assert_gt(mnl_socket_sendto(a.socket, query, query->nlmsg_len), 0);
+    cr_expect_eq(addresses_read(&a, &list, &n), 0);
+    cr_expect_gt(n, 0);
+    free(list);
+    addresses_close(&a);
 }

@@ -193,6 +193,7 @@ static int in_fence(const struct conf *conf, int (*attempt)(void), bool is_path)
     return status;
 }
 
+/* O10: each ends it, or is refused. */
 Test(daemon_sandbox, enter__leaves_an_intruder_nothing)
 {
     struct conf conf;
