@@ -64,7 +64,7 @@ def test_O01_more_clients_than_descriptors(scene):
 def test_O12_slowhttptest(scene):
     """Its four kinds side by side, 500 connections each, from one host; the other is served as ever."""
     (scene.www / "large").write_bytes(b"x" * (1 << 20))
-    a_second, seconds = 200, 3
+    a_second, seconds = 200, 2
     kinds = {"-H": "hello", "-B": "hello", "-R": "hello", "-X": "large"}
     with Ukai(scene, config(limits={"per-source-rate": str(a_second)}, timeouts={"head": "2s"}), ACL) as daemon:
         before, most = daemon.n_fds(), 0
@@ -80,7 +80,7 @@ def test_O12_slowhttptest(scene):
             n_served, most = n_served + 1, max(most, daemon.n_fds())
             time.sleep(0.02)
         records = daemon.records()
-        assert n_served > 20 and {r["src"] for r in records if r["status"] == 429} == {"192.168.1.20"}
+        assert n_served > 20 and {r["src"] for r in records if r.get("status") == 429} == {"192.168.1.20"}
         assert before + 50 < most < before + 2 * a_second * (seconds + 2), f"{most} descriptors"
 
 

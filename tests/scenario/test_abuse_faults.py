@@ -27,7 +27,7 @@ def library(tmp_path_factory):
 def make(scene, library, **changes):
     """One worker, so that calls come in a steady order."""
     changes.setdefault("process", {}).setdefault("workers", "1")
-    times = {"head": "2s", "dns": "1s", "connect": "2s", "http-idle": "1s"}
+    times = {"head": "2s", "dns": "1s", "connect": "2s", "http-idle": "500ms"}
     daemon = Ukai(scene, sections(SCRIPTED, timeouts=times, **changes), ACL)
     daemon.faults = Faults(library, daemon.dir)
     daemon.prefix = daemon.faults.prefix
