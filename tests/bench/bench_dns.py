@@ -47,6 +47,7 @@ access = off
 [process]
 workers = 1
 user = root
+last-good = off
 """
 ACL = "[in]\nudp 53 = 10.9.0.0/24\ntcp 53 = 10.9.0.0/24\n"
 UNBOUND = """server:

@@ -78,6 +78,7 @@ access = off
 [process]
 workers = 1
 user = root
+last-good = off
 """)
     write(work / "acl.conf", "[in]\nany = 127.0.0.0/8\n[out]\nallow = 127.0.0.0/8:80\n")
     squid = write(work / "squid.conf", f"""http_port {PROXY}:{PORTS['squid']}

@@ -118,6 +118,7 @@ control-socket = {self.dir}/control.sock
 [process]
 workers = {self.n_workers}
 user = root
+last-good = off
 """)
         return [f"{self.build}/ukai", "run", "--config", config]
 

@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 
 import daemon as daemon_module  # noqa: E402
+import machine  # noqa: E402
 import oracle as oracle_module  # noqa: E402
 from scene import Scene  # noqa: E402
 
@@ -32,6 +33,11 @@ def pytest_sessionstart(session):
 def scene():
     with Scene() as built:
         yield built
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    return machine.build_packages(tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,73 +3,41 @@
 The copy is an overlay over the root file system, thrown away afterwards; dpkg runs inside it by chroot. No service manager runs
 there, so the daemon is started by hand as the unit would start it.
 """
-import os
-import pathlib
 import re
 import shutil
 import subprocess
-import tempfile
 
 import pytest
 
-from daemon import REPOSITORY
+from machine import bring, overlay, run, the_deb
 from scene import wait_until
-
-
-def run(*command, **options):
-    return subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=300, **options)
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    out = tmp_path_factory.mktemp("deb")
-    done = run(REPOSITORY / "contrib/debian/build", out, env=dict(os.environ, DEB_BUILD_OPTIONS="parallel=2"))
-    assert done.returncode == 0, done.stdout[-4000:]
-    return out
 
 
 @pytest.fixture
 def copy():
     """A writable copy of this machine at a path."""
-    base = pathlib.Path(tempfile.mkdtemp(prefix="ukai-package-", dir="/var/tmp"))
-    for name in ("upper", "work", "root"):
-        (base / name).mkdir()
-    root = base / "root"
     mounted = []
-    try:
-        for kind, source, target, options in (
-                ("overlay", "overlay", root, f"lowerdir=/,upperdir={base}/upper,workdir={base}/work"),
-                ("proc", "proc", root / "proc", "ro"), ("tmpfs", "tmpfs", root / "run", "mode=755"),
-                ("bind", "/dev", root / "dev", None)):
-            command = ["mount", "--bind", source, target] if kind == "bind" else ["mount", "-t", kind, "-o", options, source, target]
-            done = run(*command)
-            assert done.returncode == 0, done.stdout
-            mounted.append(target)
-        policy = root / "usr/sbin/policy-rc.d"
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-        yield root
-    finally:
-        for target in reversed(mounted):
-            run("umount", "-l", target)
-        shutil.rmtree(base)
+    with overlay() as root:
+        try:
+            for kind, source, target, options in (("proc", "proc", root / "proc", "ro"),
+                                                  ("tmpfs", "tmpfs", root / "run", "mode=755"), ("bind", "/dev", root / "dev", None)):
+                command = ["mount", "--bind", source, target] if kind == "bind" else ["mount", "-t", kind, "-o", options, source, target]
+                done = run(*command)
+                assert done.returncode == 0, done.stdout
+                mounted.append(target)
+            policy = root / "usr/sbin/policy-rc.d"
+            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.chmod(0o755)
+            yield root
+        finally:
+            for target in reversed(mounted):
+                run("umount", "-l", target)
 
 
 def dpkg(root, *arguments):
     done = run("chroot", root, "env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--force-confold", *arguments)
     assert done.returncode == 0, done.stdout
     return done.stdout
-
-
-def the_deb(packages):
-    (deb,) = packages.glob("ukai_*.deb")
-    return deb
-
-
-def bring(root, deb):
-    shutil.copy(deb, root / "var/cache" / deb.name)
-    return f"/var/cache/{deb.name}"
 
 
 def newer(packages, directory):
