@@ -113,37 +113,16 @@ static void keep_row(void *owner, const struct rules_row *row)
     rows->items[rows->n++] = (struct row){row->section, row->place, row->sum.n};
 }
 
-static int compare_places(const void *a, const void *b)
-{
-    const struct row *x = a, *y = b;
-    int order = strcmp(x->section, y->section);
-    if (order == 0)
-        order = strcmp(x->place->file, y->place->file);
-    return order ? order : (x->place->line > y->place->line) - (x->place->line < y->place->line);
-}
-
+/* Most hits first. Rules of a preset share the line that names it; memos tell them apart. */
 static int compare_hits(const void *a, const void *b)
 {
     const struct row *x = a, *y = b;
-    return x->n != y->n ? (x->n < y->n ? 1 : -1) : compare_places(a, b);
-}
-
-/* A preset that several groups use has its lines in each of them. */
-static void join_rows(struct rows *rows)
-{
-    size_t n = 0;
-    if (rows->n > 0)
-        qsort(rows->items, rows->n, sizeof(*rows->items), compare_places);
-    for (size_t i = 0; i < rows->n; i++) {
-        struct row *last = n > 0 ? &rows->items[n - 1] : NULL;
-        if (!last || compare_places(last, &rows->items[i]) != 0)
-            rows->items[n++] = rows->items[i];
-        else if (last->place->slot != rows->items[i].place->slot)
-            last->n += rows->items[i].n;
-    }
-    rows->n = n;
-    if (n > 0)
-        qsort(rows->items, n, sizeof(*rows->items), compare_hits);
+    if (x->n != y->n)
+        return x->n < y->n ? 1 : -1;
+    int order = strcmp(x->section, y->section);
+    if (order == 0)
+        order = (x->place->line > y->place->line) - (x->place->line < y->place->line);
+    return order ? order : strcmp(x->place->memo, y->place->memo);
 }
 
 /* The number; behind the file's name where it is not the ACL file itself. */
@@ -165,7 +144,8 @@ static void write_rules(const struct daemon *d, FILE *out)
     char line[VALUE_MAX];
     metrictext_head(out, name, "counter", "Decisions of a rule; the 200 rules that have most.");
     rules_each(&d->rules, d->snapshot, keep_row, &rows);
-    join_rows(&rows);
+    if (rows.n > 0)
+        qsort(rows.items, rows.n, sizeof(*rows.items), compare_hits);
     for (size_t i = 0; i < rows.n && i < METRICS_RULES_MAX; i++) {
         const struct row *row = &rows.items[i];
         const char *labels[] = {"section", row->section,

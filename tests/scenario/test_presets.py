@@ -8,6 +8,8 @@ import pytest
 
 from client import exchange, open_tunnel
 from daemon import REPOSITORY, Ukai, run_tool, sections
+from scene import wait_until
+from test_admin import metrics
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
 SHIPPED = REPOSITORY / "conf/presets.d/trend-micro.conf"
@@ -97,3 +99,27 @@ def test_rules_counts_each_of_its_lines(scene):
             (4, "allow = one.example", "preset mine:2; 申請 12", 0),
             (4, "allow = .trendmicro.com:443", "preset mine:3: 自分の; 申請 12", 1)], rules.out
         assert "preset mine:3: 自分の; 申請 12" in run_tool("rules", "-c", daemon.conf_path).out
+
+
+def test_metrics_count_each_of_its_lines_and_each_section_that_names_it(scene):
+    """A counter stays under its labels, whatever other lines of the preset are hit later."""
+    acl = "[in]\ntcp 8080 = 192.168.1.10\ntcp 8080 = 192.168.1.20\n" \
+        "[group a]\nmember = 192.168.1.10\n[group b]\nmember = 192.168.1.20\n" \
+        "[out @a]\npreset = mine\n[out @b]\npreset = mine ; 申請 12\n"
+    daemon = Ukai(scene, sections(dns=False, admin={"listen": "192.168.1.254:9090", "allow": "192.168.1.10"}), acl)
+    (daemon.dir / "presets.d").mkdir()
+    (daemon.dir / "presets.d" / "mine.conf").write_text(
+        f"[preset]\nallow = v4.lab.example:443\nallow = {AGENTS}:443 ; 自分の\nallow = .nowhere.example\n")
+
+    def hits():
+        return {(dict(l)["line"], dict(l)["memo"]): n for (name, l), n in metrics(scene).items()
+                if name == "ukai_acl_hits_total" and dict(l)["section"] == "out"}
+
+    with daemon:
+        for host in (scene.host10, scene.host10, scene.host20):
+            open_tunnel(scene.dial(host=host), f"{AGENTS}:443")
+        wanted = {("9", "preset mine:3: 自分の"): 2, ("11", "preset mine:3: 自分の; 申請 12"): 1}
+        wait_until(lambda: hits() == wanted, what=lambda: f"{hits()} == {wanted}")
+        open_tunnel(scene.dial(), "v4.lab.example:443")
+        wanted["9", "preset mine:2"] = 1
+        wait_until(lambda: hits() == wanted, what=lambda: f"{hits()} == {wanted}")
