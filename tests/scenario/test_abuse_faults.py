@@ -170,7 +170,8 @@ def test_O02_any_call_fails_now_and_then(scene, ukai, deeds):
         for call in CALLS:
             ukai.faults.fail_calls(call, 0)
     assert 15 < n_done < 60, n_done
-    assert all(deed() for deed in deeds.all.values())
+    for name, deed in deeds.all.items():
+        wait_until(deed, what=name)  # a name server that failed in a row is left alone for a moment
 
 
 # O03: the Nth allocation fails
