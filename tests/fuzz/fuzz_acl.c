@@ -1,5 +1,6 @@
-/* Any bytes as acl.conf: no crash, no leak; errors are findings; the tables of [in] and [out] agree
- * with naive walks, for sources in groups too; what `check` adds is no error. */
+/* Any bytes as acl.conf, and behind a form feed as the preset `p`: no crash, no leak; errors are
+ * findings; the tables of [in] and [out] agree with naive walks, for sources in groups too; what
+ * `check` adds is no error. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "acl/names.h"
 #include "acl/verdict.h"
 #include "conf/aclfile.h"
+#include "conf/fileset.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -165,25 +167,48 @@ static void expect_lint(const struct acl *acl)
     findings_fini(&findings);
 }
 
+static void expect_all(const struct acl *acl)
+{
+    expect_agreement(acl);
+    expect_lint(acl);
+    expect_out(&(struct asker){acl, NULL});
+    for (size_t i = 0; i < acl->n_groups && i < GROUPS_ASKED; i++)
+        if (acl->groups[i].n_members > 0)
+            expect_out(&(struct asker){acl, &acl->groups[i].members[0].first});
+}
+
+/* What is behind the form feed, as the only file there is. */
+static struct fileset preset_of(const char *from, const char *end, struct fileset_file *file)
+{
+    size_t len = (size_t)(end - from);
+    *file = (struct fileset_file){strdup("presets.d/p.conf"), malloc(len + 1), len};
+    if (!file->path || !file->bytes)
+        abort();
+    memcpy(file->bytes, from, len);
+    file->bytes[len] = '\0';
+    return (struct fileset){.is_replay = true, .files = file, .n_files = 1, .n_bytes = len};
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct findings findings = {0};
+    const char *text = (const char *)data;
+    const char *cut = size > 0 ? memchr(text, '\f', size) : NULL;
+    struct fileset_file file;
     struct acl *acl = NULL;
 
     if (size == 0)
         return 0;
-    int r = aclfile_parse_bytes("fuzz.conf", (const char *)data, size, &findings, &acl);
+    struct fileset files = preset_of(cut ? cut + 1 : text + size, text + size, &file);
+    struct findings findings = {.files = &files};
+    size_t len = cut ? (size_t)(cut - text) : size;
+    int r = aclfile_parse_bytes("fuzz.conf", text, len, &findings, &acl);
     if ((r < 0) != (findings.n_errors > 0))
         abort();
-    if (r == 0) {
-        expect_agreement(acl);
-        expect_lint(acl);
-        expect_out(&(struct asker){acl, NULL});
-        for (size_t i = 0; i < acl->n_groups && i < GROUPS_ASKED; i++)
-            if (acl->groups[i].n_members > 0)
-                expect_out(&(struct asker){acl, &acl->groups[i].members[0].first});
-    }
+    if (r == 0)
+        expect_all(acl);
     acl_free(acl);
     findings_fini(&findings);
+    free(file.path);
+    free(file.bytes);
     return 0;
 }
