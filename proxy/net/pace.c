@@ -100,7 +100,8 @@ void pace_stop(struct pace *p)
 
 void pace_set(struct pace *p, uint64_t per_second)
 {
-    bool was_waiting = pace_is_waiting(p);
+    /* For its turn, or to be told of the limit before this one. */
+    bool was_waiting = timer_is_running(&p->ways[0].timer) || timer_is_running(&p->ways[1].timer);
     if (p->per_second == per_second)
         return;
     if (p->per_second > 0)

@@ -241,6 +241,24 @@ RELAY_TEST(pace__ends__when_the_limit_does)
     quotas_free(t);
 }
 
+/* The second change comes before who waited was told of the first. */
+RELAY_TEST(pace__ends__when_the_limit_changes_twice_at_once)
+{
+    static char buf[64 * 1024];
+    struct quotas *t = quotas_new();
+    struct bench *b = bench_new(NULL, NULL);
+    struct quota *q = paced(b, t, 1024);
+    size_t n = push(b->client, sizeof(buf));
+    while (!pace_is_waiting(b->relay.pace))
+        loop_round(&b->loop, true);
+    cr_assert_eq(relay_pace(&b->relay, q, 2048), 0);
+    cr_assert_eq(relay_pace(&b->relay, NULL, 0), 0);
+    cr_expect_eq(drain(b, b->origin, buf, n), (ssize_t)n);
+    bench_free(b);
+    quota_leave(q, 1, 0);
+    quotas_free(t);
+}
+
 RELAY_TEST(early_bytes__come_first)
 {
     struct bench *b = bench_new(NULL, "early ");
