@@ -654,7 +654,7 @@ static ssize_t read_some(struct conn *c, bool is_eof_fine)
         return -1;
     }
     s->n_buf += (uint32_t)n;
-    if ((size_t)n < room && !io->is_peer_done)
+    if ((size_t)n < room && io_short_is_all(io))
         io->is_readable = false;
     return n;
 }

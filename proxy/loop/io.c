@@ -1,14 +1,15 @@
 /*
  * A socket is watched once for everything and edge-triggered; afterwards the kernel is asked again
- * only when a call said EAGAIN. A short read may count as drained only while neither FIN nor error
- * is known: one that came together with data raises no second edge.
+ * only when a call said EAGAIN. A short read may count as drained only while no FIN, no error and
+ * no urgent byte is known: recv(2) stops in front of each, and none raises a second edge when it
+ * came together with data.
  */
 #include "proxy/loop/io.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const uint32_t EDGES = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+static const uint32_t EDGES = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 static void on_event(struct watch *w, uint32_t events)
 {
@@ -19,6 +20,8 @@ static void on_event(struct watch *w, uint32_t events)
         io->is_writable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         io->is_peer_done = true;
+    if (events & EPOLLPRI)
+        io->has_urgent = true;
     io->on_ready(io);
 }
 

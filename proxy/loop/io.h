@@ -15,11 +15,19 @@ struct io {
     struct watch watch;   /* the socket, owned */
     io_ready_fn on_ready; /* whoever owns the socket now; may be replaced at any time */
     void *owner;          /* for on_ready; set by whoever sets on_ready */
-    /* Set by events, cleared by the owner on EAGAIN, or on a short read while !is_peer_done. */
+    /* Set by events, cleared by the owner on EAGAIN, or on a short read if that says so:
+     * io_short_is_all(). */
     bool is_readable;
     bool is_writable;
     bool is_peer_done; /* FIN or error seen: read on until the end shows */
+    bool has_urgent;   /* an urgent byte was seen, once */
 };
+
+/* Whether less than was asked for is all there was. */
+static inline bool io_short_is_all(const struct io *io)
+{
+    return !io->is_peer_done && !io->has_urgent;
+}
 
 /* @fd is taken (also on failure). Returns 0 · -errno. */
 int io_open(struct io *io, struct loop *loop, int fd, io_ready_fn on_ready, void *owner)

@@ -126,7 +126,7 @@ static ssize_t copy_once(struct stream *s, const struct stream_means *means, str
         return -errno;
     }
     s->reads_full = (size_t)n == want;
-    if ((size_t)n < want && !from->is_peer_done)
+    if ((size_t)n < want && io_short_is_all(from))
         from->is_readable = false;
     if (n > 0 && pass_on(s, means->pipes, to, means->scratch, (size_t)n) < 0)
         return -ENOMEM;

@@ -259,6 +259,22 @@ RELAY_TEST(pace__ends__when_the_limit_changes_twice_at_once)
     quotas_free(t);
 }
 
+/* recv(2) stops in front of an urgent byte though more stands behind it, and no edge is to come. */
+RELAY_TEST(urgent_byte__does_not_hold_up__what_is_behind_it)
+{
+    for (int side = 0; side < 2; side++) {
+        struct bench *b = bench_new(NULL, NULL);
+        int a = side ? b->origin : b->client, z = side ? b->client : b->origin;
+        for (int i = 0; i < 5; i++)
+            loop_round(&b->loop, false);
+        cr_assert_eq(send(a, "before ", 7, 0), 7);
+        cr_assert_eq(send(a, "!", 1, MSG_OOB), 1);
+        cr_assert_eq(send(a, "behind", 6, 0), 6);
+        expect_bytes(b, z, "before behind");
+        bench_free(b);
+    }
+}
+
 RELAY_TEST(early_bytes__come_first)
 {
     struct bench *b = bench_new(NULL, "early ");
