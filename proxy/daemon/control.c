@@ -482,10 +482,16 @@ void control_close(struct control *c)
     }
     loop_timer_stop(c->loop, &c->pause);
     event_del(&c->event);
-    close(c->fd);
-    c->fd = -1;
+    /* While the socket is open nothing else can have its inode. */
     if (c->path && lstat(c->path, &st) == 0 && st.st_dev == c->device && st.st_ino == c->inode)
         unlink(c->path);
+    control_leave_place(c);
+    close(c->fd);
+    c->fd = -1;
+}
+
+void control_leave_place(struct control *c)
+{
     free(c->path);
     c->path = NULL;
 }

@@ -68,6 +68,9 @@ int control_open(struct control *c, struct loop *loop, const char *path, bool re
  * without an answer, and what they wait for must not end them any more (control_end() is still
  * safe). */
 void control_close(struct control *c);
+/* The socket's name in the file system is another daemon's from now on: control_close() leaves it.
+ */
+void control_leave_place(struct control *c);
 
 void *control_owner(const struct control_call *call);
 /* The request's words, ended by NULL; as the verb got them. */

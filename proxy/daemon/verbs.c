@@ -355,6 +355,7 @@ static void run_replaced(struct control_call *call, int n_args, char **args)
     if (pid > 0)
         notify_main_pid(&d->notify, pid);
     d->is_replaced = true;
+    control_leave_place(&d->control); /* whoever comes next may put his there at any moment */
     admin_close_doors(&d->admin);
     if (!d->is_draining)
         daemon_drain(d, false);
