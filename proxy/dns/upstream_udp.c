@@ -25,13 +25,21 @@ static void destroy(struct upstream_udp *u)
 
 /* ---- the idle ones ---- */
 
+/* The fewest that were idle at once are never more than there are. */
+static void leave_idle(struct upstream_udp *u)
+{
+    struct upstream_peer *p = u->peer;
+    list_remove(&u->node);
+    if (--p->n_idle_udp < p->n_unused_udp)
+        p->n_unused_udp = p->n_idle_udp;
+}
+
 /* The last in the list are those that waited longest. */
 static void close_idle(struct upstream_peer *p, unsigned n)
 {
     for (; n > 0; n--) {
         struct upstream_udp *u = list_entry(p->idle_udp.prev, struct upstream_udp, node);
-        list_remove(&u->node);
-        p->n_idle_udp--;
+        leave_idle(u);
         destroy(u);
     }
 }
@@ -63,9 +71,7 @@ static struct upstream_udp *take_idle(struct upstream_peer *p)
     if (p->n_idle_udp == 0)
         return NULL;
     struct upstream_udp *u = list_entry(list_first(&p->idle_udp), struct upstream_udp, node);
-    list_remove(&u->node);
-    if (--p->n_idle_udp < p->n_unused_udp)
-        p->n_unused_udp = p->n_idle_udp;
+    leave_idle(u);
     return u;
 }
 
@@ -81,12 +87,11 @@ static void on_event(struct watch *w, uint32_t events)
 {
     (void)events;
     struct upstream_udp *u = list_entry(w, struct upstream_udp, watch);
-    if (u->on_readable) { /* else its question ended in this round */
+    if (u->on_readable) {
         u->on_readable(u);
         return;
     }
-    list_remove(&u->node);
-    u->peer->n_idle_udp--;
+    leave_idle(u); /* nothing should come to a closed port; what does is nobody's */
     destroy(u);
 }
 

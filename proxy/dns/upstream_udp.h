@@ -18,8 +18,8 @@ struct upstream_udp {
 };
 
 /**
- * upstream_udp_take - a socket connected to the peer's server, with a port of the kernel's random
- * choice that no earlier question chose, and nothing in it that came before
+ * upstream_udp_take - a socket connected to the peer's server, on a port that the kernel drew at
+ * random for this question, with nothing in it that came for another
  * @on_readable: level-triggered, until it is given back.
  * Returns: 0 · -errno (-EMFILE, -ENODEV, -ENETUNREACH, -ECONNREFUSED, -ENOMEM, ...).
  * Source:  RFC 5452 section 9.2.

@@ -612,6 +612,33 @@ Test(dns_upstream, peer__closes_idle_sockets__that_nobody_used)
     rig_free(r);
 }
 
+/* What no port should bring any more. */
+Test(dns_upstream, peer__survives__an_event_of_an_idle_socket)
+{
+    struct rig *r = rig_new(script_silent);
+    unsigned n_before = n_open_fds();
+    struct upstream many[8];
+    struct wire_question question = {.type = WIRE_TYPE_A, .class = WIRE_CLASS_IN};
+    cr_assert_eq(wire_name_from_text("www.example", 11, &question.name), 0);
+    struct upstream_request request = {
+        .peer = r->peer, .question = &question, .limit_ms = LIMIT_MS};
+    for (unsigned i = 0; i < 8; i++)
+        cr_assert_eq(upstream_start(&many[i], r->env, &request, on_done), 0);
+    for (unsigned i = 0; i < 8; i++)
+        upstream_cancel(&many[i]);
+    for (unsigned i = 0; i < 100 && r->peer->n_unused_udp == 0; i++)
+        run_for(&r->loop, 20);
+    cr_assert_eq(r->peer->n_unused_udp, 8);
+    struct upstream_udp *u = list_entry(list_first(&r->peer->idle_udp), struct upstream_udp, node);
+    u->watch.on_ready(&u->watch, EPOLLERR);
+    cr_assert_eq(r->peer->n_idle_udp, 7);
+    cr_assert_eq(r->peer->n_unused_udp, 7, "the timer would close one that is not there");
+    for (unsigned i = 0; i < 100 && r->peer->n_idle_udp > 0; i++)
+        run_for(&r->loop, 20);
+    cr_assert_eq(n_open_fds(), n_before);
+    rig_free(r);
+}
+
 /* ---- TCP, byte by byte ---- */
 
 static void script_hangs_up(struct fake_query *q)
