@@ -36,9 +36,9 @@ void listener_close(struct listener *l); /* safe when never opened and zeroed wi
  * listener_socket - a bound socket with SO_REUSEPORT: @type SOCK_STREAM (listening) or SOCK_DGRAM
  * @ifname: bound to that device and to the wildcard address of @is_ipv6's family when not empty,
  * else to @addr (IP_FREEBIND, so a missing address is no error). TCP_NODELAY, which accepted
- * sockets inherit, is set here. Datagram sockets get
- * IP_PKTINFO/IPV6_RECVPKTINFO and PMTUDISC_OMIT. Returns: fd · -ENODEV (no such interface yet) ·
- * -EADDRINUSE · -errno.
+ * sockets inherit, is set here. Datagram sockets get IP_PKTINFO/IPV6_RECVPKTINFO, PMTUDISC_OMIT and
+ * a queue for bursts (1 MiB; at most net.core.rmem_max without CAP_NET_ADMIN). Returns: fd ·
+ * -ENODEV (no such interface yet) · -EADDRINUSE · -errno.
  */
 int listener_socket(int type, const char *ifname, bool is_ipv6, const struct addr *addr,
                     uint16_t port) __attribute__((warn_unused_result));

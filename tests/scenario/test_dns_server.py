@@ -1,4 +1,5 @@
 """The LAN's DNS server as an admin sets it up: rates, records of queries, loops of forwarders."""
+import signal
 import subprocess
 
 import pytest
@@ -62,6 +63,25 @@ def test_D11_dig_comes_back_by_tcp(scene, up):
         outs = [scene.host10.run(["dig", "@192.168.1.254", "+tries=1", name]).stdout for _ in range(4)]
         assert any("retrying in TCP mode" in out for out in outs)
         assert all("status: NOERROR" in out and "198.51.100.1" in out for out in outs), outs
+
+
+def test_a_burst_waits_in_the_queue(scene, up):
+    """1,500 questions while the daemon does nothing: the kernel's own 208 KiB hold 277 of them for a socket."""
+    name = up.name()
+    with serving(scene) as daemon:
+        socks = [scene.udp(timeout=10) for _ in range(50)]
+        socks[0].send(query(name))
+        assert Message(socks[0].recv(4096)).addresses()
+        daemon.signal(signal.SIGSTOP)
+        try:
+            for sock in socks:
+                for _ in range(30):
+                    sock.send(query(name))
+        finally:
+            daemon.signal(signal.SIGCONT)
+        for sock in socks:
+            for _ in range(30):
+                assert Message(sock.recv(4096)).addresses()
 
 
 # log-queries
