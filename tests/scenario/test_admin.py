@@ -8,7 +8,7 @@ import time
 import pytest
 
 from client import exchange, open_tunnel, read_exactly, read_to_end, reset
-from daemon import Ukai, run_tool, sections
+from daemon import SANITIZER_DIR, Ukai, run_tool, sections
 from scene import wait_until
 
 IN = "[in]\ntcp 8080 = 192.168.1.10\ntcp 8080 = 192.168.1.20\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
@@ -200,7 +200,8 @@ def test_readers_who_do_not_read_cost_a_place_for_a_second(scene):
             wait_until(lambda: all_wait_for_their_readers(scene), deadline_s=30, what="every place taken")
             for path in (b"/metrics", b"/healthz"):
                 wait_until(lambda path=path: is_answered(scene, path), deadline_s=15, what="a place for who reads")
-            assert daemon.rss_bytes() - before < 32 * len(page.raw) + (4 << 20)
+            if not SANITIZER_DIR:  # whose allocator keeps what is freed
+                assert daemon.rss_bytes() - before < 32 * len(page.raw) + (4 << 20)
             for sock in held:
                 sock.close()
             daemon.wait_fds()

@@ -53,6 +53,7 @@ def test_start_reload_and_stop_are_told(scene, abstract):
             daemon.signal(signal.SIGHUP)
             assert re.fullmatch(r"MONOTONIC_USEC=\d+", manager.heard("RELOADING=1")[1])
             manager.heard("READY=1")
+            daemon.wait_log(r"msg=reloaded")
             daemon.reload(acl="[in]\nnonsense\n", expect="refused")
             manager.heard("RELOADING=1")
             assert any("refused" in line for line in manager.heard("READY=1"))
