@@ -128,7 +128,11 @@ class Ukai:
             self.config = config
         self._replace(self.conf_path, conf_text if conf_text is not None else render(self.config, self.dir))
         if acl is not None:
-            self._replace(self.acl_path, acl)
+            self.write_acl(acl)
+
+    def write_acl(self, text):
+        """That file alone: the configuration stays as it is, also one that did not come of self.config."""
+        self._replace(self.acl_path, text)
 
     @staticmethod
     def _replace(path, text):
