@@ -41,6 +41,18 @@ def write(box, text):
     (box.root / "etc/ukai/acl.conf").write_text(text)
 
 
+def status_of(box, keys=("Uid", "Gid", "Groups", "Umask", "NoNewPrivs", "Seccomp", "CapEff", "CapPrm", "CapBnd", "CapAmb")):
+    """What the kernel says of the main process."""
+    lines = box.run("cat", f"/proc/{box.show('MainPID')}/status").stdout.splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return {key: status[key].strip() for key in keys}
+
+
+def limit_of(box, name):
+    """(soft, hard) of the main process."""
+    return re.search(rf"^Max {name}\s+(\S+)\s+(\S+)", box.run("cat", f"/proc/{box.show('MainPID')}/limits").stdout, re.M).groups()
+
+
 @pytest.fixture
 def acl(box):
     text = (box.root / "etc/ukai/acl.conf").read_text()
@@ -51,7 +63,7 @@ def acl(box):
 
 def test_installed_it_runs_as_nobody_special(box):
     assert serves(box) and box.show("StatusText") == "Serving"
-    status = dict(line.split(":\t", 1) for line in box.run("cat", f"/proc/{box.show('MainPID')}/status").stdout.splitlines() if ":\t" in line)
+    status = status_of(box)
     assert status["Uid"].split()[0] != "0" and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
     assert int(status["CapEff"], 16) == 0, "the configuration needs none"
     assert "msg=ready" in journal(box)
@@ -75,13 +87,14 @@ def test_a_typo_and_a_restart(box, acl):
     assert serves(box) and "THE FILES ARE BROKEN" in box.run("ukai", "status").stdout
 
 
-def test_O23_a_crash_costs_less_than_a_second(box):
+def test_O23_after_a_crash_it_serves_again(box):
+    """Within half a second on an idle machine; the bound is for a loaded one."""
     main, began = box.show("MainPID"), time.monotonic()
     box.run("kill", "-SEGV", main)
     wait_until(lambda: box.show("ActiveState") == "active" and box.show("MainPID") not in (main, "0") and serves(box))
     took = time.monotonic() - began
-    assert box.show("Result") == "success" and took < 5, took  # under load; 0.5 s on an idle machine
-    assert "core" not in [path.name for path in (box.root / "var/lib/ukai").iterdir()]
+    assert box.show("Result") == "success" and took < 5, took
+    assert "code=killed, status=11/SEGV" in journal(box), "not code=dumped: what clients said is not for the disk"
     assert json.loads(box.run("ukai", "status", "--json").stdout)["uptime_s"] <= took + 1
 
 
@@ -98,11 +111,13 @@ def test_one_that_hangs_is_started_anew(box):
 
 
 def test_upgrade_stays_the_same_service(box):
-    main = box.show("MainPID")
+    main, n_restarts = box.show("MainPID"), box.show("NRestarts")
+    given = limit_of(box, "open files"), status_of(box)
     done = box.run("ukai-upgrade")
     assert done.returncode == 0, done.stdout
     new = box.show("MainPID")
-    assert new not in (main, "0") and box.show("ActiveState") == "active" and box.show("NRestarts") is not None
+    assert new not in (main, "0") and box.show("ActiveState") == "active" and box.show("NRestarts") == n_restarts
+    assert (limit_of(box, "open files"), status_of(box)) == given, "what the unit gives"
     assert "/ukai.service" in box.run("cat", f"/proc/{new}/cgroup").stdout
     assert serves(box) and "replaced by another daemon" in journal(box)
     assert re.search(rf"pid {new},", box.run("ukai", "status").stdout)
