@@ -18,9 +18,9 @@ struct lint_kind {
 
 /* Counts one more. Returns whether it is to be shown. */
 bool lint_kind_may_show(struct lint_kind *k);
-/* Shows it, at that line of the ACL file. */
-void lint_kind_show(const struct lint_kind *k, unsigned line, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Shows it, at that line of the ACL file: a format and its values. */
+#define lint_kind_show(k, line, ...)                                                               \
+    findings_add((k)->findings, (k)->level, (k)->acl->file, line, __VA_ARGS__)
 /* Says how many were not shown. */
 void lint_kind_end(const struct lint_kind *k);
 

@@ -378,28 +378,24 @@ static bool may_ask(const struct admin *a, const struct addr *source)
     return false;
 }
 
-/* How little a client would lose with its place; negative: it keeps it. */
-static int worth_of_place(const struct admin_call *call)
+/* It has not said its request, has its answer, or was given time enough to take it. */
+static bool may_lose_place(const struct admin_call *call)
 {
-    if (call->fd >= 0 && (call->state == CALL_HEAD || call->state == CALL_LINGER))
-        return 0;
-    bool is_slow = call->fd >= 0 && call->state == CALL_SEND &&
-                   loop_now_ms(call->admin->loop) - call->answered_ms >= ADMIN_SLOW_MS;
-    return is_slow ? 1 : -1;
+    if (call->fd < 0 || call->state == CALL_PAGE)
+        return false;
+    return call->state != CALL_SEND ||
+           loop_now_ms(call->admin->loop) - call->answered_ms >= ADMIN_SLOW_MS;
 }
 
-/* Of the cheapest kind the first that came. */
 static void make_room(struct admin *a)
 {
-    struct admin_call *found = NULL;
-    list_for_each (pos, &a->calls) {
+    list_for_each (pos, &a->calls) { /* the first that came is the first to go */
         struct admin_call *call = list_entry(pos, struct admin_call, node);
-        int worth = worth_of_place(call);
-        if (worth >= 0 && (!found || worth < worth_of_place(found)))
-            found = call;
+        if (may_lose_place(call)) {
+            call_free(call);
+            return;
+        }
     }
-    if (found)
-        call_free(found);
 }
 
 static void on_accept(struct listener *l, int fd, const struct endpoint *peer)

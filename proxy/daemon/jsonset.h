@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
-enum { JSONSET_TEXT_MAX = 512 };
+enum { JSONSET_TEXT_MAX = 1024 };
 
 void jsonset_number(json_t *object, const char *key, uint64_t value);
 /* Anybody's bytes, made harmless (ESCAPE_TEXT); what does not fit into JSONSET_TEXT_MAX is cut. */
