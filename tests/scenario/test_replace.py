@@ -11,9 +11,9 @@ AGENTS = "agents.deepsecurity.trendmicro.com"
 IN = "[in]\ntcp 8080 = 192.168.1.10\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
 
 
-def successor(scene, old, workers="2"):
+def successor(scene, old, workers="2", env=None):
     """A daemon of the same files that replaces the old one; the old one's end is the caller's."""
-    new = Ukai(scene, old.config, old.acl_path.read_text(), args=["--replace", "--workers", workers])
+    new = Ukai(scene, old.config, old.acl_path.read_text(), env=env, args=["--replace", "--workers", workers])
     new.conf_path.write_bytes(old.conf_path.read_bytes())  # the same control socket, the same log
     new.access_path = old.access_path
     new.start()

@@ -5,12 +5,14 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 
 import pytest
 
-from client import exchange
+from client import exchange, open_tunnel
 from daemon import REPOSITORY, Ukai, sections
+from test_replace import ended, successor
 
 UNITS = REPOSITORY / "contrib" / "systemd"
 IN = "[in]\ntcp 8080 = 192.168.1.10\n"
@@ -27,6 +29,7 @@ class Manager:
         self.path = None if abstract else pathlib.Path(name)
         self.env = {"NOTIFY_SOCKET": "@" + name[1:] if abstract else name}
         self.socket.settimeout(15)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     def heard(self, expected):
         """Datagrams until one holds the line expected; returns that one's lines."""
@@ -34,6 +37,14 @@ class Manager:
             lines = self.socket.recv(4096).decode().split("\n")
             if any(line.startswith(expected) for line in lines):
                 return lines
+
+    def told_until(self, expected):
+        """(process, lines) of each datagram up to the one that holds the line expected."""
+        told = []
+        while not told or expected not in told[-1][1]:
+            text, control, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(struct.calcsize("3i")))
+            told.append((struct.unpack("3i", control[0][2])[0], text.decode().split("\n")))
+        return told
 
     def __enter__(self):
         return self
@@ -60,6 +71,30 @@ def test_start_reload_and_stop_are_told(scene, abstract):
             daemon.signal(signal.SIGTERM)
             manager.heard("STOPPING=1")
             assert daemon.wait_exit() == 0
+
+
+def test_a_replaced_daemon_names_its_successor_and_says_no_more(scene):
+    """The manager heeds its main process only: who that is comes first, then only the new one speaks."""
+    with Manager(scene, False) as manager:
+        old = Ukai(scene, sections(dns=False), IN, env=manager.env).start()
+        sock = scene.dial()
+        open_tunnel(sock, "echo.lab.example:443")  # so that the old one outlives its replacement
+        manager.heard("READY=1")
+        new = successor(scene, old, env=manager.env)
+        try:
+            old.wait_log("replaced by another daemon")
+            sock.close()
+            assert ended(old) == 0
+            new.signal(signal.SIGTERM)
+            assert new.wait_exit() == 0
+            told = manager.told_until("STOPPING=1")
+            of_old = [lines for pid, lines in told if pid == old.pid]
+            assert of_old == [[f"MAINPID={new.pid}"]], told
+            ready = [i for i, (pid, lines) in enumerate(told) if pid == new.pid and "READY=1" in lines]
+            assert told.index((old.pid, [f"MAINPID={new.pid}"])) < ready[-1], "what the new one says before is not heard"
+            assert told[-1][0] == new.pid
+        finally:
+            new.stop()
 
 
 def test_watchdog_gets_signs_of_life_while_all_workers_turn(scene):
