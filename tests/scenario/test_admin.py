@@ -45,11 +45,15 @@ def is_closed(scene, **options):
         return True
 
 
+def unread(scene):
+    """For each client of the pages, what waits in the kernel to be taken."""
+    shown = scene.router.run(["ss", "-Htn", "state", "established", f"sport = :{PORT}"]).stdout
+    return [int(line.split()[1]) for line in shown.splitlines()]  # Recv-Q, Send-Q: no state before them
+
+
 def all_wait_for_their_readers(scene):
     """Every place (32) has a client, and each of those has more to read than the kernel holds."""
-    shown = scene.router.run(["ss", "-Htn", "state", "established", f"sport = :{PORT}"]).stdout
-    queues = [int(line.split()[1]) for line in shown.splitlines()]  # Recv-Q, Send-Q: no state before them
-    return len(queues) <= 32 and all(queues)
+    return len(unread(scene)) <= 32 and all(unread(scene))
 
 
 def is_answered(scene, path):
@@ -208,6 +212,31 @@ def test_readers_who_do_not_read_cost_a_place_for_a_second(scene):
     finally:
         for sock in held:
             sock.close()
+        scene.router.run(["sysctl", "-qw", "net.ipv4.tcp_wmem=4096 16384 4194304"])
+
+
+@pytest.mark.limit(120)
+def test_who_never_reads_is_let_go_after_his_time(scene):
+    """/metrics and the page, unread; nobody else wants the places, so only the limit of 30 s ends them."""
+    scene.router.run(["sysctl", "-qw", "net.ipv4.tcp_wmem=4096 4096 4096"])
+    try:
+        many = "".join(f"deny = {i}.example ; {'x' * 250}\n" for i in range(200))  # the most hit ones are in /metrics
+        with Ukai(scene, config(), IN + "[out]\n" + many) as daemon:
+            for i in range(200):
+                with scene.dial() as sock:
+                    assert exchange(sock, f"CONNECT {i}.example:443 HTTP/1.1\r\n\r\n".encode()).status == 403
+            assert len(ask(scene, b"/metrics").raw) > 66_000, "more than the kernels hold"
+            daemon.wait_fds()
+            began, n_fds = time.monotonic(), daemon.n_fds()
+            for path in (b"/metrics", b"/"):
+                sock = dial(scene)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                sock.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: 192.168.1.254\r\n\r\n")
+            wait_until(lambda: len(unread(scene)) == 2 and all(unread(scene)), what="both answers under way")
+            assert daemon.n_fds() >= n_fds + 2
+            wait_until(lambda: daemon.n_fds() <= n_fds, deadline_s=60, what="both let go")
+            assert time.monotonic() - began > 25
+    finally:
         scene.router.run(["sysctl", "-qw", "net.ipv4.tcp_wmem=4096 16384 4194304"])
 
 

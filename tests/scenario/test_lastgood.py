@@ -52,12 +52,14 @@ def test_a_typo_and_a_restart(scene, ukai):
         assert status(ukai)["last_good_timestamp_s"] <= time.time()
         assert "THE FILES ARE BROKEN" in run_tool("status", "-c", ukai.conf_path).out
         assert "last good" in run_tool("status", "-c", ukai.conf_path, "--html").out
+        assert "BY THE LAST GOOD COPY" in run_tool("top", "-c", ukai.conf_path, "--once").out.split("\n")[0]
         told = scene.host10.run(["curl", "-s", "http://192.168.1.254:9090/healthz"]).stdout
         assert told.startswith("ok, by the last good copy")
         assert "ukai_config_last_good 1" in scene.host10.run(["curl", "-s", "http://192.168.1.254:9090/metrics"]).stdout
         assert run_tool("reload", "-c", ukai.conf_path).returncode == 78
         assert "last_good_timestamp_s" in status(ukai)
         ukai.reload(acl=ACL)
+        assert "LAST GOOD" not in run_tool("top", "-c", ukai.conf_path, "--once").out
         assert "last_good_timestamp_s" not in status(ukai)
         assert "ukai_config_last_good 0" in scene.host10.run(["curl", "-s", "http://192.168.1.254:9090/metrics"]).stdout
 
