@@ -1,21 +1,12 @@
-"""Short tunnels at a steady pace, and the origin they go to: tests/tools/comers.c, built once a process."""
-import functools
+"""Short tunnels at a steady pace, and the origin they go to: tests/tools/comers.c."""
 import json
-import pathlib
 import subprocess
-import tempfile
 import threading
 
-SOURCE = pathlib.Path(__file__).resolve().parents[1] / "tools" / "comers.c"
+from tools import built
+
 PORT = 8443  # of the origin, on every address of the outer world
 GATE = "192.168.1.254"
-
-
-@functools.lru_cache(maxsize=1)
-def _binary():
-    out = pathlib.Path(tempfile.mkdtemp(prefix="ukai-comers-")) / "comers"
-    subprocess.run(["cc", "-O2", "-o", out, SOURCE], check=True)
-    return out
 
 
 class Comers:
@@ -31,9 +22,9 @@ class Comers:
 
     def __enter__(self):
         pipe = subprocess.PIPE
-        self._origin = self.scene.outer.popen([_binary(), "serve", "0.0.0.0", str(PORT)], stdin=subprocess.DEVNULL, stdout=pipe)
+        self._origin = self.scene.outer.popen([built("comers"), "serve", "0.0.0.0", str(PORT)], stdin=subprocess.DEVNULL, stdout=pipe)
         assert self._origin.stdout.readline() == b"listening\n"
-        self._driver = self.scene.host10.popen([_binary(), "ask", GATE, "8080", self.target, str(self.a_second)], stdin=pipe,
+        self._driver = self.scene.host10.popen([built("comers"), "ask", GATE, "8080", self.target, str(self.a_second)], stdin=pipe,
                                                stdout=pipe)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

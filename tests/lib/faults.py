@@ -1,15 +1,14 @@
-"""Faults made to order inside a daemon: an allocation or a system call that fails, a wall clock that jumps.
+"""Faults made to order inside a daemon: an allocation or a system call that fails, clocks that jump.
 
-tests/tools/faults.c is built once a module and preloaded; a page that both sides map says what is to fail and what was
+tests/tools/faults.c is preloaded; a page that both sides map says what is to fail and what was
 counted. Not for binaries with sanitizers, whose allocator and calls are their own.
 """
 import errno
 import mmap
 import pathlib
 import struct
-import subprocess
 
-from daemon import REPOSITORY
+from tools import built
 
 # As in faults.c, in its order; errors that the kernel really gives.
 CALLS = {
@@ -22,22 +21,16 @@ CALLS = {
     "setsockopt": (errno.ENOMEM, errno.ENOBUFS),
     "getrandom": (errno.ENOSYS, errno.EINTR),
 }
-_HEAD, _CALL = struct.Struct("<QQQqq"), struct.Struct("<QQQQ4q")
-_N_ALLOCS, _FAIL_ALLOC_AT, _N_FAILED_ALLOCS, _N_LIVE, _WALL_OFFSET_S = range(5)
+_HEAD, _CALL = struct.Struct("<QQQqqq"), struct.Struct("<QQQQ4q")
+_N_ALLOCS, _FAIL_ALLOC_AT, _N_FAILED_ALLOCS, _N_LIVE, _WALL_OFFSET_S, _STEADY_OFFSET_S = range(6)
 _N, _FAIL_AT, _PER_MILLE, _N_FAILED = range(4)
-
-
-def build(directory):
-    """The library; its path."""
-    out = pathlib.Path(directory) / "faults.so"
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-fno-builtin", "-o", out, REPOSITORY / "tests/tools/faults.c"], check=True)
-    return out
 
 
 class Faults:
     """Of one daemon, whose prefix it becomes: daemon.prefix = faults.prefix."""
 
-    def __init__(self, library, directory):
+    def __init__(self, directory):
+        library = built("faults", "-shared", "-fPIC", "-fno-builtin")
         page = pathlib.Path(directory) / "faults.page"
         page.write_bytes(bytes(_HEAD.size + len(CALLS) * _CALL.size))
         with open(page, "r+b") as file:
@@ -93,3 +86,7 @@ class Faults:
 
     def shift_wall_clock(self, offset_s):
         self._put(_WALL_OFFSET_S * 8, offset_s)
+
+    def shift_steady_clock(self, offset_s):
+        """That of timers. Who sleeps wakes by the kernel's: something else must happen before the daemon looks."""
+        self._put(_STEADY_OFFSET_S * 8, offset_s)

@@ -9,7 +9,7 @@ import pytest
 from client import exchange, open_tunnel, read_exactly, whole_head
 from daemon import SANITIZER_DIR, Ukai, run_tool, sections
 from dnswire import Message, query, read_framed
-from faults import CALLS, Faults, build
+from faults import CALLS, Faults
 from scene import ECHO, ORIGIN, OUT_ROUTER, SCRIPTED, wait_until
 
 pytestmark = pytest.mark.skipif(bool(SANITIZER_DIR), reason="allocator and calls are the sanitizers' own")
@@ -19,24 +19,19 @@ TARGET = f"{ECHO}:443"
 STEP = 3  # of start and reload every third allocation is tried: a matter of time only
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("faults"))
-
-
-def make(scene, library, **changes):
+def make(scene, **changes):
     """One worker, so that calls come in a steady order."""
     changes.setdefault("process", {}).setdefault("workers", "1")
     times = {"head": "2s", "dns": "1s", "connect": "2s", "http-idle": "500ms"}
     daemon = Ukai(scene, sections(SCRIPTED, timeouts=times, **changes), ACL)
-    daemon.faults = Faults(library, daemon.dir)
+    daemon.faults = Faults(daemon.dir)
     daemon.prefix = daemon.faults.prefix
     return daemon
 
 
 @pytest.fixture(scope="module")
-def ukai(scene, library):
-    with make(scene, library, web={"bypass-network": OUT_ROUTER}) as daemon:  # by bind(2); [dns] goes by interface
+def ukai(scene):
+    with make(scene, web={"bypass-network": OUT_ROUTER}) as daemon:  # by bind(2); [dns] goes by interface
         yield daemon
 
 
@@ -204,10 +199,10 @@ def test_O03_reload(scene, ukai):
     wait_until(lambda: faults.n_live() <= before + 4, what=lambda: f"{faults.n_live()} blocks, {before} before")
 
 
-def test_O03_start(scene, library):
+def test_O03_start(scene):
     """It ends with a word on what is missing, or serves, and then hears signals. Our own allocations come first, then
     those of the name servers' trust store."""
-    daemon = make(scene, library, process={"sandbox": "off"}, web={"listen-port": "8083"}, dns_={"listen-port": "5300"})
+    daemon = make(scene, process={"sandbox": "off"}, web={"listen-port": "8083"}, dns_={"listen-port": "5300"})
     with daemon:
         n_allocs = daemon.faults.n_allocs()
     codes = set()

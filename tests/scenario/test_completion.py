@@ -80,20 +80,49 @@ def test_what_the_files_and_the_daemon_know(scene, shell):
     assert not {word for word in offered(shell, "ukai", "kill", "-c", conf, "1") if word}  # nobody there: nothing, soon
 
 
-def test_zsh(scene):
-    """Its completion needs a terminal."""
-    zsh = shutil.which("zsh")
-    with Terminal(100, 30, PATH) as terminal:
-        terminal.run(zsh, "-f")
+@pytest.fixture(scope="module")
+def zsh(scene):
+    """Its completion needs a terminal: types, presses Tab, and waits until each word wanted is on the screen."""
+    with Terminal(120, 50, PATH) as terminal:
+        terminal.run(shutil.which("zsh"), "-f")
         terminal.run("eval", f"PS1='Z> '; fpath=({FILES} $fpath); autoload -U compinit; compinit -u -D; LISTMAX=1000")
         terminal.wait(lambda s: "Z> " in s)
-        for typed, wanted in (("ukai ", COMMANDS), ("ukai top --", options_of("top")), ("ukai log ", ["warning", "debug"]),
-                              ("ukai export --format n", ["nftables", "nifcloud-json"])):
+
+        def offers(typed, wanted):
             terminal.keys("C-u", "C-l")
             terminal.wait(lambda s: s.strip() == "Z>")
             terminal.keys("-l", typed)
             terminal.keys("Tab")
-            terminal.wait(lambda s, wanted=wanted: all(re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", s) for w in wanted))
+            terminal.wait(lambda s: all(re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", s) for w in wanted))
+
+        yield offers
+
+
+def test_zsh_offers_every_command(zsh):
+    zsh("ukai ", COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_zsh_offers_every_option(zsh, command):
+    zsh(f"ukai {command} --", options_of(command) | {"--help"})
+
+
+@pytest.mark.parametrize("typed, wanted", [
+    ("ukai log ", ["error", "warning", "notice", "info", "debug"]), ("ukai top --sort ", ["rate", "bytes", "age", "source"]),
+    ("ukai export --format n", ["nftables", "nifcloud-json"]),
+    ("ukai import --format ", ["nifcloud-json", "nifcloud-xml", "terraform-json", "iptables"]),
+    ("ukai explain ", ["CONNECT", "GET", "DNS", "DNS/tcp"]), (f"ukai reload -c {FILES}/ukai.", ["ukai.bash", "ukai.fish"]),
+])
+def test_zsh_offers_words(zsh, typed, wanted):
+    zsh(typed, wanted)
+
+
+def test_zsh_offers_what_the_files_and_the_daemon_know(scene, zsh):
+    with Ukai(scene, sections(), IN) as ukai:
+        open_tunnel(scene.dial(), "echo.lab.example:443")
+        (ident,) = re.findall(r'^\{"id":"([0-9.]+)"', run_tool("tunnels", "-c", ukai.conf_path, "--json").out)
+        zsh(f"ukai kill -c {ukai.conf_path} ", [ident, "192.168.1.10"])
+        zsh(f"ukai explain -c {ukai.conf_path} --listener ", ["lan"])
 
 
 def test_the_commands_of_the_scripts_exist():

@@ -7,7 +7,9 @@ import time
 import pytest
 
 from client import exchange
-from daemon import ACL, Ukai, run_tool, sections
+from daemon import ACL, SANITIZER_DIR, Ukai, run_tool, sections
+from faults import Faults
+from scene import wait_until
 
 BROKEN = ACL + "tcp 8080 = 192.168.1.999 ; 打ち間違い\n"
 
@@ -62,6 +64,26 @@ def test_a_typo_and_a_restart(scene, ukai):
         assert "LAST GOOD" not in run_tool("top", "-c", ukai.conf_path, "--once").out
         assert "last_good_timestamp_s" not in status(ukai)
         assert "ukai_config_last_good 0" in scene.host10.run(["curl", "-s", "http://192.168.1.254:9090/metrics"]).stdout
+
+
+@pytest.mark.skipif(bool(SANITIZER_DIR), reason="the clock's library is not for the sanitizers")
+def test_every_hour_it_is_said_again(scene, ukai):
+    def said():
+        run_tool("status", "-c", ukai.conf_path)  # wakes it
+        return sum("serving by the last good copy of them" in line for line in ukai.lines)
+
+    faults = Faults(ukai.dir)
+    ukai.prefix = faults.prefix
+    ukai.write(acl=BROKEN)
+    with ukai:
+        ukai.wait_log("serving by the last good copy of them")
+        assert said() == 1
+        for hours in (1, 2):
+            faults.shift_steady_clock(hours * 3600 + 1)
+            wait_until(lambda hours=hours: said() == 1 + hours, what="the reminder")
+        ukai.reload(acl=ACL)
+        faults.shift_steady_clock(4 * 3600)
+        assert [said() for _ in range(10)] == [3] * 10
 
 
 def test_all_files_are_in_it(scene):
