@@ -323,14 +323,26 @@ static void on_stale_due(struct timer *t)
     answer_unref(a);
 }
 
-/* A failure is kept for a second, longer when it comes again (RFC 9520 section 3.2). */
+static bool was_sent(const struct question *q)
+{
+    for (unsigned i = 0; i < q->group->n_servers; i++) {
+        if (q->n_sends[i] > 0)
+            return true;
+    }
+    return false;
+}
+
+/* A failure is kept for a second, longer when it comes again (RFC 9520 section 3.2). Who never left
+ * this machine spares nobody by that: the way out may be back at any moment. */
 static void keep_failure(struct question *q, enum resolver_outcome outcome, unsigned rcode)
 {
     struct resolver *r = q->resolver;
     uint64_t now = loop_now_ms(r->loop);
     const struct answer *last = cache_last_failure(r->cache, &q->key, q->hash);
     uint32_t life_s = FAILURE_MIN_S;
-    uint32_t max_s = outcome == RESOLVER_TIMEOUT ? FAILURE_SILENCE_MAX_S : FAILURE_MAX_S;
+    uint32_t max_s = !was_sent(q)                  ? FAILURE_MIN_S
+                     : outcome == RESOLVER_TIMEOUT ? FAILURE_SILENCE_MAX_S
+                                                   : FAILURE_MAX_S;
     if (last && last->epoch == q->group->epoch && now < last->expires_ms + FAILURE_FORGET_MS)
         life_s = last->life_s * 2 < max_s ? last->life_s * 2 : max_s;
     struct answer_key key = q->key;

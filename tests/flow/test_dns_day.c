@@ -36,7 +36,8 @@ struct day {
     uint32_t ttl_s; /* as an asker is told */
 };
 
-static struct day *day_new(const struct resolver_policy *policy)
+/* @server: NULL: the scripted one's. */
+static struct day *day_new_at(const struct resolver_policy *policy, const struct endpoint *server)
 {
     struct day *d = calloc(1, sizeof(*d));
     struct conf_name_server item = {0};
@@ -45,10 +46,15 @@ static struct day *day_new(const struct resolver_policy *policy)
     cr_assert_eq(loop_init(&d->loop), 0);
     cr_assert_eq(resolver_init(&d->resolver, &d->loop, CACHE_BYTES), 0);
     fake_open(&d->fake, &d->loop, script_answers);
-    item.endpoint = d->fake.at;
+    item.endpoint = server ? *server : d->fake.at;
     d->group = resolver_group_new_with(&d->resolver, &servers, &egress, policy);
     cr_assert_not_null(d->group);
     return d;
+}
+
+static struct day *day_new(const struct resolver_policy *policy)
+{
+    return day_new_at(policy, NULL);
 }
 
 static void day_free(struct day *d)
@@ -201,5 +207,21 @@ Test(dns_day, stale__is_given__through_its_window_and_no_longer)
     cr_assert_eq(d->outcome, RESOLVER_ANSWER);
     cr_assert(!d->is_stale);
     cr_assert_eq(d->ttl_s, TTL_S);
+    day_free(d);
+}
+
+/* Without a way out nothing is sent, and nobody is spared by waiting longer: one second, however
+ * often it fails, so that names are there when the way is. */
+Test(dns_day, no_way_out__is_remembered__for_a_second_each_time)
+{
+    struct endpoint broadcast = {.addr = addr_from_ipv4(0xffffffff), .port = 53}; /* EACCES */
+    struct resolver_policy policy = {.ttls = {.max_s = DAY_S, .negative_max_s = 60}};
+    struct day *d = day_new_at(&policy, &broadcast);
+    for (unsigned s = 0; s < 60; s++) {
+        cr_assert(!ask(d), "second %u: not tried again", s);
+        cr_assert_eq(d->outcome, RESOLVER_UNREACHABLE);
+        cr_assert(ask(d), "second %u: tried again at once", s);
+        pass(d, 1);
+    }
     day_free(d);
 }
