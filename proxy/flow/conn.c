@@ -28,7 +28,7 @@ enum {
     BUF_FIRST_BYTES = 2048,
     EARLY_MAX_BYTES = 64 * 1024,
     LINGER_MS = 2000,
-    HURRY_MS = 2000, /* a lost request is sent again after 0.2, 0.6 and 1.4 s, or it never comes */
+    HURRY_MS = 3500, /* a lost request is sent again after 0.2, 0.6, 1.4 and 3.0 s */
     LINGER_MAX_BYTES = 1024 * 1024,
     USER_AGENT_MAX = 160,
     HOST_SHOWN_MAX = 512,
