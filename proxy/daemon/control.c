@@ -20,12 +20,14 @@
 #include "proxy/base/escape.h"
 #include "proxy/base/log.h"
 
-enum { BACKLOG = 16, PAUSE_MS = 200, HEAD_MAX = 96 };
+enum { BACKLOG = 16, PAUSE_MS = 200, HEAD_MAX = 96, TEXT_FIRST_BYTES = 512 };
 
+/* What a verb writes; beyond the limit it is dropped, and the answer says so instead. */
 struct text {
+    struct control_call *call;
     FILE *file;
-    char *bytes; /* owned by free(); valid once the file is closed */
-    size_t len;
+    char *bytes; /* owned by free() */
+    size_t len, size;
 };
 
 struct control_call {
@@ -39,10 +41,75 @@ struct control_call {
     struct text out, err;
     char in[CONTROL_REQUEST_MAX];
     size_t n_in;
-    char *answer; /* owned */
-    size_t answer_len, n_sent;
+    char head[HEAD_MAX]; /* of the answer, before out and err */
+    size_t head_len, n_sent;
     bool is_running;
+    bool is_too_long, is_short_of_memory; /* out or err lost something */
 };
+
+/* ---- texts ---- */
+
+/* What all answers hold is bounded too. */
+static bool may_grow(const struct text *t, size_t len)
+{
+    const struct control_call *call = t->call;
+    return t->len + len <= CONTROL_ANSWER_MAX &&
+           (!call->control || call->control->n_answer_bytes + len <= CONTROL_ANSWERS_MAX);
+}
+
+static bool text_reserve(struct text *t, size_t len)
+{
+    if (t->len + len <= t->size)
+        return true;
+    size_t size = t->size ? t->size : TEXT_FIRST_BYTES;
+    while (size < t->len + len)
+        size *= 2;
+    char *bytes = realloc(t->bytes, size);
+    if (!bytes)
+        return false;
+    t->bytes = bytes;
+    t->size = size;
+    return true;
+}
+
+static ssize_t on_text(void *cookie, const char *bytes, size_t len)
+{
+    struct text *t = cookie;
+    struct control_call *call = t->call;
+    call->is_too_long = call->is_too_long || !may_grow(t, len);
+    call->is_short_of_memory =
+        call->is_short_of_memory || (!call->is_too_long && !text_reserve(t, len));
+    if (call->is_too_long || call->is_short_of_memory)
+        return (ssize_t)len; /* the verb need not know */
+    memcpy(t->bytes + t->len, bytes, len);
+    t->len += len;
+    if (call->control)
+        call->control->n_answer_bytes += len;
+    return (ssize_t)len;
+}
+
+static int text_open(struct text *t, struct control_call *call)
+{
+    t->call = call;
+    t->file = fopencookie(t, "w", (cookie_io_functions_t){.write = on_text});
+    return t->file ? 0 : -ENOMEM;
+}
+
+/* Nothing more is written. */
+static void text_close(struct text *t)
+{
+    if (t->file)
+        fclose(t->file);
+    t->file = NULL;
+}
+
+static void text_fini(struct text *t)
+{
+    text_close(t);
+    if (t->call && t->call->control)
+        t->call->control->n_answer_bytes -= t->len;
+    free(t->bytes);
+}
 
 /* ---- life of a call ---- */
 
@@ -57,23 +124,15 @@ static void drop_client(struct control_call *call)
     call->control->n_clients--;
 }
 
-static void text_fini(struct text *t)
-{
-    if (t->file)
-        fclose(t->file);
-    free(t->bytes);
-}
-
 static void call_free(struct control_call *call)
 {
+    text_fini(&call->out);
+    text_fini(&call->err);
     if (call->control) {
         drop_client(call);
         list_remove(&call->node);
     }
-    text_fini(&call->out);
-    text_fini(&call->err);
     json_decref(call->request);
-    free(call->answer);
     free(call);
 }
 
@@ -93,49 +152,70 @@ static void on_late(struct timer *t)
 
 /* ---- the answer ---- */
 
+/* From @at on, of head, out and err one after the other. */
+static struct iovec part(const char *bytes, size_t len, size_t *at)
+{
+    size_t skipped = *at < len ? *at : len;
+    *at -= skipped;
+    return (struct iovec){.iov_base = (void *)(uintptr_t)(bytes + skipped),
+                          .iov_len = len - skipped};
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct control_call *call = arg;
-    ssize_t n =
-        send(fd, call->answer + call->n_sent, call->answer_len - call->n_sent, MSG_NOSIGNAL);
+    size_t at = call->n_sent;
+    struct iovec parts[3];
+    parts[0] = part(call->head, call->head_len, &at);
+    parts[1] = part(call->out.bytes, call->out.len, &at);
+    parts[2] = part(call->err.bytes, call->err.len, &at);
+    struct msghdr m = {.msg_iov = parts, .msg_iovlen = 3};
+    ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0 || (call->n_sent += (size_t)n) == call->answer_len) {
+    size_t whole = call->head_len + call->out.len + call->err.len;
+    if (n <= 0 || (call->n_sent += (size_t)n) == whole) {
         call_free(call);
         return;
     }
     loop_timer_start(call->control->loop, &call->limit, CONTROL_READ_LIMIT_MS, on_late);
 }
 
-static int compose(struct control_call *call, int exit_code)
+/* The answer is not given in part. */
+static int refuse_whole(struct control_call *call)
 {
-    FILE *files[] = {call->out.file, call->err.file};
-    call->out.file = call->err.file = NULL;
-    bool is_whole = fclose(files[0]) == 0;
-    is_whole = fclose(files[1]) == 0 && is_whole;
-    if (!is_whole)
-        return -ENOMEM;
-    if (call->out.len + call->err.len > CONTROL_ANSWER_MAX)
-        return -EFBIG;
-    call->answer = malloc(HEAD_MAX + call->out.len + call->err.len);
-    if (!call->answer)
-        return -ENOMEM;
-    size_t len = (size_t)snprintf(call->answer, HEAD_MAX, "{\"exit\":%d,\"out\":%zu,\"err\":%zu}\n",
-                                  exit_code, call->out.len, call->err.len);
-    memcpy(call->answer + len, call->out.bytes, call->out.len);
-    memcpy(call->answer + len + call->out.len, call->err.bytes, call->err.len);
-    call->answer_len = len + call->out.len + call->err.len;
-    return 0;
+    const char *why =
+        call->is_too_long
+            ? "ukai: the answer is too long: at most 64 MiB, and 128 MiB for all who ask now\n"
+            : "ukai: the daemon has no memory for the answer\n";
+    call->is_too_long = call->is_short_of_memory = false;
+    if (call->control)
+        call->control->n_answer_bytes -= call->out.len + call->err.len;
+    call->out.len = call->err.len = 0;
+    on_text(&call->err, why, strlen(why));
+    return CONTROL_EXIT_FAILED;
+}
+
+static void compose(struct control_call *call, int exit_code)
+{
+    text_close(&call->out);
+    text_close(&call->err);
+    if (call->is_too_long || call->is_short_of_memory)
+        exit_code = refuse_whole(call);
+    call->head_len =
+        (size_t)snprintf(call->head, HEAD_MAX, "{\"exit\":%d,\"out\":%zu,\"err\":%zu}\n", exit_code,
+                         call->out.len, call->err.len);
 }
 
 void control_end(struct control_call *call, int exit_code)
 {
     call->is_running = false;
-    if (!call->control || call->fd < 0 || compose(call, exit_code) < 0) {
+    if (!call->control || call->fd < 0) {
         call_free(call);
         return;
     }
+    compose(call, exit_code);
     event_del(&call->event);
     event_assign(&call->event, call->control->loop->base, call->fd, EV_WRITE | EV_PERSIST,
                  on_writable, call);
@@ -172,14 +252,13 @@ static int send_fds(int fd, const char *bytes, size_t len, const int *fds, size_
 void control_end_with_fds(struct control_call *call, int exit_code, const int *fds, size_t n_fds)
 {
     call->is_running = false;
-    int rc = call->control && call->fd >= 0 ? compose(call, exit_code) : -EPIPE;
-    if (rc == 0) {
-        size_t head = call->answer_len - call->out.len - call->err.len;
-        rc = send_fds(call->fd, call->answer, head, NULL, 0);
+    if (call->control && call->fd >= 0) {
+        compose(call, exit_code);
+        int rc = send_fds(call->fd, call->head, call->head_len, NULL, 0);
         for (size_t i = 0; rc == 0 && i < call->out.len; i++) {
             size_t first = i * CONTROL_FDS_A_MESSAGE;
             size_t n = first < n_fds ? n_fds - first : 0;
-            rc = send_fds(call->fd, call->answer + head + i, 1, fds + first,
+            rc = send_fds(call->fd, call->out.bytes + i, 1, fds + first,
                           n < CONTROL_FDS_A_MESSAGE ? n : CONTROL_FDS_A_MESSAGE);
         }
     }
@@ -298,13 +377,6 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- accepting ---- */
 
-static bool open_texts(struct control_call *call)
-{
-    call->out.file = open_memstream(&call->out.bytes, &call->out.len);
-    call->err.file = open_memstream(&call->err.bytes, &call->err.len);
-    return call->out.file && call->err.file;
-}
-
 static void call_new(struct control *c, int fd)
 {
     struct control_call *call =
@@ -318,7 +390,8 @@ static void call_new(struct control *c, int fd)
     c->n_clients++;
     list_append(&c->calls, &call->node);
     event_assign(&call->event, c->loop->base, fd, EV_READ | EV_PERSIST, on_readable, call);
-    if (!open_texts(call) || event_add(&call->event, NULL) < 0) {
+    if (text_open(&call->out, call) < 0 || text_open(&call->err, call) < 0 ||
+        event_add(&call->event, NULL) < 0) {
         call_free(call);
         return;
     }

@@ -16,6 +16,8 @@ enum {
     CONTROL_ARGS_MAX = 16,
     CONTROL_CLIENTS_MAX = 16,
     CONTROL_ANSWER_MAX = 64 * 1024 * 1024,
+    CONTROL_ANSWERS_MAX = 128 * 1024 * 1024, /* of all calls together */
+    CONTROL_EXIT_FAILED = 1,
     CONTROL_READ_LIMIT_MS = 5000, /* to say the request, and to take each piece of the answer */
     CONTROL_FDS_A_MESSAGE = 200
 };
@@ -50,6 +52,7 @@ struct control {
     void *owner;
     struct list calls;
     unsigned n_clients;
+    size_t n_answer_bytes; /* that calls hold */
 };
 
 /**
@@ -78,7 +81,8 @@ char **control_args(struct control_call *call, int *ret_n);
 /* What the client will see on its standard output and standard error; never NULL. */
 FILE *control_out(struct control_call *call);
 FILE *control_err(struct control_call *call);
-/* Sends the answer and ends the call: the caller forgets it. */
+/* Sends the answer and ends the call: the caller forgets it. One that is too long, or that there
+ * was no memory for, is not sent in part: the client is told, exit code 1. */
 void control_end(struct control_call *call, int exit_code);
 /* The same, with descriptors (borrowed for the call of this function): CONTROL_FDS_A_MESSAGE of
  * them go along with each byte of the output, which must be that long. */

@@ -1,4 +1,5 @@
 """The control socket and the commands that use it: who may, what they say, and that nobody can hold the daemon up by it."""
+import contextlib
 import json
 import os
 import shlex
@@ -245,6 +246,35 @@ def test_learn_over_the_socket(scene):
 
 
 # who wants to be a nuisance
+
+def many_rules(n):
+    return IN + "".join(f"tcp 8080 = 10.{i >> 16}.{i >> 8 & 255}.{i & 255} ; {'x' * 200}\n" for i in range(n))
+
+
+@pytest.mark.limit(120)
+def test_answers_that_are_too_long(scene):
+    """64 MiB for one, 128 for all: who asks for more is told so, and nothing is kept of it."""
+    with Ukai(scene, sections(dns=False), many_rules(240_000)) as daemon:
+        done = ctl(daemon, "rules")
+        assert (done.returncode, done.out) == (1, "ukai: the answer is too long: at most 64 MiB, and 128 MiB for all who ask now\n")
+        daemon.reload(acl=many_rules(130_000))
+        whole = ctl(daemon, "rules").out
+        assert 34 << 20 < len(whole) < 42 << 20 and whole.endswith(" never hit\n")
+        for _ in range(4):  # what was given is given back
+            assert len(ctl(daemon, "rules").out) == len(whole)
+        with contextlib.ExitStack() as held:
+            heads = []
+            for _ in range(6):
+                sock = held.enter_context(socket.socket(socket.AF_UNIX))
+                sock.settimeout(20)
+                sock.connect(str(daemon.dir / "control.sock"))
+                sock.sendall(b'["rules"]\n')
+                heads.append(json.loads(sock.makefile("rb", 0).readline()))
+            assert [head["exit"] for head in heads] == [0, 0, 0, 1, 1, 1], heads
+            assert ctl(daemon, "status").returncode == 0
+        wait_until(lambda: ctl(daemon, "rules").returncode == 0, what="room again")
+
+
 
 @pytest.mark.parametrize("request_bytes", [
     b"\n", b"[]\n", b"[1]\n", b'{"a":1}\n', b'["status"\n', b'["no-such-verb"]\n', b'["sta\\u0000tus"]\n', b"\xff\xfe\n",

@@ -146,7 +146,7 @@ def take_address(scene, address, device):
 
 
 AWAY_S, HEALED_S = 0.4, 0.3
-FAILURE_S = 1.0  # a successor has no names in its cache, and a look-up that failed is not tried again for a second (RFC 9520)
+FAILURE_S = 2.0  # a successor has no names yet: a failed look-up counts for a second (RFC 9520), and the link may be late
 EVENTS = {
     "the LAN's cable": lambda scene: pull(scene.switch, "prouter"),
     "a host's cable": lambda scene: pull(scene.switch, "p10"),
