@@ -21,7 +21,7 @@
 #define UKAI_PRESETS "/usr/share/ukai/presets.d"
 #endif
 
-enum { NAME_MAX_BYTES = 40, SHOWN_MAX = 8, MEMO_MAX = 256 };
+enum { NAME_MAX_BYTES = 40, SHOWN_MAX = 8 };
 
 struct reading {
     struct acl *acl;
@@ -55,7 +55,7 @@ static int check_pattern(struct reading *r, const struct inifile_entry *e)
 static int on_entry(void *arg, const struct inifile_entry *e)
 {
     struct reading *r = arg;
-    char memo[MEMO_MAX];
+    char *memo;
     if (!e->key || strcmp(e->section, "preset") != 0) {
         if (strcmp(e->section, "preset") != 0)
             findings_add(r->findings, FINDING_ERROR, r->file, e->line,
@@ -71,9 +71,11 @@ static int on_entry(void *arg, const struct inifile_entry *e)
     int rc = check_pattern(r, e);
     if (rc < 0)
         return rc == -EINVAL ? 0 : rc;
-    snprintf(memo, sizeof(memo), "preset %s:%u%s%s%s%s", r->name, e->line, e->memo[0] ? ": " : "",
-             e->memo, r->memo[0] ? "; " : "", r->memo);
+    if (asprintf(&memo, "preset %s:%u%s%s%s%s", r->name, e->line, e->memo[0] ? ": " : "", e->memo,
+                 r->memo[0] ? "; " : "", r->memo) < 0)
+        return -ENOMEM;
     rc = acl_add_out(r->acl, e->key, e->value, memo, r->line, r->findings);
+    free(memo);
     return rc == -EINVAL ? 0 : rc;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "acl/explain.h"
+#include "proxy/daemon/explain.h"
 #include "proxy/daemon/target.h"
 #include "proxy/flow/worker.h"
 
@@ -32,7 +33,7 @@ static bool is_admitted(const struct trial *t, const struct in_table *table,
 }
 
 /* A name that only address lines could decide is not looked up: it is not refused. */
-static bool may_reach(const struct trial *t)
+static bool may_reach(const struct trial *t, const struct conf_web_proxy *w)
 {
     const struct acl *acl = t->snapshot->acl;
     const struct authority *a = &t->target.authority;
@@ -41,7 +42,11 @@ static bool may_reach(const struct trial *t)
         enum verdict v = verdict_addr(acl, &t->expect->from, t->own, VERDICT_UNDECIDED, &a->addr,
                                       a->port, &detail);
         explain_addr(t->out, v, &detail, &a->addr, a->port);
-        return v == VERDICT_ALLOW;
+        const char *why =
+            v == VERDICT_ALLOW ? explain_unreachable(&w->base.egress, &a->addr) : NULL;
+        if (why)
+            fprintf(t->out, "%s\n", why);
+        return v == VERDICT_ALLOW && !why;
     }
     enum verdict v = verdict_name(acl, &t->expect->from, a->name, a->port, &detail);
     explain_name(t->out, v, &detail, a->name, a->port);
@@ -59,7 +64,7 @@ static enum progress web_serves(const struct trial *t, const struct conf_web_pro
                 is_connect ? "connect-ports" : "http-ports", w->base.name);
         return PROGRESS_SOURCE;
     }
-    return may_reach(t) ? PROGRESS_SERVED : PROGRESS_PORT;
+    return may_reach(t, w) ? PROGRESS_SERVED : PROGRESS_PORT;
 }
 
 static enum progress dns_serves(const struct trial *t, const struct conf_dns *d)
@@ -139,7 +144,7 @@ static int try_line(const struct snapshot *s, const struct guard_own *own,
     char *why;
     if (target_parse(e->target, &t.target, &wrong) < 0) {
         findings_add(findings, FINDING_ERROR, s->acl->file, e->place.line, "[expect]: %s", wrong);
-        return -EINVAL;
+        return -EBADMSG;
     }
     int serves = ask_all(&t, &why);
     if (serves < 0)
@@ -157,7 +162,7 @@ int expect_check(const struct snapshot *s, struct own_set *own, struct findings 
     int ret = own ? 0 : -ENOMEM;
     for (size_t i = 0; own && i < s->acl->n_expects; i++) {
         int rc = try_line(s, &own->own, &s->acl->expects[i], findings);
-        if (rc < 0 && ret != -ENOMEM)
+        if (rc < 0 && (ret == 0 || ret == -EINVAL))
             ret = rc;
     }
     own_set_unref(own);

@@ -14,7 +14,7 @@ struct own_set;
  * refused. `allow` holds when one listener would serve it, `deny` when none would.
  *
  * @own: our own listeners by that configuration, taken; NULL: there was no memory for them.
- * Returns: 0 all hold · -EINVAL some do not, or are malformed · -ENOMEM.
+ * Returns: 0 all hold · -EINVAL some do not · -EBADMSG some are malformed · -ENOMEM.
  */
 int expect_check(const struct snapshot *s, struct own_set *own, struct findings *findings)
     __attribute__((warn_unused_result));

@@ -18,12 +18,19 @@
 #include "proxy/daemon/story.h"
 #include "proxy/daemon/target.h"
 #include "proxy/dns/lookup.h"
+#include "proxy/dns/special.h"
 #include "proxy/dns/zones.h"
 #include "proxy/net/egress.h"
 
 enum { CACHE_BYTES = 1024 * 1024, ARGS_MAX = 12 };
 
-enum explain_answer { ANSWER_ALLOWED, ANSWER_REFUSED, ANSWER_UNRESOLVED, ANSWER_LATER };
+enum explain_answer {
+    ANSWER_ALLOWED,
+    ANSWER_REFUSED,
+    ANSWER_UNRESOLVED,
+    ANSWER_UNREACHABLE, /* no address of a family that the way out has */
+    ANSWER_LATER
+};
 
 struct explain {
     struct explain_place place;
@@ -66,14 +73,30 @@ static const struct rule_place *place_of(const struct verdict_detail *detail)
     return detail->rule ? &detail->rule->place : NULL;
 }
 
-static bool judge_addr(struct explain *e, enum verdict by_name, const struct addr *a)
+const char *explain_unreachable(const struct conf_egress *conf, const struct addr *a)
+{
+    struct egress egress = egress_from_conf(conf);
+    bool is_ipv4 = addr_is_ipv4(a);
+    if (egress_permits(&egress, is_ipv4))
+        return NULL;
+    return is_ipv4 ? "it is not dialled: bypass-network has no IPv4"
+                   : "it is not dialled: bypass-network has no IPv6";
+}
+
+static enum explain_answer judge_addr(struct explain *e, const struct conf_web_proxy *w,
+                                      enum verdict by_name, const struct addr *a)
 {
     struct verdict_detail detail = {0};
     enum verdict v = verdict_addr(e->place.snapshot->acl, &e->from, &e->place.own->own, by_name, a,
                                   e->target.authority.port, &detail);
     explain_addr(story_step(&e->story, "address"), v, &detail, a, e->target.authority.port);
     story_step_end(&e->story, verdict_word(v), place_of(&detail));
-    return v == VERDICT_ALLOW;
+    if (v != VERDICT_ALLOW)
+        return ANSWER_REFUSED;
+    const char *why = explain_unreachable(&w->base.egress, a);
+    if (why)
+        story_say(&e->story, "address", "%s", why);
+    return why ? ANSWER_UNREACHABLE : ANSWER_ALLOWED;
 }
 
 static void say_egress(struct explain *x, const struct conf_egress *e)
@@ -91,8 +114,21 @@ static void say_egress(struct explain *x, const struct conf_egress *e)
         story_say(&x->story, "leaves", "by the routing table");
 }
 
+/* Names that never leave. */
+static void say_special(struct explain *e, const struct wire_name *name)
+{
+    struct answer_key key = {.question = {.name = *name, .type = e->target.type}};
+    struct answer *a = NULL;
+    key.question.class = WIRE_CLASS_IN;
+    if (special_answer(&key, 0, &a) != 0)
+        return;
+    answer_unref(a);
+    story_say(&e->story, "local", "%s is a special name: it is answered here, nobody is asked",
+              e->target.authority.name);
+}
+
 /* Who answers for the name: nothing is said when it is the listener's name servers. */
-static void say_source(struct explain *e, struct hosts *from_file)
+static void say_source(struct explain *e, struct hosts *from_file, bool has_special)
 {
     const struct conf *conf = &e->place.snapshot->conf;
     const char *name = e->target.authority.name;
@@ -113,6 +149,8 @@ static void say_source(struct explain *e, struct hosts *from_file)
     if (zone >= 0)
         story_say(&e->story, "zone", "%s is asked of the servers of zone %s (line %u)", name,
                   conf->zones.items[zone].name, conf->zones.items[zone].line);
+    else if (has_special && wire_name_from_text(name, strlen(name), &wire) == 0)
+        say_special(e, &wire);
     zones_free(zones);
 }
 
@@ -131,16 +169,20 @@ static void say_failure(struct explain *e, enum lookup_outcome outcome)
         story_say(&e->story, "resolve", "no name server could tell the address of %s", name);
 }
 
-static enum explain_answer judge_addrs(struct explain *e, const struct addr *addrs,
+/* One that can be dialled is enough. */
+static enum explain_answer judge_addrs(struct explain *e, const struct conf_web_proxy *w,
+                                       enum verdict by_name, const struct addr *addrs,
                                        unsigned n_addrs)
 {
-    unsigned n_allowed = 0;
-    for (unsigned i = 0; i < n_addrs; i++)
-        n_allowed += judge_addr(e, e->by_name, &addrs[i]);
-    if (n_allowed == 0)
-        return ANSWER_REFUSED;
-    say_egress(e, &e->place.snapshot->conf.web_proxies[e->at].base.egress);
-    return ANSWER_ALLOWED;
+    enum explain_answer best = ANSWER_REFUSED;
+    for (unsigned i = 0; i < n_addrs; i++) {
+        enum explain_answer answer = judge_addr(e, w, by_name, &addrs[i]);
+        if (best != ANSWER_ALLOWED && answer != ANSWER_REFUSED)
+            best = answer;
+    }
+    if (best == ANSWER_ALLOWED)
+        say_egress(e, &w->base.egress);
+    return best;
 }
 
 static void on_resolved(struct lookup *l, enum lookup_outcome outcome, const struct addr *addrs,
@@ -149,7 +191,8 @@ static void on_resolved(struct lookup *l, enum lookup_outcome outcome, const str
     struct explain *e = list_entry(l, struct explain, lookup);
     enum explain_answer answer = ANSWER_UNRESOLVED;
     if (outcome == LOOKUP_ADDRS)
-        answer = judge_addrs(e, addrs, n_addrs);
+        answer =
+            judge_addrs(e, &e->place.snapshot->conf.web_proxies[e->at], e->by_name, addrs, n_addrs);
     else
         say_failure(e, outcome);
     e->group = resolver_group_unref(e->group);
@@ -165,7 +208,7 @@ static enum explain_answer resolve(struct explain *e, const struct conf_web_prox
     struct resolver_policy policy = resolver_policy_web(conf, w);
     struct egress egress = egress_from_conf(&w->base.egress);
     e->by_name = by_name;
-    say_source(e, w->hosts);
+    say_source(e, w->hosts, true);
     if (!e->has_resolver)
         e->has_resolver = resolver_init(&e->resolver, e->place.loop, CACHE_BYTES) == 0;
     if (e->has_resolver)
@@ -181,14 +224,6 @@ static enum explain_answer resolve(struct explain *e, const struct conf_web_prox
 
 /* ---- one listener ---- */
 
-static enum explain_answer judge_literal(struct explain *e, const struct conf_web_proxy *w)
-{
-    if (!judge_addr(e, VERDICT_UNDECIDED, &e->target.authority.addr))
-        return ANSWER_REFUSED;
-    say_egress(e, &w->base.egress);
-    return ANSWER_ALLOWED;
-}
-
 static enum explain_answer judge_web(struct explain *e, const struct conf_web_proxy *w)
 {
     bool is_connect = e->target.kind == TARGET_CONNECT;
@@ -202,7 +237,7 @@ static enum explain_answer judge_web(struct explain *e, const struct conf_web_pr
     if (!has_port)
         return ANSWER_REFUSED;
     if (to->kind == AUTHORITY_LITERAL)
-        return judge_literal(e, w);
+        return judge_addrs(e, w, VERDICT_UNDECIDED, &to->addr, 1);
     struct verdict_detail detail = {0};
     enum verdict v = verdict_name(e->place.snapshot->acl, &e->from, to->name, to->port, &detail);
     explain_name(story_step(&e->story, "name"), v, &detail, to->name, to->port);
@@ -230,7 +265,7 @@ static enum explain_answer judge_dns(struct explain *e, const struct conf_dns *d
         story_step_end(&e->story, verdict_word(v), place_of(&detail));
     }
     if (v != VERDICT_DENY)
-        say_source(e, d->hosts);
+        say_source(e, d->hosts, !d->special_forward);
     return v == VERDICT_DENY ? ANSWER_REFUSED : ANSWER_ALLOWED;
 }
 
@@ -238,7 +273,10 @@ static enum explain_answer judge_dns(struct explain *e, const struct conf_dns *d
 
 static const char *answer_text(enum explain_answer a)
 {
-    return a == ANSWER_ALLOWED ? "allowed" : a == ANSWER_REFUSED ? "refused" : "not resolved";
+    return a == ANSWER_ALLOWED       ? "allowed"
+           : a == ANSWER_REFUSED     ? "refused"
+           : a == ANSWER_UNREACHABLE ? "not reachable"
+                                     : "not resolved";
 }
 
 static void listener_over(struct explain *e, enum explain_answer answer)

@@ -56,8 +56,12 @@ struct explain *explain_start(const struct explain_place *place,
 /* Ends it; done stays silent. NULL is fine. */
 struct explain *explain_cancel(struct explain *e);
 
-/* The command. EXIT_DONE allowed · EXIT_NO refused · EXIT_FAILED the name could not be resolved, or
- * no daemon answers · EXIT_USAGE · EXIT_CONFIG. */
+/* Why an address that the rules allow is not dialled from that way out; NULL: it is. */
+const char *explain_unreachable(const struct conf_egress *conf, const struct addr *a);
+
+/* The command. EXIT_DONE allowed · EXIT_NO refused · EXIT_FAILED the name could not be resolved,
+ * its address is of a family that the way out does not have, or no daemon answers · EXIT_USAGE ·
+ * EXIT_CONFIG. */
 enum exit_code explain_run(const struct explain_options *options);
 
 #endif

@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "proxy/dns/wire.h"
+#include "proxy/dns/words.h"
+
 enum { NAME_MAX_BYTES = 299 };
 
 static int parse_http(const char *rest, struct target *ret, const char **ret_why)
@@ -24,16 +27,23 @@ static int parse_http(const char *rest, struct target *ret, const char **ret_why
 static int parse_dns(const char *rest, struct target *ret, const char **ret_why)
 {
     size_t len = strcspn(rest, " ");
+    const char *type = rest + len + strspn(rest + len, " ");
     ret->authority = (struct authority){.kind = AUTHORITY_NAME};
+    ret->type = WIRE_TYPE_A;
     if (len == 0)
         return 0;
-    if (len <= NAME_MAX_BYTES &&
-        authority_parse_host(rest, len, &ret->authority, ret_why) == AUTHORITY_OK &&
-        ret->authority.kind == AUTHORITY_NAME)
-        return 0;
-    if (!*ret_why)
-        *ret_why = "a host name is needed";
-    return -EINVAL;
+    if (len > NAME_MAX_BYTES ||
+        authority_parse_host(rest, len, &ret->authority, ret_why) != AUTHORITY_OK ||
+        ret->authority.kind != AUTHORITY_NAME) {
+        if (!*ret_why)
+            *ret_why = "a host name is needed";
+        return -EINVAL;
+    }
+    if (*type && !words_type_from_text(type, &ret->type)) {
+        *ret_why = "behind the name there is nothing but a type: A, AAAA, TYPE65, ...";
+        return -EINVAL;
+    }
+    return 0;
 }
 
 int target_parse(const char *text, struct target *ret, const char **ret_why)

@@ -11,6 +11,7 @@ enum target_kind { TARGET_CONNECT, TARGET_GET, TARGET_DNS, TARGET_DNS_TCP };
 struct target {
     enum target_kind kind;
     struct authority authority; /* DNS: the name; name_len 0: only the source is asked about */
+    uint16_t type;              /* DNS: A unless told */
 };
 
 /* @ret_why: static text when refused. 0 · -EINVAL. The words' case does not matter. */

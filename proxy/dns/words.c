@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const struct {
     uint16_t type;
@@ -32,6 +34,22 @@ const char *words_type(uint16_t type, char buf[static WORDS_MAX])
     }
     snprintf(buf, WORDS_MAX, "TYPE%u", type);
     return buf;
+}
+
+bool words_type_from_text(const char *text, uint16_t *ret_type)
+{
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (strcasecmp(types[i].word, text) == 0) {
+            *ret_type = types[i].type;
+            return true;
+        }
+    }
+    if (strncasecmp(text, "TYPE", 4) != 0 || text[4] < '0' || text[4] > '9')
+        return false;
+    char *end;
+    unsigned long type = strtoul(text + 4, &end, 10);
+    *ret_type = (uint16_t)type;
+    return *end == '\0' && type <= UINT16_MAX;
 }
 
 const char *words_rcode(unsigned rcode, char buf[static WORDS_MAX])

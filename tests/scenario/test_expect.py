@@ -50,10 +50,25 @@ def test_a_line_that_does_not_hold_names_the_rule(scene, line, words):
 
 @pytest.mark.parametrize("line", ["allow = 192.168.1.10 CONNECT x.example", "allow = 192.168.1.10 FTP x", "allow = 192.168.1.10",
                                   "allow = host CONNECT x:443", "permit = 192.168.1.10 DNS",
-                                  "allow = 192.168.1.10 GET https://x.example/"], ids=range(6))
+                                  "allow = 192.168.1.10 GET https://x.example/", "deny = 192.168.1.10 DNS a..b",
+                                  "deny = 192.168.1.10 DNS bad.example good.example", "deny = 192.168.1.10 DNS a.example A junk",
+                                  "deny = 192.168.1.10 DNS a.example TYPE65536"], ids=range(10))
 def test_a_malformed_line_is_an_error(scene, line):
     done = check(scene, RULES + f"[expect]\n{line}\n")
-    assert done.returncode in (3, 78) and "acl.conf:7: error: [expect]" in done.out, done.out
+    assert done.returncode == 78 and "acl.conf:7: error: [expect]" in done.out, done.out
+
+
+def test_a_malformed_line_weighs_more_than_one_that_does_not_hold(scene):
+    done = check(scene, RULES + "[expect]\nallow = 192.168.1.10 FTP x\ndeny = 192.168.1.10 DNS\n")
+    assert done.returncode == 78 and "acl.conf:7:" in done.out and "acl.conf:8:" in done.out, done.out
+
+
+def test_a_family_that_the_way_out_does_not_have(scene):
+    config = sections()
+    config["web-proxy lan"]["bypass-network"] = "203.0.113.1"
+    daemon = Ukai(scene, config, RULES + "[expect]\nallow = 192.168.1.10 CONNECT [2001:db8:f::10]:443\n")
+    done = run_tool("check", "-c", daemon.conf_path)
+    assert done.returncode == 3 and "bypass-network has no IPv6" in done.out, done.out
 
 
 def test_other_errors_weigh_more(scene):

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from client import exchange
+from client import exchange, read_exactly
 from daemon import Ukai, run_tool, sections
-from scene import wait_until
+from scene import ORIGIN, ORIGIN6, OUT_ROUTER, OUT_ROUTER6, wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
 ACL = f"""[in]
@@ -32,8 +32,27 @@ def live(ukai, target, *args, source="192.168.1.10"):
     return run_tool("explain", "-c", ukai.conf_path, "--live", "--from", source, *args, target)
 
 
+# before the daemon of the others is there
+
+@pytest.mark.parametrize("bypass, target, code", [
+    (OUT_ROUTER, f"[{ORIGIN6}]", 1), (OUT_ROUTER, ORIGIN, 0), (OUT_ROUTER6, f"[{ORIGIN6}]", 0), (OUT_ROUTER6, ORIGIN, 1),
+    (OUT_ROUTER, "git.lab.example", 0),
+])
+def test_a_family_that_the_way_out_does_not_have(scene, bypass, target, code):
+    """As the daemon does, asked live and offline."""
+    config = sections()
+    config["web-proxy lan"]["bypass-network"] = bypass
+    with Ukai(scene, config, "[in]\ntcp 8080 = 192.168.1.10\n") as daemon:
+        for extra in ("--live",), ("--no-resolve",):
+            done = run_tool("explain", "-c", daemon.conf_path, *extra, "--from", "192.168.1.10", f"CONNECT {target}:443")
+            assert done.returncode == code and ("bypass-network has no IPv" in done.out) == (code == 1), done.out
+        sock = scene.dial()
+        sock.sendall(f"CONNECT {target}:443 HTTP/1.1\r\n\r\n".encode())
+        assert read_exactly(sock, 12) == (b"HTTP/1.1 200" if code == 0 else b"HTTP/1.1 502")
+
+
 def test_a_daemon_that_stops_meanwhile(scene):
-    """Before the daemon of the others is there. A question that waits for a silent name server does not hold the daemon up."""
+    """A question that waits for a silent name server does not hold the daemon up."""
     with Ukai(scene, sections(name_server="203.0.113.250", timeouts={"dns": "20s"}), ACL) as daemon:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             asked = pool.submit(live, daemon, f"CONNECT {AGENTS}:443")
@@ -52,6 +71,22 @@ def test_json_has_the_rule_of_each_step(ukai):
     steps = {step["step"]: step for step in listener["steps"]}
     assert steps["source"]["rule"] == {"file": "acl.conf", "line": 2, "text": "tcp 8080 = 192.168.1.10", "memo": "エージェント"}
     assert steps["name"]["verdict"] == "allow" and steps["name"]["rule"]["memo"] == "更新"
+
+
+@pytest.mark.parametrize("target, words", [
+    ("DNS localhost", "special name"), ("DNS x.invalid AAAA", "special name"), ("DNS 1.1.168.192.in-addr.arpa PTR", "special name"),
+    ("DNS www.example TYPE65", None), ("DNS/tcp", None),
+])
+def test_who_answers_for_special_names(scene, target, words):
+    idle = Ukai(scene, sections(), "[in]\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n")
+    done = run_tool("explain", "-c", idle.conf_path, "--no-resolve", "--from", "192.168.1.10", target)
+    assert done.returncode == 0 and ("special name" in done.out) == bool(words), done.out
+
+
+@pytest.mark.parametrize("target", ["DNS bad.example good.example", "DNS a.example A junk", "DNS a.example TYPE65536", "DNS a..b"])
+def test_what_is_no_question_is_a_usage_error(ukai, target):
+    done = run_tool("explain", "-c", ukai.conf_path, "--from", "192.168.1.10", target)
+    assert done.returncode == 2, done.out
 
 
 def test_live_resolves_by_the_daemon(scene, ukai):

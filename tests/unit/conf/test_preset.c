@@ -123,6 +123,26 @@ Test(conf_preset, add__keeps_its_own_place__when_memos_are_long)
     end(&b);
 }
 
+/* However many bytes stand before it, no character is cut. */
+Test(conf_preset, add__takes_long_memos__in_any_script)
+{
+    static const char memo[] = "あああああああああああああああああああああああああああああああああ"
+                               "あああああああああああああああああ"
+                               "あああああああああああああああああああああああああああああああああ"
+                               "あああああああああああああああああ";
+    for (int n = 0; n < 4; n++) {
+        struct beside b;
+        char text[TEXT_MAX], wanted[TEXT_MAX];
+        begin(&b, "preset = mine\n");
+        snprintf(text, sizeof(text), "[preset]\nallow = a.example ; %.*s%s\n", n, "xxx", memo);
+        write_preset(&b, text);
+        cr_assert_eq(load(&b), 0, "%s", b.said);
+        snprintf(wanted, sizeof(wanted), "preset mine:2: %.*s%s", n, "xxx", memo);
+        expect_rule(b.acl, 0, 4, "allow = a.example", wanted);
+        end(&b);
+    }
+}
+
 Test(conf_preset, add__names_the_line_of_the_preset__when_it_is_wrong)
 {
     static const struct {
