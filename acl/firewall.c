@@ -118,7 +118,7 @@ int firewall_group_parse(const char *text, struct firewall_group *ret_group)
     return r;
 }
 
-static const struct firewall_group *find_group(const struct firewall *fw, const char *name)
+static struct firewall_group *find_group(const struct firewall *fw, const char *name)
 {
     for (size_t i = 0; i < fw->n_groups; i++)
         if (strcmp(fw->groups[i].name, name) == 0)
@@ -239,10 +239,12 @@ static int add_range(struct firewall *fw, const struct firewall_item *item,
 static int add_group(struct firewall *fw, const struct firewall_item *item,
                      struct firewall_rule *rule, const char *name)
 {
-    const struct firewall_group *group = find_group(fw, name);
+    struct firewall_group *group = find_group(fw, name);
     int r = 0;
 
-    if (!group)
+    if (group)
+        group->is_used = true;
+    else
         say(fw, FINDING_WARNING, item,
             "matches nothing without --group NAME=CIDR,...: firewall group", name);
     for (size_t i = 0; group && i < group->n_members && r == 0; i++) {
@@ -258,7 +260,7 @@ int firewall_add_item(struct firewall *fw, const struct firewall_item *item)
     int r = 0;
 
     if (is_given(item->in_out) && strcasecmp(item->in_out, "OUT") == 0) {
-        say(fw, FINDING_WARNING, item, "an OUT rule; ukai mirrors IN rules only, left out", NULL);
+        say(fw, FINDING_NOTE, item, "an OUT rule; ukai mirrors IN rules only, left out", NULL);
         return 0;
     }
     if (is_given(item->in_out) && strcasecmp(item->in_out, "IN") != 0) {

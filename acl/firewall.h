@@ -31,12 +31,13 @@ struct firewall_group {
     char *name; /* owned */
     struct addr_range *members;
     size_t n_members;
+    bool is_used; /* a rule names it */
 };
 
 struct firewall {
     const char *file; /* borrowed: name for findings */
     struct findings *findings;
-    const struct firewall_group *groups; /* borrowed */
+    struct firewall_group *groups; /* borrowed; is_used is set */
     size_t n_groups;
     struct firewall_rule *rules;
     size_t n_rules;

@@ -243,6 +243,11 @@ static int judge_filter(struct reader *rd)
     uint32_t input;
     bool is_ipv4 = rd->family != 6;
 
+    if (rd->family == 0)
+        return bad(rd,
+                   "neither a comment of iptables-save nor an address says whether this is IPv4 or "
+                   "IPv6; give its whole output, first line included:",
+                   "filter");
     if (rd->has_seen[is_ipv4])
         return bad(rd, "a second table filter of", is_ipv4 ? "IPv4" : "IPv6");
     rd->has_seen[is_ipv4] = true;

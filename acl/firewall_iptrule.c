@@ -325,6 +325,8 @@ static int parse_proto(struct parser *p, const struct option *o)
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strcmp(word, known[i].name) == 0)
             word = known[i].word;
+    if (strcmp(word, "icmpv6-all") == 0 && !o->is_negated)
+        p->rule->family = 6; /* an IPv4 table has no such rule */
     unsigned bit = firewall_match_proto(word);
     p->rule->match.protos = o->is_negated ? MATCH_PROTOS_ALL & ~bit : bit;
     if (bit == MATCH_PROTOS_OTHERS) { /* one of many */

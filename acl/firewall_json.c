@@ -5,6 +5,9 @@
  */
 #include "acl/firewall_json.h"
 
+#include <string.h>
+#include <strings.h>
+
 json_t *firewall_json_load(struct firewall *fw, const char *bytes, size_t len)
 {
     json_error_t error;
@@ -37,4 +40,19 @@ const char *firewall_json_text(struct firewall *fw, const json_t *object, const 
     findings_add(fw->findings, FINDING_ERROR, fw->file, 0, "%s: %s is no text and no whole number",
                  where, key);
     return NULL;
+}
+
+void firewall_json_check_keys(struct firewall *fw, const json_t *object, const char *where,
+                              const char *const *known)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        for (size_t i = 0; known[i]; i++)
+            if (strcasecmp(key, known[i]) == 0 && strcmp(key, known[i]) != 0)
+                findings_add(fw->findings, FINDING_ERROR, fw->file, 0, "%s: %s: write %s", where,
+                             key, known[i]);
+    }
 }

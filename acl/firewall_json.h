@@ -17,5 +17,9 @@ void firewall_json_refuse(struct firewall *fw, const char *where, const char *wh
  */
 const char *firewall_json_text(struct firewall *fw, const json_t *object, const char *key,
                                const char *where, char buf[static FIREWALL_JSON_NUMBER_MAX]);
+/* An error for each key of @object that is one of @known (ends with NULL) but for upper and lower
+ * case: it would be overlooked. */
+void firewall_json_check_keys(struct firewall *fw, const json_t *object, const char *where,
+                              const char *const *known);
 
 #endif

@@ -29,6 +29,7 @@ static void collect(struct firewall *fw, const json_t *item, const char *list, c
     size_t i;
     const json_t *entry;
 
+    const char *const known[] = {key, NULL};
     ret_sources->n = 0;
     if (!array || json_is_null(array) || (json_is_string(array) && json_string_length(array) == 0))
         return;
@@ -38,6 +39,7 @@ static void collect(struct firewall *fw, const json_t *item, const char *list, c
     }
     json_array_foreach(array, i, entry)
     {
+        firewall_json_check_keys(fw, entry, where, known);
         const char *text = json_string_value(json_object_get(entry, key));
         if (text && *text)
             ret_sources->items[ret_sources->n++] = text;
@@ -49,6 +51,8 @@ static void collect(struct firewall *fw, const json_t *item, const char *list, c
 static int read_rule(struct firewall *fw, const json_t *rule, const char *where,
                      struct sources work[static 2])
 {
+    static const char *const known[] = {"IpProtocol",  "FromPort", "ToPort", "InOut",
+                                        "Description", "IpRanges", "Groups", NULL};
     char first[FIREWALL_JSON_NUMBER_MAX], last[FIREWALL_JSON_NUMBER_MAX],
         other[3][FIREWALL_JSON_NUMBER_MAX];
 
@@ -56,6 +60,7 @@ static int read_rule(struct firewall *fw, const json_t *rule, const char *where,
         firewall_json_refuse(fw, where, "no object");
         return 0;
     }
+    firewall_json_check_keys(fw, rule, where, known);
     collect(fw, rule, "IpRanges", "CidrIp", where, &work[0]);
     collect(fw, rule, "Groups", "GroupName", where, &work[1]);
     const struct firewall_item item = {
@@ -76,12 +81,14 @@ static int read_rule(struct firewall *fw, const json_t *rule, const char *where,
 static int read_group(struct firewall *fw, const json_t *group, size_t index,
                       struct sources work[static 2])
 {
+    static const char *const known[] = {"GroupName", "GroupStatus", "IpPermissions", NULL};
     char where[WHERE_MAX], buf[2][FIREWALL_JSON_NUMBER_MAX];
     size_t i;
     const json_t *rule;
     int r = 0;
 
     snprintf(where, sizeof(where), "SecurityGroupInfo[%zu]", index);
+    firewall_json_check_keys(fw, group, where, known);
     const char *name = firewall_json_text(fw, group, "GroupName", where, buf[0]);
     const char *status = firewall_json_text(fw, group, "GroupStatus", where, buf[1]);
     if (status && *status && strcasecmp(status, "applied") != 0)
@@ -89,6 +96,9 @@ static int read_group(struct firewall *fw, const json_t *group, size_t index,
                      "%s: group %.64s has the status %.32s: its rules are still changing", where,
                      name ? name : "", status);
     const json_t *rules = json_object_get(group, "IpPermissions");
+    if (!rules)
+        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
+                     "%s: group %.64s has no IpPermissions", where, name ? name : "");
     if (!rules || json_is_null(rules))
         return 0;
     if (!json_is_array(rules)) {

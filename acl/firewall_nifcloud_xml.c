@@ -51,11 +51,68 @@ static void stop(struct reader *rd, int result, const char *what)
     XML_StopParser(rd->parser, XML_FALSE);
 }
 
+/* What stands behind /securityGroupInfo in the path; NULL: not there yet. */
+static const char *tail_of(const struct reader *rd)
+{
+    const char *root = strstr(rd->path, "/securityGroupInfo");
+    return root ? root + strlen("/securityGroupInfo") : NULL;
+}
+
 /* Whether the open element is SecurityGroupInfo's @tail ("/item/ipPermissions/item"). */
 static bool is_at(const struct reader *rd, const char *tail)
 {
-    const char *root = strstr(rd->path, "/securityGroupInfo");
-    return root && strcmp(root + strlen("/securityGroupInfo"), tail) == 0;
+    const char *own = tail_of(rd);
+    return own && strcmp(own, tail) == 0;
+}
+
+/* Every element that means something: lists hold nothing but items, leaves nothing but text. */
+enum shape { SHAPE_LIST, SHAPE_ITEM, SHAPE_LEAF };
+static const struct element {
+    const char *tail;
+    enum shape shape;
+} elements[] = {
+    {"", SHAPE_LIST},
+    {"/item", SHAPE_ITEM},
+    {"/item/groupName", SHAPE_LEAF},
+    {"/item/groupStatus", SHAPE_LEAF},
+    {"/item/ipPermissions", SHAPE_LIST},
+    {"/item/ipPermissions/item", SHAPE_ITEM},
+    {"/item/ipPermissions/item/ipProtocol", SHAPE_LEAF},
+    {"/item/ipPermissions/item/fromPort", SHAPE_LEAF},
+    {"/item/ipPermissions/item/toPort", SHAPE_LEAF},
+    {"/item/ipPermissions/item/inOut", SHAPE_LEAF},
+    {"/item/ipPermissions/item/description", SHAPE_LEAF},
+    {"/item/ipPermissions/item/ipRanges", SHAPE_LIST},
+    {"/item/ipPermissions/item/ipRanges/item", SHAPE_ITEM},
+    {"/item/ipPermissions/item/ipRanges/item/cidrIp", SHAPE_LEAF},
+    {"/item/ipPermissions/item/groups", SHAPE_LIST},
+    {"/item/ipPermissions/item/groups/item", SHAPE_ITEM},
+    {"/item/ipPermissions/item/groups/item/groupName", SHAPE_LEAF},
+};
+
+static const struct element *find_element(const char *tail)
+{
+    for (size_t i = 0; tail && i < sizeof(elements) / sizeof(elements[0]); i++)
+        if (strcasecmp(elements[i].tail, tail) == 0)
+            return &elements[i];
+    return NULL;
+}
+
+/* A table of another spelling must not be read as one with fewer rules, or wider ones. */
+static bool has_place(struct reader *rd, const struct element *parent)
+{
+    const char *tail = tail_of(rd);
+    const struct element *own = find_element(tail);
+
+    if (own && strcmp(own->tail, tail) != 0)
+        stop(rd, -EINVAL, "an element that differs from the API's in upper and lower case only");
+    else if (parent && parent->shape == SHAPE_LEAF)
+        stop(rd, -EINVAL, "an element where the API has a text");
+    else if (parent && parent->shape == SHAPE_LIST && !own)
+        stop(rd, -EINVAL, "an element other than <item> in a list");
+    else
+        return true;
+    return false;
 }
 
 static void clear_rule(struct reader *rd)
@@ -83,9 +140,12 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
         stop(rd, -EINVAL, "nested deeper than any firewall table");
         return;
     }
+    const struct element *parent = find_element(tail_of(rd));
     rd->path[used] = '/';
     memcpy(rd->path + used + 1, local, len + 1);
     rd->text_len = 0;
+    if (!has_place(rd, parent))
+        return;
     if (is_at(rd, ""))
         rd->has_root = true;
     if (is_at(rd, "/item")) {

@@ -148,9 +148,11 @@ static void read_resource(struct reader *rd, const char *address, const json_t *
     bool is_rule = type && strcmp(type, "nifcloud_security_group_rule") == 0;
     bool is_proxy = type && strcmp(type, "nifcloud_web_proxy") == 0;
 
-    if ((!is_rule && !is_proxy) || !mode || strcmp(mode, "managed") != 0)
+    if ((!is_rule && !is_proxy) || (mode && strcmp(mode, "managed") != 0))
         return;
-    if (!json_is_object(values))
+    if (!mode)
+        firewall_json_refuse(rd->fw, address, "a resource without its mode");
+    else if (!json_is_object(values))
         firewall_json_refuse(rd->fw, address, "a resource without its values");
     else if (is_rule)
         read_rule(rd, address, values);
@@ -159,6 +161,12 @@ static void read_resource(struct reader *rd, const char *address, const json_t *
 }
 
 /* ---- the tree of modules ---- */
+
+static void say_deposed(struct reader *rd, const char *address)
+{
+    findings_add(rd->fw->findings, FINDING_WARNING, rd->fw->file, 0,
+                 "%s: replaced and waiting to be destroyed; left out", address);
+}
 
 static void read_module(struct reader *rd, const json_t *module, json_t *queue)
 {
@@ -176,7 +184,9 @@ static void read_module(struct reader *rd, const json_t *module, json_t *queue)
     json_array_foreach(resources, i, resource)
     {
         const char *address = json_string_value(json_object_get(resource, "address"));
-        if (rd->result == 0 && address)
+        if (address && json_object_get(resource, "deposed_key"))
+            say_deposed(rd, address);
+        else if (rd->result == 0 && address)
             read_resource(rd, address, resource, json_object_get(resource, "values"));
         else if (rd->result == 0)
             firewall_json_refuse(rd->fw, "resources", "a resource without its address");
@@ -247,8 +257,7 @@ static void read_state_resource(struct reader *rd, const json_t *resource)
     {
         name_instance(resource, instance, address, sizeof(address));
         if (json_object_get(instance, "deposed"))
-            findings_add(rd->fw->findings, FINDING_WARNING, rd->fw->file, 0,
-                         "%s: replaced and waiting to be destroyed; left out", address);
+            say_deposed(rd, address);
         else if (rd->result == 0)
             read_resource(rd, address, resource, json_object_get(instance, "attributes"));
     }

@@ -59,7 +59,19 @@ static read_fn find_reader(const char *format)
     return NULL;
 }
 
-static int read_table(const struct table_options *o, struct firewall *fw)
+/* What may be right, and is more often a table or an option of another spelling. */
+static void warn_of_nothing(const struct table_options *o, const struct firewall *fw)
+{
+    for (size_t i = 0; i < o->n_groups; i++) {
+        if (!o->groups[i].is_used)
+            findings_add(fw->findings, FINDING_WARNING, o->file, 0,
+                         "no rule names the group of --group %s", o->groups[i].name);
+    }
+    if (fw->n_rules == 0)
+        findings_add(fw->findings, FINDING_WARNING, o->file, 0, "it admits nobody");
+}
+
+static int read_table(struct table_options *o, struct firewall *fw)
 {
     const char *why;
     struct stat st;
@@ -76,6 +88,8 @@ static int read_table(const struct table_options *o, struct firewall *fw)
     }
     r = o->read(fw, bytes, len);
     free(bytes);
+    if (r == 0)
+        warn_of_nothing(o, fw);
     return r;
 }
 
@@ -94,7 +108,7 @@ static enum exit_code exit_of(const char *command, int r)
     return r == -EINVAL || r == -E2BIG ? EXIT_CONFIG : EXIT_FAILED;
 }
 
-static enum exit_code import_table(const struct table_options *o)
+static enum exit_code import_table(struct table_options *o)
 {
     struct findings findings = {0};
     struct firewall fw = {.findings = &findings};
@@ -108,6 +122,16 @@ static enum exit_code import_table(const struct table_options *o)
     firewall_fini(&fw);
     findings_fini(&findings);
     return exit_of("import", r);
+}
+
+/* Before the last one. */
+static bool is_group_given(const struct table_options *o, const char *name)
+{
+    for (size_t i = 0; i + 1 < o->n_groups; i++) {
+        if (strcmp(o->groups[i].name, name) == 0)
+            return true;
+    }
+    return false;
 }
 
 static enum exit_code parse_table(int argc, char **argv, struct table_options *o)
@@ -128,7 +152,8 @@ static enum exit_code parse_table(int argc, char **argv, struct table_options *o
                 return usage_error(o->command, "too many groups", "");
             if (firewall_group_parse(optarg, &o->groups[o->n_groups]) < 0)
                 return usage_error(o->command, "--group takes NAME=CIDR,..., not ", optarg);
-            o->n_groups++;
+            if (is_group_given(o, o->groups[o->n_groups++].name))
+                return usage_error(o->command, "a group is given twice: ", optarg);
             break;
         case 'c':
         case 's':
@@ -297,7 +322,7 @@ static int print_drifts(const struct table_options *o, const struct firewall *ta
     return r;
 }
 
-static enum exit_code diff_table(const struct table_options *o)
+static enum exit_code diff_table(struct table_options *o)
 {
     struct findings findings = {0};
     struct firewall table = {.findings = &findings}, acl = {.findings = &findings};

@@ -326,8 +326,25 @@ def test_the_nightly_script_speaks_of_drift_only(files):
     done = run(f"sed s/192.168.1.20/192.168.1.21/ {table}")
     assert done.returncode == 3 and "tcp 8080 = 192.168.1.21: the firewall admits" in done.stdout, done.stdout
     assert "no rule of firewall-group does" in done.stdout, done.stdout
+    # what could not be compared is told, though nothing disagrees
+    write_acl(files, "".join(line for line in (files / "acl.conf").read_text().splitlines(True) if "192.168.2." not in line))
+    done = run(f"cat {table}", "--served")
+    assert done.returncode == 0 and re.fullmatch(r".*warning: .*webservers.*\n", done.stdout), done.stdout
+    done = run(f"sed s/applied/applying/ {table}", "--served --group webservers=192.168.2.0/32")
+    assert "still changing" in done.stdout, done.stdout
     assert run("false").returncode == 1
     assert run("echo nonsense").returncode == 78
+
+
+def test_groups_on_the_command_line(files):
+    table = REPOSITORY / "contrib/nifcloud/security-group.json"
+    done = run_tool("import", "--format", "nifcloud-json", "--group", "a=10.0.0.1", "--group", "a=10.0.0.2", table)
+    assert done.returncode == 2 and "given twice" in done.out, done.out
+    done = run_tool("import", "--format", "nifcloud-json", "--group", "webserver=10.0.0.1", table)
+    assert done.returncode == 0 and "no rule names the group of --group webserver" in done.out, done.out
+    (files / "empty").write_text('{"SecurityGroupInfo":[]}')
+    done = run_tool("import", "--format", "nifcloud-json", files / "empty")
+    assert done.returncode == 0 and "warning: it admits nobody" in done.out, done.out
 
 
 # what is refused

@@ -28,7 +28,7 @@ Test(acl_firewall_terraform, read__takes_or_refuses__row_by_row)
         {STATE(RULE("a", "\"from_port\":7,\"protocol\":\"ANY\",\"source_security_group_name\":\"web\"")),
          "[in]\nany = 10.1.0.0/16\nany = 10.2.0.9\n", 0},
         {STATE(RULE("a", "\"protocol\":\"ANY\",\"source_security_group_name\":\"x\",\"cidr_ip\":null")), "[in]\n", 1},
-        {STATE(RULE("a", "\"protocol\":\"ANY\",\"type\":\"OUT\"," CIDR)), "[in]\n", 1},
+        {STATE(RULE("a", "\"protocol\":\"ANY\",\"type\":\"OUT\"," CIDR)), "[in]\n", 0},
         {STATE(RULE("a", "\"protocol\":\"ANY\"")), "[in]\n", 1},
         {STATE(RULE("a", WEB) "," RESOURCE("nifcloud_security_group_rule", "b", "\"security_group_names\":[\"h\"]," WEB)),
          "[in]\ntcp 8080 = 10.0.0.1\ntcp 8080 = 10.0.0.1\n", 1},
@@ -41,6 +41,9 @@ Test(acl_firewall_terraform, read__takes_or_refuses__row_by_row)
         {FILE_OF(FILE_RULE("{\"index_key\":\"x\",\"attributes\":{" WEB "}},{\"index_key\":0,\"attributes\":{\"protocol\":\"ESP\"," CIDR "}}")),
          "[in]\ntcp 8080 = 10.0.0.1\nesp = 10.0.0.1\n", 0},
         {FILE_OF(FILE_RULE("{\"deposed\":\"0a1b\",\"attributes\":{" WEB "}}")), "[in]\n", 1},
+        {STATE("{\"address\":\"a\",\"mode\":\"managed\",\"type\":\"nifcloud_security_group_rule\",\"name\":\"a\",\"deposed_key\":\"0a1b\","
+               "\"values\":{" WEB "}}"), "[in]\n", 1},
+        {STATE("{\"address\":\"a\",\"type\":\"nifcloud_security_group_rule\",\"name\":\"a\",\"values\":{" WEB "}}"), NULL, 0},
         {FILE_OF(FILE_RULE("{}")), NULL, 0},
         {FILE_OF("{\"mode\":\"managed\"}"), NULL, 0},
         {STATE(RULE("a", "\"from_port\":\"x\"," CIDR)), NULL, 0},
