@@ -404,3 +404,44 @@ def test_usage(files):
         assert done.returncode == 0 and "--format" in done.out
     assert run_tool("import", "--format", "iptables", files / "nothing").returncode == 78
     assert run_tool("diff", "--format", "nifcloud-json", files / "table", "-c", files / "nothing").returncode == 78
+
+
+def blocks_of_readme(heading):
+    """(command, what it prints) of the README's section, in order."""
+    text = (REPOSITORY / "README.md").read_text()
+    section = text[text.index(heading):]
+    section = section[:section.index("\n## ", 1)]
+    out = []
+    for line in re.findall(r"^    (.*)$", section, re.M):
+        if line.startswith("$ "):
+            out.append((line[2:], []))
+        elif out:
+            out[-1][1].append(line)
+    return [(command, "".join(line + "\n" for line in lines)) for command, lines in out]
+
+
+def test_the_readme_s_path_from_the_router_s_table_to_a_denial(files):
+    """Each command as printed, each output as printed; only places that belong to the machine are others."""
+    (files / "bin").mkdir()
+    (files / "ukai.conf").write_text(CONF.replace(CONF[CONF.index("[web-proxy agents]"):CONF.index("[dns lan]")], ""))
+    (files / "table.json").write_bytes((REPOSITORY / "contrib/nifcloud/security-group.json").read_bytes())
+    (files / "settings").write_text(f"FETCH='cat {files}/table.json'\nOPTIONS='--served --group webservers=192.168.2.0/24'\n"
+                                    f"CONFIG={files}/ukai.conf\n")
+    config = f"case $1 in check|diff|explain) set -- \"$@\" -c {files}/ukai.conf ;; esac\n"
+    for name, script in (("ukai", f"{config}exec {os.path.abspath(BINARY)} \"$@\"\n"),
+                         ("ukai-drift", f"exec {REPOSITORY}/contrib/nifcloud/ukai-drift {files}/settings\n")):
+        (files / "bin" / name).write_text("#!/bin/sh\n" + script)
+        (files / "bin" / name).chmod(0o755)
+    places = {"/etc/ukai": str(files), "/etc/cron.d/ukai-drift": str(REPOSITORY / "contrib/nifcloud/ukai-drift.cron")}
+    script, wanted = [], []
+    for command, output in blocks_of_readme("## One truth with the router's firewall"):
+        for place, ours in places.items():
+            command = command.replace(place, ours)
+        output = output.replace("/etc/ukai/", f"{files}/")
+        script.append(command)
+        wanted.append(f"{output}")
+    assert len(script) >= 9
+    env = {"PATH": f"{files}/bin:/usr/sbin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["sh", "-c", "\n".join(f"{line}\n{{ status=$?; echo ---; (exit $status); }} 2>&1" for line in script)], env=env, cwd=files,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.stdout.split("---\n")[:-1] == wanted
