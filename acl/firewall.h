@@ -11,7 +11,7 @@
 #include "proxy/base/findings.h"
 
 enum {
-    FIREWALL_FILE_MAX = 16 * 1024 * 1024, /* bytes of a table */
+    FIREWALL_FILE_MAX = 64 * 1024 * 1024, /* bytes of a table, as of acl.conf */
     FIREWALL_RULES_MAX = 1000000,         /* one rule has one source */
 };
 

@@ -1,7 +1,8 @@
 /*
  * The JSON form of a firewall group: a tree of known depth, each list walked once, every value of
- * another type than the API's refused with its path. Writing is the same tree the other way; a
- * source that is no CIDR becomes as many as it takes, since the API knows no ranges.
+ * another type than the API's refused with its path. Writing is the same tree the other way, an
+ * item a line and one item in memory at a time; a source that is no CIDR becomes as many as it
+ * takes, since the API knows no ranges, and an item ends where the reader would call it too long.
  */
 #include "acl/firewall_nifcloud_json.h"
 
@@ -13,7 +14,7 @@
 #include "acl/firewall_json.h"
 #include "proxy/base/escape.h"
 
-enum { WHERE_MAX = 256, SOURCES_MAX = 4096, MEMO_MAX = 40, GROUP_RULES_MAX = 100 };
+enum { WHERE_MAX = 256, SOURCES_MAX = 4096, MEMO_MAX = 40, GROUP_RULES_MAX = 100, FRAME_MAX = 128 };
 
 /* Texts of one rule; the strings belong to the tree. */
 struct sources {
@@ -143,30 +144,6 @@ int firewall_nifcloud_json_read(struct firewall *fw, const char *bytes, size_t l
 
 /* ---- writing ---- */
 
-/* Rules that come from one line are one item of the group. */
-static bool is_new_item(const struct firewall *fw, size_t i)
-{
-    return i == 0 || strcmp(fw->rules[i].where, fw->rules[i - 1].where) != 0;
-}
-
-void firewall_nifcloud_json_check(struct firewall *fw)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < fw->n_rules; i++) {
-        if (!is_new_item(fw, i))
-            continue;
-        n++;
-        if (escape_utf8_length(fw->rules[i].memo, strlen(fw->rules[i].memo)) > MEMO_MAX)
-            findings_add(fw->findings, FINDING_WARNING, NULL, 0,
-                         "%s: the memo is longer than the 40 characters that NIFCLOUD takes",
-                         fw->rules[i].where);
-    }
-    if (n > GROUP_RULES_MAX)
-        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
-                     "%zu rules; a firewall group of NIFCLOUD takes 100", n);
-}
-
 static const char *api_word(const char *word)
 {
     static const char *const known[] = {"TCP", "UDP",  "ANY",   "ICMP", "ICMPv6-all",
@@ -197,20 +174,61 @@ static struct addr cidr_end(const struct addr *first, const struct addr *last)
     return end;
 }
 
-static int add_sources(json_t *array, const struct addr_range *range)
-{
-    char text[2 * ADDR_TEXT_MAX];
-    struct addr_range part = {range->first, range->first};
+/* The sources in the order in which they are written; all zero but @fw: before the first. */
+struct walk {
+    const struct firewall *fw;
+    const struct firewall_rule *rule; /* at hand */
+    struct addr_range part;           /* of its source: one CIDR */
+    bool begins_item;
+    size_t n_in_item;
+    size_t n_items;
+    size_t n_sources;
+    size_t n_rules;
+};
 
-    for (;;) {
-        part.last = cidr_end(&part.first, &range->last);
-        addr_range_text(&part, text, sizeof(text));
-        if (json_array_append_new(array, json_pack("{s:s}", "CidrIp", text)) < 0)
-            return -ENOMEM;
-        if (addr_compare(&part.last, &range->last) >= 0)
-            return 0;
-        part.first = addr_next(&part.last);
+/* Moves on to the next source. Rules that come from one line are one item, or as few as can be. */
+static bool walk_next(struct walk *w)
+{
+    const struct firewall_rule *before = w->rule;
+
+    if (before && addr_compare(&w->part.last, &before->source.last) < 0) {
+        w->part.first = addr_next(&w->part.last);
+    } else if (w->n_rules < w->fw->n_rules) {
+        w->rule = &w->fw->rules[w->n_rules++];
+        w->part.first = w->rule->source.first;
+    } else {
+        return false;
     }
+    w->part.last = cidr_end(&w->part.first, &w->rule->source.last);
+    w->begins_item =
+        !before || strcmp(before->where, w->rule->where) != 0 || w->n_in_item == SOURCES_MAX;
+    w->n_items += w->begins_item;
+    w->n_in_item = w->begins_item ? 1 : w->n_in_item + 1;
+    w->n_sources++;
+    return true;
+}
+
+static void check_memo(struct firewall *fw, const struct firewall_rule *rule)
+{
+    if (escape_utf8_length(rule->memo, strlen(rule->memo)) > MEMO_MAX)
+        findings_add(fw->findings, FINDING_WARNING, NULL, 0,
+                     "%s: the memo is longer than the 40 characters that NIFCLOUD takes",
+                     rule->where);
+}
+
+void firewall_nifcloud_json_check(struct firewall *fw)
+{
+    struct walk w = {.fw = fw};
+
+    while (walk_next(&w))
+        if (w.begins_item)
+            check_memo(fw, w.rule);
+    if (w.n_items > GROUP_RULES_MAX)
+        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
+                     "%zu rules; a firewall group of NIFCLOUD takes 100", w.n_items);
+    if (w.n_sources > FIREWALL_RULES_MAX)
+        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
+                     "%zu sources; import and diff take %d", w.n_sources, FIREWALL_RULES_MAX);
 }
 
 static json_t *new_item(const struct firewall_rule *rule)
@@ -229,26 +247,65 @@ static json_t *new_item(const struct firewall_rule *rule)
     return item;
 }
 
+static int add_source(json_t *item, const struct addr_range *source)
+{
+    char text[2 * ADDR_TEXT_MAX];
+
+    addr_range_text(source, text, sizeof(text));
+    return json_array_append_new(json_object_get(item, "IpRanges"),
+                                 json_pack("{s:s}", "CidrIp", text));
+}
+
+/* The item as a line; 0 or negative: no memory. */
+static int write_item(FILE *out, const json_t *item, const char *before, size_t *n_bytes)
+{
+    char *text = item ? json_dumps(item, JSON_COMPACT) : NULL;
+
+    if (!text)
+        return -ENOMEM;
+    fputs(before, out);
+    fputs(text, out);
+    *n_bytes += strlen(before) + strlen(text);
+    free(text);
+    return 0;
+}
+
+static int write_items(FILE *out, const struct firewall *fw, size_t *ret_bytes)
+{
+    struct walk w = {.fw = fw};
+    json_t *item = NULL;
+    size_t n_bytes = 0;
+    int r = 0;
+
+    while (r == 0 && walk_next(&w)) {
+        if (w.begins_item) {
+            if (item)
+                r = write_item(out, item, w.n_items == 2 ? "\n" : ",\n", &n_bytes);
+            json_decref(item);
+            item = new_item(w.rule);
+        }
+        if (r == 0 && add_source(item, &w.part) < 0)
+            r = -ENOMEM;
+    }
+    if (r == 0 && w.n_items > 0)
+        r = write_item(out, item, w.n_items == 1 ? "\n" : ",\n", &n_bytes);
+    json_decref(item);
+    *ret_bytes = n_bytes;
+    return r;
+}
+
 int firewall_nifcloud_json_write(FILE *out, const struct firewall *fw)
 {
-    json_t *rules = json_array(), *item = NULL;
-    int r = rules ? 0 : -ENOMEM;
+    size_t n_bytes = 0;
 
-    for (size_t i = 0; i < fw->n_rules && r == 0; i++) {
-        const struct firewall_rule *rule = &fw->rules[i];
-        if (is_new_item(fw, i)) {
-            item = new_item(rule);
-            if (!item || json_array_append_new(rules, item) < 0)
-                r = -ENOMEM;
-        }
-        if (r == 0)
-            r = add_sources(json_object_get(item, "IpRanges"), &rule->source);
-    }
-    json_t *root = json_pack("{s:[{s:s, s:s, s:O}]}", "SecurityGroupInfo", "GroupName", "ukai",
-                             "GroupStatus", "applied", "IpPermissions", rules);
-    if (r == 0 && (!root || json_dumpf(root, out, JSON_INDENT(2)) < 0 || fputc('\n', out) == EOF))
-        r = -ENOMEM;
-    json_decref(root);
-    json_decref(rules);
+    fputs("{\"SecurityGroupInfo\":[{\"GroupName\":\"ukai\",\"GroupStatus\":\"applied\","
+          "\"IpPermissions\":[",
+          out);
+    int r = write_items(out, fw, &n_bytes);
+    fputs("\n]}]}\n", out);
+    if (n_bytes > FIREWALL_FILE_MAX - FRAME_MAX)
+        findings_add(fw->findings, FINDING_WARNING, fw->file, 0,
+                     "the table has %zu MiB; import and diff take %d", n_bytes >> 20,
+                     FIREWALL_FILE_MAX >> 20);
     return r;
 }

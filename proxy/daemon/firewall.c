@@ -233,11 +233,11 @@ static enum exit_code export_acl(const char *file, bool is_nft)
         r = firewall_from_acl(&fw, s->acl);
     if (r == 0 && !is_nft)
         firewall_nifcloud_json_check(&fw);
-    findings_print(&findings, stderr);
     if (r == 0)
         r = is_nft ? write_nft(&fw, &s->conf) : firewall_nifcloud_json_write(stdout, &fw);
     if (r == 0 && (fflush(stdout) == EOF || ferror(stdout)))
         r = -EIO;
+    findings_print(&findings, stderr);
     firewall_fini(&fw);
     findings_fini(&findings);
     snapshot_unref(s);

@@ -266,6 +266,21 @@ def test_diff_of_an_exported_table_is_empty(files):
         assert done.returncode == 0, done.out
 
 
+def test_diff_of_a_large_exported_table_is_empty(files):
+    """80,000 lines, several sources in a line, 5,000 members of a group: nothing too large for the way back."""
+    lines = [f"tcp {8000 + n % 5} = 10.{n >> 16}.{n >> 8 & 255}.{n & 255} ; 用" for n in range(80000)]
+    lines += [f"udp 53 = 192.168.{n}.0/24, 192.168.{n}.0-192.168.{n + 1}.77, 2001:db8:{n:x}::/48" for n in range(100)]
+    members = "".join(f"member = 172.16.{n >> 8}.{n & 255}\n" for n in range(5000))
+    write_acl(files, "\n".join(["[in]", *lines, "tcp 8080 = @big ; 多", "[group big]", members]))
+    table = subprocess.run([BINARY, "export", "--format", "nifcloud-json", "-c", files / "ukai.conf"], capture_output=True)
+    assert table.returncode == 0, table.stderr
+    # The longest rule has a line of its own as the others have: 4,096 sources, and what is left of 5,000.
+    assert table.stdout.count(b"\n") == 80102 + 2 and json.loads(table.stdout)
+    (files / "table.json").write_bytes(table.stdout)
+    done = run_tool("diff", "--format", "nifcloud-json", files / "table.json", "-c", files / "ukai.conf")
+    assert (done.returncode, done.out) == (0, ""), done.out[:1000]
+
+
 GROUP = {"SecurityGroupInfo": [{"GroupName": "router", "GroupStatus": "applied", "IpPermissions": [
     {"IpProtocol": "TCP", "FromPort": 8080, "ToPort": 8090, "InOut": "IN", "IpRanges": [{"CidrIp": "192.168.1.0/24"}],
      "Description": "Webプロキシ利用でのDSaaS通信用"}]}]}
@@ -371,7 +386,7 @@ def test_G19_rules_json(files):
         refused(files, form, '{"a":"\\ud800"}')
         refused(files, form, "{} trailing")
         refused(files, form, b"\xff\xfe{}")
-        refused(files, form, "[" + " " * (16 << 20) + "]")
+        refused(files, form, "[" + " " * (64 << 20) + "]", "larger than")
     for wrong in ({"FromPort": 1e300}, {"FromPort": []}, {"FromPort": True}, {"IpRanges": {}}, {"IpRanges": [1]},
                   {"IpProtocol": 6}, {"Description": {}}, {"InOut": "SIDEWAYS"}, {"Groups": "x"}):
         refused(files, "nifcloud-json", rule_json(**wrong))

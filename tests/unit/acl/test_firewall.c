@@ -187,6 +187,54 @@ static void through_json(const struct firewall *fw, struct firewall *back)
     free(json);
 }
 
+static void write_numbered(FILE *out, unsigned n, const char *net, const char *end)
+{
+    for (unsigned i = 0; i < n; i++)
+        fprintf(out, "%s%u.%u%s", net, i >> 8 & 255, i & 255, end);
+}
+
+/* A group of 5,000, a line of 4,096 and one of 4,097 sources, ranges that cross the edge of an item, all neighbours. */
+static struct acl *large_acl(void)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    fputs("[group big]\n", out);
+    write_numbered(out, 5000, "member = 10.0.", "\n");
+    fputs("[in]\ntcp 8080 = @big ; 多\nudp 53 = @big\n", out);
+    for (unsigned n = 4096; n <= 4097; n++) {
+        fputs("tcp 8080 = 10.9.0.0", out);
+        write_numbered(out, n - 1, ", 10.1.", "");
+        fputs(" ; 用\n", out);
+    }
+    fputs("any = 2001:db8::1-2001:db8:ffff:ffff:ffff:ffff:ffff:fffe", out);
+    write_numbered(out, 3900, ", 10.2.", "");
+    fputs(", 2001:db9::1-2001:db9:ffff:ffff:ffff:ffff:ffff:fffe\n", out);
+    fclose(out);
+    struct acl *acl = acl_good(text);
+    free(text);
+    return acl;
+}
+
+Test(acl_firewall, json_write__begins_new_items__for_lines_of_many_sources, .timeout = 30)
+{
+    struct findings findings = {0};
+    struct firewall fw = {.file = "t", .findings = &findings}, json = fw;
+    struct acl *acl = large_acl();
+
+    cr_assert_eq(firewall_from_acl(&fw, acl), 0);
+    firewall_nifcloud_json_check(&fw);
+    cr_expect_eq(findings.n_items, 0, "nine items or so");
+    through_json(&fw, &json);
+    expect_same(&fw, &json);
+    cr_expect_str_eq(json.rules[4999].memo, "多", "the second item of a line has its memo");
+    acl_free(acl);
+    firewall_fini(&fw);
+    firewall_fini(&json);
+    findings_fini(&findings);
+}
+
 Test(acl_firewall, import_and_export__change_no_meaning_and_no_memo__for_random_tables)
 {
     uint64_t state = 31;
