@@ -122,7 +122,68 @@ static int lint_listeners(const struct acl *acl, const struct lint_port *sorted,
     return 0;
 }
 
+/* The union of what may come in to @port of @proto. NULL: no memory. */
+static struct cidr_set *sources_of(const struct acl *acl, enum in_proto proto, uint16_t port)
+{
+    struct cidr_set *set = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < acl->n_in; i++)
+        n += in_rule_serves(&acl->in[i], proto, port) ? acl->in[i].n_sources : 0;
+    struct cidr_item *items = calloc(n + 1, sizeof(*items));
+    if (!items)
+        return NULL;
+    n = 0;
+    for (size_t i = 0; i < acl->n_in; i++) {
+        const struct in_rule *rule = &acl->in[i];
+        for (size_t s = 0; in_rule_serves(rule, proto, port) && s < rule->n_sources; s++)
+            items[n++] = (struct cidr_item){rule->sources[s], 0};
+    }
+    set = cidr_set_new(items, n);
+    free(items);
+    return set;
+}
+
 /* ---- everybody ---- */
+
+static bool has_family_alone(const struct acl *acl, const struct lint_port *l,
+                             const struct addr_range *family)
+{
+    for (size_t i = 0; i < acl->n_in; i++) {
+        const struct in_rule *rule = &acl->in[i];
+        for (size_t s = 0; in_rule_serves(rule, l->proto, l->port) && s < rule->n_sources; s++) {
+            if (addr_compare(&rule->sources[s].first, &family->first) == 0 &&
+                addr_compare(&rule->sources[s].last, &family->last) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* What no line does alone, several may do together. */
+static int lint_everybody_together(const struct acl *acl, const struct lint_port *sorted, size_t n,
+                                   struct findings *findings)
+{
+    static const char *const texts[] = {"0.0.0.0/0", "::/0"};
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && compare_ports(&sorted[i - 1], &sorted[i]) == 0)
+            continue;
+        struct cidr_set *set = sources_of(acl, sorted[i].proto, sorted[i].port);
+        if (!set)
+            return -ENOMEM;
+        for (size_t f = 0; f < 2; f++) {
+            struct addr_range family;
+            if (addr_parse_cidr(texts[f], strlen(texts[f]), &family) == 0 &&
+                cidr_set_covers(set, &family) && !has_family_alone(acl, &sorted[i], &family))
+                findings_add(findings, FINDING_WARNING, acl->file, 0,
+                             "together the lines for %s %u admit every %s address; write the "
+                             "networks that are yours",
+                             proto_text(sorted[i].proto), sorted[i].port, f ? "IPv6" : "IPv4");
+        }
+        cidr_set_free(set);
+    }
+    return 0;
+}
 
 static void lint_everybody(const struct acl *acl, struct findings *findings)
 {
@@ -146,33 +207,11 @@ static void lint_everybody(const struct acl *acl, struct findings *findings)
 
 /* ---- DNS over TCP ---- */
 
-/* The union of what may come in to TCP @port. */
-static struct cidr_set *tcp_sources(const struct acl *acl, uint16_t port)
-{
-    struct cidr_set *set = NULL;
-    size_t n = 0;
-
-    for (size_t i = 0; i < acl->n_in; i++)
-        n += in_rule_serves(&acl->in[i], IN_PROTO_TCP, port) ? acl->in[i].n_sources : 0;
-    struct cidr_item *items = calloc(n + 1, sizeof(*items));
-    if (!items)
-        return NULL;
-    n = 0;
-    for (size_t i = 0; i < acl->n_in; i++) {
-        const struct in_rule *rule = &acl->in[i];
-        for (size_t s = 0; in_rule_serves(rule, IN_PROTO_TCP, port) && s < rule->n_sources; s++)
-            items[n++] = (struct cidr_item){rule->sources[s], 0};
-    }
-    set = cidr_set_new(items, n);
-    free(items);
-    return set;
-}
-
 static int lint_dns_port(const struct acl *acl, uint16_t port, struct findings *findings)
 {
     struct lint_kind k = {acl, findings, FINDING_WARNING,
                           "UDP is admitted to a DNS port and TCP is not", 0};
-    struct cidr_set *tcp = tcp_sources(acl, port);
+    struct cidr_set *tcp = sources_of(acl, IN_PROTO_TCP, port);
     char text[2 * ADDR_TEXT_MAX];
 
     if (!tcp)
@@ -489,6 +528,8 @@ void acl_lint(const struct acl *acl, const struct lint_port *listeners, size_t n
         r = lint_listeners(acl, sorted, n, findings);
     }
     lint_everybody(acl, findings);
+    if (r == 0)
+        r = lint_everybody_together(acl, sorted, n, findings);
     if (r == 0)
         r = lint_dns(acl, sorted, n, findings);
     if (r == 0)

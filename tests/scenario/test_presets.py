@@ -33,11 +33,29 @@ def test_the_shipped_preset_reaches_what_the_agents_need(scene):
         assert reply.status == 403
         done = run_tool("explain", "-c", daemon.conf_path, "--from", "192.168.1.10", "--no-resolve", f"CONNECT {AGENTS}:443")
         assert done.returncode == 0 and re.search(r"preset trend-micro:\d+: manager", done.out), done.out
-        for name, port in (("iaus.activeupdate.trendmicro.com", 80), ("files.trendmicro.com", 443), ("x.icrc.trendmicro.com", 80),
-                           ("workload.jp-1.cloudone.trendmicro.com", 443)):
-            what = f"CONNECT {name}:443" if port == 443 else f"GET http://{name}/"
-            done = run_tool("explain", "-c", daemon.conf_path, "--from", "192.168.1.10", "--no-resolve", what)
-            assert done.returncode == 0, done.out
+
+
+def asked(daemon, name, port):
+    what = f"CONNECT {name}:443" if port == 443 else f"GET http://{name}/"
+    return run_tool("explain", "-c", daemon.conf_path, "--from", "192.168.1.10", "--no-resolve", what)
+
+
+@pytest.mark.parametrize("name, ports", [
+    ("agents.deepsecurity", [443]), ("app.deepsecurity", [443]), ("relay.deepsecurity", [443]), ("dsmim.deepsecurity", [443]),
+    ("agents.workload.jp-1.cloudone", [443]), ("relay.workload.us-1.cloudone", [443]), ("files", [80, 443]), ("iaus", [80, 443]),
+    ("iaus.activeupdate", [80, 443]), ("ipv6-iaus", [80, 443]), ("ipv6-iaus.activeupdate", [80, 443]), ("x.icrc", [80, 443]),
+    ("x.url", [80]), ("osce-jp-census", [80, 443]), ("deepsec-en.gfrbridge", [80, 443])])
+def test_each_kind_of_host_is_in_it(scene, name, ports):
+    daemon = daemon_with(scene)
+    assert [port for port in ports if asked(daemon, f"{name}.trendmicro.com", port).returncode] == []
+
+
+def test_hosts_of_others_in_it(scene):
+    daemon = daemon_with(scene)
+    assert asked(daemon, "www.trendmicro.co.jp", 443).returncode == 0
+    assert asked(daemon, "a1b2-ats.iot.ap-northeast-1.amazonaws.com", 443).returncode == 0
+    for name, port in ("a1b2-ats.iot.ap-northeast-1.amazonaws.com", 80), ("s3.ap-northeast-1.amazonaws.com", 443), ("trendmicro.com.example", 443):
+        assert asked(daemon, name, port).returncode == 3
 
 
 def test_the_admins_file_wins(scene):
