@@ -65,6 +65,8 @@ static bool is_at(const struct reader *rd, const char *tail)
     return own && strcmp(own, tail) == 0;
 }
 
+static const char text_in_place_of_elements[] = "a text where the API has elements";
+
 /* Every element that means something: lists hold nothing but items, leaves nothing but text. */
 enum shape { SHAPE_LIST, SHAPE_ITEM, SHAPE_LEAF };
 static const struct element {
@@ -98,8 +100,21 @@ static const struct element *find_element(const char *tail)
     return NULL;
 }
 
+/* The text since the last tag, without the white space around it. */
+static const char *take_text(struct reader *rd)
+{
+    static const char blanks[] = " \t\r\n";
+    char *start = rd->text;
+
+    while (rd->text_len > 0 && strchr(blanks, rd->text[rd->text_len - 1]))
+        rd->text_len--;
+    rd->text[rd->text_len] = '\0';
+    rd->text_len = 0;
+    return start + strspn(start, blanks);
+}
+
 /* A table of another spelling must not be read as one with fewer rules, or wider ones. */
-static bool has_place(struct reader *rd, const struct element *parent)
+static bool has_place(struct reader *rd, const struct element *parent, const char *text_before)
 {
     const char *tail = tail_of(rd);
     const struct element *own = find_element(tail);
@@ -110,6 +125,8 @@ static bool has_place(struct reader *rd, const struct element *parent)
         stop(rd, -EINVAL, "an element where the API has a text");
     else if (parent && parent->shape == SHAPE_LIST && !own)
         stop(rd, -EINVAL, "an element other than <item> in a list");
+    else if (parent && *text_before)
+        stop(rd, -EINVAL, text_in_place_of_elements);
     else
         return true;
     return false;
@@ -143,8 +160,7 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
     const struct element *parent = find_element(tail_of(rd));
     rd->path[used] = '/';
     memcpy(rd->path + used + 1, local, len + 1);
-    rd->text_len = 0;
-    if (!has_place(rd, parent))
+    if (!has_place(rd, parent, take_text(rd)))
         return;
     if (is_at(rd, ""))
         rd->has_root = true;
@@ -173,19 +189,6 @@ static void on_text(void *arg, const XML_Char *bytes, int len)
     }
     memcpy(rd->text + rd->text_len, bytes, (size_t)len);
     rd->text_len += (size_t)len;
-}
-
-/* The text of the element that closes, without the white space around it. */
-static const char *take_text(struct reader *rd)
-{
-    static const char blanks[] = " \t\r\n";
-    char *start = rd->text;
-
-    while (rd->text_len > 0 && strchr(blanks, rd->text[rd->text_len - 1]))
-        rd->text_len--;
-    rd->text[rd->text_len] = '\0';
-    rd->text_len = 0;
-    return start + strspn(start, blanks);
 }
 
 static void add_source(struct reader *rd, struct list *list, const char *text)
@@ -262,9 +265,12 @@ static void on_end(void *arg, const XML_Char *name)
 
     if (rd->result < 0)
         return;
+    const struct element *own = find_element(tail_of(rd));
     const char *text = take_text(rd);
     char *slash = strrchr(rd->path, '/');
-    if (is_at(rd, "/item/groupName"))
+    if (own && own->shape != SHAPE_LEAF && *text)
+        stop(rd, -EINVAL, text_in_place_of_elements);
+    else if (is_at(rd, "/item/groupName"))
         snprintf(rd->group, sizeof(rd->group), "%s", text);
     else if (is_at(rd, "/item/groupStatus"))
         check_status(rd, text);
