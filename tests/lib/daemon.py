@@ -67,9 +67,9 @@ def render(config, directory):
 
 
 def sanitizer_env(env, name):
-    """Point ASan and UBSan of a child at a file of its own, if a directory for them is given."""
+    """Point the sanitizers of a child at files of its own, if a directory for them is given."""
     if SANITIZER_DIR:
-        for variable in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+        for variable in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
             env[variable] = ":".join(filter(None, [os.environ.get(variable), f"log_path={SANITIZER_DIR}/{name}",
                                                    "print_stacktrace=1"] +
                                                   ["quarantine_size_mb=1"] * (variable == "ASAN_OPTIONS")))

@@ -13,7 +13,7 @@ import pytest
 from client import exchange, open_tunnel, read_exactly, reset, whole_head
 from daemon import ACL, SANITIZER_DIR, Ukai, sections
 from dnswire import Message, query
-from faults import Faults, build
+from faults import Faults
 from scene import ECHO, ORIGIN, OUTER_GATE, SCRIPTED, wait_until
 
 TARGET = f"{ECHO}:443"
@@ -59,11 +59,6 @@ def test_O04_five_megabytes_left(scene):
 
 # O11
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("faults"))
-
-
 class Clocked:
     """What would notice a clock that jumps: a limit, a cached answer, an idle tunnel."""
 
@@ -94,9 +89,9 @@ def clock_config():
 
 
 @pytest.mark.skipif(bool(SANITIZER_DIR), reason="preloading")
-def test_O11_wall_clock_a_year_ahead_and_back(scene, library):
+def test_O11_wall_clock_a_year_ahead_and_back(scene):
     daemon = Ukai(scene, clock_config(), ACL)
-    faults = Faults(library, daemon.dir)
+    faults = Faults(daemon.dir)
     daemon.prefix = faults.prefix
     with daemon:
         clocked = Clocked(scene)
