@@ -37,6 +37,7 @@ struct reader {
     unsigned rule_line;
     bool has_root;
     bool has_source; /* the open source has its text */
+    bool has_rules;  /* the open group has its list, be it empty */
     unsigned n_groups;
     int result;
 };
@@ -166,8 +167,11 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
         rd->has_root = true;
     if (is_at(rd, "/item")) {
         rd->group[0] = '\0';
+        rd->has_rules = false;
         rd->n_groups++;
     }
+    if (is_at(rd, "/item/ipPermissions"))
+        rd->has_rules = true;
     if (is_at(rd, "/item/ipPermissions/item/ipRanges/item") ||
         is_at(rd, "/item/ipPermissions/item/groups/item"))
         rd->has_source = false;
@@ -259,6 +263,14 @@ static void check_status(struct reader *rd, const char *status)
                      status);
 }
 
+static void end_group(struct reader *rd)
+{
+    if (!rd->has_rules)
+        findings_add(rd->fw->findings, FINDING_WARNING, rd->fw->file,
+                     (unsigned)XML_GetCurrentLineNumber(rd->parser),
+                     "group %s has no ipPermissions", rd->group);
+}
+
 static void on_end(void *arg, const XML_Char *name)
 {
     struct reader *rd = arg;
@@ -283,6 +295,8 @@ static void on_end(void *arg, const XML_Char *name)
         stop(rd, -EINVAL, "a source without its text");
     else if (is_at(rd, "/item/ipPermissions/item"))
         end_rule(rd);
+    else if (is_at(rd, "/item"))
+        end_group(rd);
     else if (slash) {
         *slash = '\0';
         bool is_field = is_at(rd, "/item/ipPermissions/item");

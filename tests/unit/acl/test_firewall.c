@@ -84,7 +84,7 @@ Test(acl_firewall, xml_read__takes_or_refuses__row_by_row)
 {
     static const struct row rows[] = {
         {XML("<ipProtocol>TCP</ipProtocol><fromPort>80</fromPort><toPort/><groups/>" XFROM), "[in]\ntcp 80 = 10.0.0.1\n", 0},
-        {"<a:r xmlns:a=\"urn:x\"><a:securityGroupInfo><a:item/></a:securityGroupInfo></a:r>", "[in]\n", 0},
+        {"<a:r xmlns:a=\"urn:x\"><a:securityGroupInfo><a:item><a:ipPermissions/></a:item></a:securityGroupInfo></a:r>", "[in]\n", 0},
         {XML("<ipProtocol>ANY</ipProtocol><description>a&#10;b</description>" XFROM), "[in]\nany = 10.0.0.1   ; a b\n", 1},
         {XML("<ipProtocol>ANY</ipProtocol><inOut>OUT</inOut>" XFROM), "[in]\n", 0},
         /* comments, sections, another namespace, what the API may add, several sources, host bits */
@@ -94,7 +94,8 @@ Test(acl_firewall, xml_read__takes_or_refuses__row_by_row)
         {XML("<ipProtocol>ANY</ipProtocol><new><a><b/>x</a></new>" XFROM), "[in]\nany = 10.0.0.1\n", 0},
         {XML("<ipProtocol>ANY</ipProtocol><ipRanges><item><cidrIp>10.0.0.1</cidrIp></item><item><cidrIp> 10.1.2.3/16 </cidrIp></item></ipRanges>"),
          "[in]\nany = 10.0.0.1\nany = 10.1.0.0/16\n", 1},
-        {"<r><securityGroupInfo><item><groupStatus>processing</groupStatus></item></securityGroupInfo></r>", "[in]\n", 1},
+        {"<r><securityGroupInfo><item><groupStatus>processing</groupStatus><ipPermissions/></item></securityGroupInfo></r>", "[in]\n", 1},
+        {"<r><securityGroupInfo><item><ipPermissionsIngress><item/></ipPermissionsIngress>\n</item></securityGroupInfo></r>", "[in]\n", 1, 2},
         /* a table of another spelling is not one with fewer rules, or wider ones */
         {XML("<ipProtocol>ANY</ipProtocol><inOut>OUT<b/></inOut>" XFROM), NULL, 0},
         {XML("<ipProtocol>TCP</ipProtocol><fromPort>80</fromPort><toPort>90<b/></toPort>" XFROM), NULL, 0},
@@ -112,13 +113,13 @@ Test(acl_firewall, xml_read__takes_or_refuses__row_by_row)
         {XML("<ipProtocol>ANY</ipProtocol><ipRanges><item><cidrIp>10.0.0.1</cidrIp>10.0.0.9</item></ipRanges>"), NULL, 0, 1},
         {XML("<ipProtocol>ANY</ipProtocol>OUT" XFROM), NULL, 0, 1},
         {"<r><securityGroupInfo><item><ipPermissions>TCP 80</ipPermissions></item></securityGroupInfo></r>", NULL, 0, 1},
-        {"<r>x<securityGroupInfo>\n <item>\n </item> <!-- y --></securityGroupInfo>z</r>", "[in]\n", 0},
+        {"<r>x<securityGroupInfo>\n <item>\n <ipPermissions> </ipPermissions></item> <!-- y --></securityGroupInfo>z</r>", "[in]\n", 0},
         {XML("<ipProtocol>ANY</ipProtocol><new>x<a/>y</new>" XFROM), "[in]\nany = 10.0.0.1\n", 0},
         {XML("<ipProtocol>ANY</ipProtocol><ipProtocol>TCP</ipProtocol>" XFROM), NULL, 0},
         {XML("<ipProtocol>TCP</ipProtocol>" XFROM), NULL, 0},
         {XML("<ipProtocol>ANY</ipProtocol><ipRanges><item/></ipRanges>"), NULL, 0},
         {XML("<ipProtocol>ANY</ipProtocol><groups><item><userId/></item></groups>"), NULL, 0},
-        {"<r><securityGroupInfo><item/><item/></securityGroupInfo></r>", "[in]\n", 1},
+        {"<r><securityGroupInfo><item/><item><ipPermissions/></item></securityGroupInfo></r>", "[in]\n", 2},
         {"<!DOCTYPE r [<!ENTITY a \"b\">]><r><securityGroupInfo/></r>", NULL, 0},
         {"<r><securityGroupInfo></r>", NULL, 0},
         {"<r/>", NULL, 0},
