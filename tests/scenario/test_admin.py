@@ -216,6 +216,7 @@ def test_readers_who_do_not_read_cost_a_place_for_a_second(scene):
 
 
 @pytest.mark.limit(120)
+@pytest.mark.skipif(bool(SANITIZER_DIR), reason="half a minute of waiting")
 def test_who_never_reads_is_let_go_after_his_time(scene):
     """/metrics and the page, unread; nobody else wants the places, so only the limit of 30 s ends them."""
     scene.router.run(["sysctl", "-qw", "net.ipv4.tcp_wmem=4096 4096 4096"])

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from client import exchange, open_tunnel
-from daemon import BINARY, Ukai, run_tool, sections
+from daemon import BINARY, SANITIZER_DIR, Ukai, run_tool, sections
 from scene import NSD, wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
@@ -252,6 +252,7 @@ def many_rules(n):
 
 
 @pytest.mark.limit(120)
+@pytest.mark.skipif(bool(SANITIZER_DIR), reason="a matter of time and memory")
 def test_answers_that_are_too_long(scene):
     """64 MiB for one, 128 for all: who asks for more is told so, and nothing is kept of it."""
     with Ukai(scene, sections(dns=False), many_rules(240_000)) as daemon:
