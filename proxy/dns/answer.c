@@ -83,16 +83,20 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+static bool is_negative(const struct wire_reply *reply)
+{
+    return reply->rcode == WIRE_RCODE_NXDOMAIN || !reply->has_wanted;
+}
+
 /* How long it may be kept; *ret_cap is the most that any TTL in it may say. */
 static uint32_t life_of(const struct wire_reply *reply, const struct answer_ttls *ttls,
                         uint32_t *ret_cap)
 {
     *ret_cap = ttls->max_s;
-    bool is_negative = reply->rcode == WIRE_RCODE_NXDOMAIN || !reply->has_wanted;
     if ((reply->rcode != WIRE_RCODE_NOERROR && reply->rcode != WIRE_RCODE_NXDOMAIN) ||
         !reply->n_ttls)
         return 0;
-    if (!is_negative) {
+    if (!is_negative(reply)) {
         uint32_t life = reply->min_ttl_s < ttls->min_s ? ttls->min_s : reply->min_ttl_s;
         return min_u32(life, ttls->max_s);
     }
@@ -133,7 +137,7 @@ struct answer *answer_from_reply(const struct answer_key *key, const uint8_t *ms
     a->is_authentic = reply->flags & WIRE_FLAG_AD;
     uint32_t cap;
     set_life(a, life_of(reply, ttls, &cap));
-    clamp_ttls(a, min_u32(ttls->min_s, cap), cap);
+    clamp_ttls(a, is_negative(reply) ? 0 : min_u32(ttls->min_s, cap), cap);
     /* NXDOMAIN is about the name, whatever the type (RFC 2308 section 5); behind a CNAME it is
      * about another name. */
     if (a->rcode == WIRE_RCODE_NXDOMAIN && a->n_answer == 0) {

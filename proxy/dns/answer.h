@@ -14,6 +14,8 @@
 enum {
     ANSWER_KEY_DO = 1,
     ANSWER_KEY_CD = 2,
+    ANSWER_KEY_AD = 16, /* asked with AD, for somebody who is told it */
+    ANSWER_KEY_ASKED = ANSWER_KEY_DO | ANSWER_KEY_CD | ANSWER_KEY_AD,
     ANSWER_KEY_NXDOMAIN = 4, /* holds for all types of the name; type is 0 then */
     ANSWER_KEY_FAILURE = 8,  /* every name server failed: never in the place of an answer */
 };

@@ -97,7 +97,7 @@ uint64_t cache_hash(const struct cache *c, const struct answer_key *key)
     memcpy(text, q->name.bytes, q->name.len);
     memcpy(text + q->name.len, &q->class, 2);
     memcpy(text + q->name.len + 2, &key->group, 4);
-    text[q->name.len + 6] = key->flags & (ANSWER_KEY_DO | ANSWER_KEY_CD);
+    text[q->name.len + 6] = key->flags & ANSWER_KEY_ASKED;
     return siphash(&c->seed, text, q->name.len + 7u);
 }
 
@@ -186,7 +186,7 @@ static void key_of(const struct answer *a, struct answer_key *ret)
     ret->question.type = a->type;
     ret->question.class = a->class;
     ret->group = a->group;
-    ret->flags = a->key_flags & (ANSWER_KEY_DO | ANSWER_KEY_CD);
+    ret->flags = a->key_flags & ANSWER_KEY_ASKED;
 }
 
 void cache_put(struct cache *c, struct answer *a)

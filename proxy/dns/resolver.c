@@ -144,11 +144,16 @@ static void attempts_free(struct list *attempts)
         attempt_free(list_entry(pos, struct attempt, node));
 }
 
+static void leave(struct question *q)
+{
+    list_remove(&q->in_order);
+    q->room->n--;
+}
+
 static void question_unlink(struct question *q)
 {
     list_remove(&q->in_bucket);
-    list_remove(&q->in_order);
-    q->room->n--;
+    leave(q);
     loop_timer_stop(q->resolver->loop, &q->limit);
     loop_timer_stop(q->resolver->loop, &q->hedge);
     loop_timer_stop(q->resolver->loop, &q->stale);
@@ -526,6 +531,8 @@ static void arm_hedge(struct question *q, unsigned server)
 
 static void start_probe(struct question *q)
 {
+    if (q->raw) /* it would outlive the message that it sends */
+        return;
     int server = resolver_group_probe(q->group, q->excluded, loop_now_ms(q->resolver->loop));
     if (server >= 0 && q->n_sends[server] == 0)
         (void)!attempt_start(q, (unsigned)server, true, may_leave_out_opt(q, (unsigned)server));
@@ -626,13 +633,13 @@ static bool is_final(const struct wire_reply *reply)
     return reply->rcode == WIRE_RCODE_NOERROR || reply->rcode == WIRE_RCODE_NXDOMAIN;
 }
 
-/* A chain of aliases that never ends is no answer to an address question. */
+/* A chain of aliases that never ends is no answer, whatever was asked; but to who asked for the
+ * alias itself. */
 static bool is_endless(const struct question *q, const struct wire_reply *reply, const uint8_t *msg)
 {
-    struct addr addr;
     uint16_t type = q->key.question.type;
-    return reply->has_cname && (type == WIRE_TYPE_A || type == WIRE_TYPE_AAAA) &&
-           wire_addresses(msg, reply->len, reply->n_answer, type, &addr, 1) < 0;
+    return reply->has_cname && type != WIRE_TYPE_CNAME && type != WIRE_TYPE_ANY &&
+           !wire_chain_ends(msg, reply->len, reply->n_answer);
 }
 
 static void take_answer(struct question *q, unsigned server, const struct wire_reply *reply,
@@ -782,13 +789,24 @@ static void make_room(struct resolver_room *room)
     }
 }
 
+static struct resolver_room *room_of(struct resolver *r, struct resolver_group *group,
+                                     enum resolver_budget budget)
+{
+    return group->policy.is_zone ? &group->rooms[budget] : &r->rooms[budget];
+}
+
+static void enter(struct question *q, struct resolver_room *room)
+{
+    make_room(room);
+    q->room = room;
+    list_append(&room->in_order, &q->in_order);
+    room->n++;
+}
+
 static struct question *question_new(struct resolver *r, struct resolver_group *group,
                                      const struct answer_key *key, uint64_t hash,
                                      const struct resolver_request *request)
 {
-    struct resolver_room *room =
-        group->policy.is_zone ? &group->rooms[request->budget] : &r->rooms[request->budget];
-    make_room(room);
     struct question *q = calloc(1, sizeof(*q));
     if (!q)
         return NULL;
@@ -796,7 +814,6 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     q->group = resolver_group_ref(group);
     q->key = *key;
     q->hash = hash;
-    q->room = room;
     q->authentic_data = request->authentic_data || request->wants_dnssec;
     q->by_tcp = request->by_tcp;
     q->started_ms = loop_now_ms(r->loop);
@@ -820,8 +837,7 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
     list_init(&q->in_bucket);
     if (!q->raw)
         list_append(bucket_of(r, hash ^ key->question.type), &q->in_bucket);
-    list_append(&room->in_order, &q->in_order);
-    room->n++;
+    enter(q, room_of(r, group, request->budget));
     loop_timer_start(r->loop, &q->limit, q->limit_ms, on_question_late);
     if (!q->raw && find_stale(r, group, key, hash))
         loop_timer_start(r->loop, &q->stale, STALE_AFTER_MS, on_stale_due);
@@ -840,14 +856,34 @@ static void wait_for(struct question *q, struct resolver_ask *ask, resolver_done
     q->n_waiters++;
 }
 
-static void join(struct question *q, struct resolver_ask *ask, resolver_done_fn done)
+/* A tunnel's look-up does not give way to the LAN's questions, nor has it less time than one of its
+ * own would. Returns whether that is much more than what is under way has: it ends with the time it
+ * was given. */
+static bool take_over(struct question *q, const struct resolver_request *request)
+{
+    struct resolver *r = q->resolver;
+    struct resolver_room *room = room_of(r, q->group, request->budget);
+    if (request->budget != RESOLVER_FOR_DIAL || q->room == room)
+        return false;
+    leave(q);
+    enter(q, room);
+    uint64_t age_ms = loop_now_ms(r->loop) - q->started_ms;
+    bool is_late = age_ms > q->limit_ms / 2;
+    q->limit_ms = age_ms + request->limit_ms;
+    loop_timer_start(r->loop, &q->limit, request->limit_ms, on_question_late);
+    return is_late;
+}
+
+static void join(struct question *q, const struct resolver_request *request,
+                 struct resolver_ask *ask, resolver_done_fn done)
 {
     struct resolver *r = q->resolver;
     r->counters.n_joined++;
     wait_for(q, ask, done);
+    bool is_late = take_over(q, request);
     /* Most likely a client that asks again: that must cause a new attempt, not only one more who
      * waits. */
-    if (loop_now_ms(r->loop) < q->sent_ms + RETRY_JOIN_MS)
+    if (!is_late && loop_now_ms(r->loop) < q->sent_ms + RETRY_JOIN_MS)
         return;
     q->sends_max++;
     question_advance(q);
@@ -892,6 +928,7 @@ static void prefetch(struct resolver *r, struct resolver_group *g, const struct 
     struct resolver_request request = {.question = key->question,
                                        .wants_dnssec = key->flags & ANSWER_KEY_DO,
                                        .checking_disabled = key->flags & ANSWER_KEY_CD,
+                                       .authentic_data = key->flags & ANSWER_KEY_AD,
                                        .budget = RESOLVER_FOR_LAN,
                                        .limit_ms = PREFETCH_LIMIT_MS};
     r->counters.n_prefetched += question_new(r, g, key, hash, &request) != NULL;
@@ -967,10 +1004,13 @@ int resolver_ask_start(struct resolver_ask *ask, struct resolver *r, struct reso
 {
     struct answer_key key = {
         .question = request->question,
-        .flags = (uint8_t)((request->wants_dnssec ? ANSWER_KEY_DO : 0) |
-                           (request->checking_disabled ? ANSWER_KEY_CD : 0)),
+        .flags =
+            (uint8_t)((request->wants_dnssec ? ANSWER_KEY_DO : 0) |
+                      (request->checking_disabled ? ANSWER_KEY_CD : 0) |
+                      (request->tells_authentic && !request->wants_dnssec ? ANSWER_KEY_AD : 0)),
     };
-    ask->question = NULL;
+    if (ask)
+        ask->question = NULL;
     wire_name_lower(&key.question.name);
     r->counters.n_asked++;
     if (request->raw && r->n_raw_bytes + request->n_raw > RAW_BYTES_MAX)
@@ -982,7 +1022,7 @@ int resolver_ask_start(struct resolver_ask *ask, struct resolver *r, struct reso
     uint64_t hash = cache_hash(r->cache, &key);
     if (answer_at_once(r, group, &key, hash, request->raw != NULL, ret_result))
         return RESOLVER_DONE;
-    if (request->no_recursion && !request->raw)
+    if (!ask || (request->no_recursion && !request->raw))
         return done_with(ret_result, RESOLVER_UNKNOWN, WIRE_RCODE_REFUSED);
     struct question *q = request->raw ? NULL : find_question(r, &key, hash);
     if (q && q->n_waiters >= WAITERS_MAX)
@@ -998,7 +1038,7 @@ int resolver_ask_start(struct resolver_ask *ask, struct resolver *r, struct reso
         }
     }
     if (q) {
-        join(q, ask, done);
+        join(q, request, ask, done);
         return 0;
     }
     q = question_new(r, group, &key, hash, request);

@@ -50,8 +50,9 @@ struct resolver_request {
     bool wants_dnssec;             /* DO */
     bool checking_disabled;        /* CD */
     bool authentic_data;           /* AD */
-    bool no_recursion;             /* RD=0: cache and local data only */
-    bool by_tcp;                   /* asked by TCP, so ask by TCP (RFC 5625 section 4.4.1) */
+    bool tells_authentic; /* the asker is told AD: an answer without may not do for one with */
+    bool no_recursion;    /* RD=0: cache and local data only */
+    bool by_tcp;          /* asked by TCP, so ask by TCP (RFC 5625 section 4.4.1) */
     enum resolver_budget budget;
     /* A signed transaction (TSIG, SIG(0), TKEY; RFC 5625 section 4.5): this message goes out as it
      * is but for the id, shares nothing and is not kept, and its answer is the first that comes.

@@ -257,20 +257,19 @@ static enum serve_outcome ask_resolver(const struct serve_context *c, const stru
 {
     struct resolver_request request = {
         .raw = is_signed(q) ? msg : NULL,
-        .n_raw = is_signed(q) ? len : 0,
+        .n_raw = is_signed(q) ? q->len : 0, /* nothing that stands behind the message */
         .question = q->question,
         .wants_dnssec = q->wants_dnssec,
         .checking_disabled = q->flags & WIRE_FLAG_CD,
         .authentic_data = q->flags & WIRE_FLAG_AD,
-        .no_recursion = !ask || !(q->flags & WIRE_FLAG_RD),
+        .tells_authentic = q->flags & WIRE_FLAG_AD && v->conf->trust_ad.n_items > 0,
+        .no_recursion = !(q->flags & WIRE_FLAG_RD),
         .by_tcp = is_tcp,
         .budget = RESOLVER_FOR_LAN,
         .limit_ms = v->snapshot->conf.timeouts.dns_ms,
     };
     struct resolver_result result;
-    struct resolver_ask none;
-    if (resolver_ask_start(ask ? ask : &none, c->resolver, v->group, &request, done, &result) !=
-        RESOLVER_DONE)
+    if (resolver_ask_start(ask, c->resolver, v->group, &request, done, &result) != RESOLVER_DONE)
         return SERVE_WAIT;
     if (!ask && result.outcome == RESOLVER_UNKNOWN)
         return SERVE_DROP;

@@ -215,7 +215,13 @@ static void on_waiter_done(struct resolver_ask *ask, const struct resolver_resul
     struct tcp_conn *c = w->conn;
     struct serve_reply reply = serve_reply_of(c->socket->view, &w->query, result);
     c->socket->tcp->context->counters->n_waited++;
-    put_reply(c, &reply, w);
+    if (unsent(c) < UNSENT_MAX) {
+        put_reply(c, &reply, w);
+    } else { /* it asks and asks, and reads nothing */
+        answer_unref(reply.answer);
+        serve_count(c->socket->tcp->context, true, SERVE_DROPPED);
+        c->is_broken = true;
+    }
     waiter_free(w);
     conn_step(c);
 }

@@ -59,6 +59,8 @@ static int octet(const struct labels *l, unsigned from_end)
 {
     char text[WIRE_LABEL_MAX + 1];
     size_t len = strlen(label_text(l, from_end, text));
+    if (from_end >= l->n || len != l->name->bytes[l->at[l->n - 1 - from_end]]) /* a NUL in it */
+        return -1;
     int v = 0;
     if (len == 0 || len > 3 || (len > 1 && text[0] == '0'))
         return -1;

@@ -354,6 +354,7 @@ static int read_query_records(const uint8_t *msg, size_t len, size_t at, struct 
             q->has_signature = true;
         }
     }
+    q->len = at;
     return outcome;
 }
 
@@ -570,6 +571,25 @@ static int read_reply_records(const uint8_t *msg, size_t len, size_t at,
     return 0;
 }
 
+/* A message that is passed on whole: where it ends. A truncated one may end anywhere. */
+static int skip_records(const uint8_t *msg, size_t len, size_t at, struct wire_reply *ret)
+{
+    unsigned n = wire_get16(msg + 6) + wire_get16(msg + 8) + wire_get16(msg + 10);
+    struct wire_record r;
+    unsigned i = 0;
+    for (; i < n; i++) {
+        if (read_record(msg, len, &at, &r, NULL, NULL) < 0)
+            break;
+    }
+    if (i == n)
+        ret->len = at;
+    else if (!ret->is_truncated)
+        return WIRE_REPLY_BAD;
+    else
+        ret->len = len;
+    return 0;
+}
+
 int wire_reply_check(const uint8_t *msg, size_t len, const struct wire_ask *ask, bool exact_case,
                      struct wire_reply *ret)
 {
@@ -592,8 +612,8 @@ int wire_reply_check(const uint8_t *msg, size_t len, const struct wire_ask *ask,
     ret->n_ttls = 0;
     ret->question_end = ret->additional_at = ret->len = at;
     if (ask->raw)
-        ret->len = len;
-    if (ret->is_truncated || ask->raw)
+        return skip_records(msg, len, at, ret);
+    if (ret->is_truncated)
         return 0;
     return read_reply_records(msg, len, at, ask->question, ret);
 }
@@ -637,6 +657,25 @@ static int walk_hop(const uint8_t *msg, size_t len, size_t at, unsigned n_answer
         }
     }
     return 0;
+}
+
+bool wire_chain_ends(const uint8_t *msg, size_t len, unsigned n_answer)
+{
+    struct wire_question question;
+    struct hop hop = {.has_alias = false};
+    size_t at = WIRE_HEADER_BYTES;
+    if (len < WIRE_HEADER_BYTES || read_question(msg, len, &at, &question) < 0)
+        return false;
+    hop.owner = question.name;
+    for (unsigned n_hops = 0; n_hops <= WIRE_CHAIN_MAX; n_hops++) {
+        hop.has_alias = false;
+        if (walk_hop(msg, len, at, n_answer, 0, &hop, NULL, 0) < 0)
+            return false;
+        if (!hop.has_alias)
+            return true;
+        hop.owner = hop.alias_of;
+    }
+    return false;
 }
 
 int wire_addresses(const uint8_t *msg, size_t len, unsigned n_answer, unsigned type,

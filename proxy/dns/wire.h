@@ -164,6 +164,7 @@ struct wire_query {
     bool says_keepalive;           /* set by who answers by TCP: the reply says keepalive_ds */
     uint16_t keepalive_ds;         /* tenths of a second */
     struct wire_question question; /* case as asked */
+    size_t len;                    /* of the message, when it was understood to its end */
 };
 
 /**
@@ -244,6 +245,10 @@ struct wire_record {
 /* The record at *at, which moves behind it. 0 · -EBADMSG. */
 int wire_record_read(const uint8_t *msg, size_t len, size_t *at, struct wire_record *ret)
     __attribute__((warn_unused_result));
+
+/* Whether the CNAMEs from the question lead somewhere, in WIRE_CHAIN_MAX steps at most. @msg:
+ * checked by wire_reply_check(). */
+bool wire_chain_ends(const uint8_t *msg, size_t len, unsigned n_answer);
 
 /**
  * wire_addresses - the A or AAAA records that the chain of CNAMEs from the question leads to

@@ -189,6 +189,24 @@ Test(dns_resolver, ask_start__asks_again__when_do_or_cd_differ)
     rig_free(rig);
 }
 
+/* B33: an answer that was asked without AD is none for who is told it, and nobody else asks twice.
+ */
+Test(dns_resolver, ask_start__asks_again__for_who_is_told_ad)
+{
+    struct rig *rig = rig_new(script_answers, NULL);
+    struct asker a;
+    for (unsigned i = 0; i < 4; i++) {
+        struct resolver_request request = request_of("www.example", WIRE_TYPE_A);
+        request.authentic_data = i > 0;
+        request.tells_authentic = i > 1;
+        if (start(rig, &a, &request) == 0)
+            cr_assert(run_until(&rig->loop, &a.is_done, 2000));
+        cr_assert_eq(rig->fakes[0].n_udp, i < 2 ? 1 : 2, "asker %u", i);
+    }
+    cr_assert(rig->fakes[0].query.parsed.flags & WIRE_FLAG_AD);
+    rig_free(rig);
+}
+
 /* D16, CVE-2020-25686: identical questions leave once, each asker is told once. */
 Test(dns_resolver, ask_start__joins__when_same_question_in_flight)
 {
@@ -453,6 +471,54 @@ Test(dns_resolver, group__puts_a_silent_server_last__and_takes_it_back)
     rig_free(rig);
 }
 
+/* U12: for whatever type, but for who wants the alias itself. */
+Test(dns_resolver, ask_start__fails__when_a_chain_never_ends)
+{
+    struct rig *rig = rig_new(script_cname_loop, NULL);
+    static const struct {
+        unsigned type;
+        enum resolver_outcome outcome;
+    } rows[] = {{WIRE_TYPE_A, RESOLVER_FAILED},
+                {WIRE_TYPE_AAAA, RESOLVER_FAILED},
+                {WIRE_TYPE_TXT, RESOLVER_FAILED},
+                {65, RESOLVER_FAILED},
+                {WIRE_TYPE_CNAME, RESOLVER_ANSWER}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct asker a;
+        ask_and_wait(rig, &a, "www.example", rows[i].type);
+        cr_assert_eq(a.outcome, rows[i].outcome, "type %u", rows[i].type);
+    }
+    rig_free(rig);
+}
+
+/* A probe outlives its question, so a message that is borrowed from there is not sent in one. */
+Test(dns_resolver, probe__is_not_made__of_a_signed_message)
+{
+    struct rig *rig = rig_new(script_silent, script_answers);
+    struct asker a;
+    char name[32];
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "n%u.example", i);
+        ask_and_wait(rig, &a, name, WIRE_TYPE_A);
+    }
+    cr_assert(rig->group->servers[0].is_down);
+    run_for(&rig->loop, 1050);
+    unsigned n = rig->fakes[0].n_udp;
+    struct resolver_request request = request_of("www.example", WIRE_TYPE_TKEY);
+    uint8_t raw[WIRE_ASK_MAX];
+    struct wire_ask ask = {.question = &request.question, .id = 1};
+    request.raw = raw;
+    request.n_raw = wire_ask_write(&ask, raw);
+    cr_assert_eq(start(rig, &a, &request), 0);
+    cr_assert(run_until(&rig->loop, &a.is_done, 2000));
+    run_for(&rig->loop, 20);
+    cr_assert_eq(rig->fakes[0].n_udp, n, "the server that is down was asked");
+    ask_and_wait(rig, &a, "probe.example", WIRE_TYPE_A);
+    run_for(&rig->loop, 20);
+    cr_assert_eq(rig->fakes[0].n_udp, n + 1, "the next one is a probe");
+    rig_free(rig);
+}
+
 Test(dns_resolver, ask_start__times_out__when_all_are_silent)
 {
     struct rig *rig = rig_new(script_silent, NULL);
@@ -645,6 +711,29 @@ Test(dns_resolver, ask_start__lets_the_oldest_go__when_a_budget_is_full)
     resolver_ask_cancel(&dial.ask);
     for (unsigned i = 0; i < N; i++)
         resolver_ask_cancel(&askers[i].ask);
+    rig_free(rig);
+}
+
+/* D17: who dials and joins a question of the LAN's has the dials' room and its own whole time. */
+Test(dns_resolver, ask_start__takes_a_question_over__for_a_dial)
+{
+    struct rig *rig = rig_new(script_silent, NULL);
+    struct asker lan, dial, later;
+    struct resolver_request request = request_of("www.example", WIRE_TYPE_A);
+    cr_assert_eq(start(rig, &lan, &request), 0);
+    run_for(&rig->loop, LIMIT_MS - 200);
+    request.budget = RESOLVER_FOR_DIAL;
+    cr_assert_eq(start(rig, &dial, &request), 0);
+    cr_assert_eq(rig->resolver.rooms[RESOLVER_FOR_LAN].n, 0);
+    cr_assert_eq(rig->resolver.rooms[RESOLVER_FOR_DIAL].n, 1);
+    run_for(&rig->loop, 400);
+    cr_assert(!dial.is_done, "it had the rest of another's time only");
+    request.budget = RESOLVER_FOR_LAN;
+    cr_assert_eq(start(rig, &later, &request), 0);
+    cr_assert_eq(rig->resolver.rooms[RESOLVER_FOR_DIAL].n, 1, "it does not go back");
+    cr_assert(run_until(&rig->loop, &dial.is_done, LIMIT_MS + 100));
+    cr_assert_eq(dial.outcome, RESOLVER_TIMEOUT);
+    cr_assert(lan.is_done && later.is_done);
     rig_free(rig);
 }
 

@@ -1214,7 +1214,36 @@ Test(dns_server, tcp__bounds_waiting__of_one_source)
     cr_assert_eq(r->resolver.counters.n_started, WAITING, "%llu asked",
                  (unsigned long long)r->resolver.counters.n_started);
     cr_assert_eq(n_refused, QUERIES, "%u refused", n_refused);
+    struct query *tkey = query_new(7, "key.example", WIRE_TYPE_TKEY); /* what goes up as it is */
+    tcp_send(fds[CONNS - 1], tkey->msg, tkey->len);
+    free(tkey);
+    cr_assert(tcp_receive(r, fds[CONNS - 1], 100) && rcode_of(r) == WIRE_RCODE_SERVFAIL);
+    cr_assert_eq(r->resolver.counters.n_started, WAITING);
     for (unsigned i = 0; i < CONNS; i++)
         close(fds[i]);
+    rig_free(r);
+}
+
+/* The same by UDP, where who waits too much already is dropped; a signed query too. */
+Test(dns_server, udp__bounds_waiting__of_one_source)
+{
+    enum { WAITING = 1024 };
+    struct rig *r = rig_new(script_silent);
+    char name[32];
+    for (unsigned i = 0; i < WAITING; i++) {
+        snprintf(name, sizeof(name), "n%u.example", i);
+        send_query(r, query_new((uint16_t)i, name, WIRE_TYPE_A));
+        if (i % 32 == 0)
+            run_for(&r->loop, 1);
+    }
+    run_for(&r->loop, 20);
+    cr_assert_eq(r->resolver.counters.n_started, WAITING);
+    for (unsigned i = 0; i < 3; i++) {
+        send_query(r, query_new(9, "key.example", WIRE_TYPE_TKEY));
+        send_query(r, query_new(9, "other.example", WIRE_TYPE_A));
+    }
+    run_for(&r->loop, 20);
+    cr_assert_eq(r->resolver.counters.n_started, WAITING);
+    cr_assert_eq(dns_server_counters(r->server)->n_dropped, 6);
     rig_free(r);
 }

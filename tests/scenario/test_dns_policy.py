@@ -262,6 +262,16 @@ def test_0_10_AD_of_a_trusted_server_goes_to_who_asked_for_it(scene, asker, up):
         assert not asker.udp(query(up.name(), flags=0x0100 | AD)).flags & AD, "the server did not say so"
 
 
+def test_0_10_AD_is_not_lost_to_who_asked_before_without_it(scene, asker, up):
+    """The server says so only to who asks for it, as RFC 6840 wants."""
+    with daemon_with(scene, trust_ad=f"{UPSTREAM}/32"):
+        name = up.name(lambda x: x.answer(flags=0x8180 | x.asked.flags & AD))
+        assert not asker.udp(query(name)).flags & AD
+        for _ in range(2):
+            assert asker.udp(query(name, flags=0x0100 | AD)).flags & AD
+        assert not asker.udp(query(name)).flags & AD
+
+
 @pytest.mark.parametrize("trust", [None, "203.0.113.98"])
 def test_0_10_AD_of_others_is_cleared(scene, asker, up, trust):
     with daemon_with(scene, trust_ad=trust):

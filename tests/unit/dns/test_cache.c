@@ -187,6 +187,7 @@ static const struct life_row life_rows[] = {
     {"NXDOMAIN, cap", 3, {0}, 0, true, {90000, 90000}, {0, 86400, 3600}, 3600},
     {"NXDOMAIN without SOA", 3, {0}, 0, false, {0}, {0, 86400, 3600}, 0},
     {"NXDOMAIN is not lifted", 3, {0}, 0, true, {900, 5}, {30, 86400, 3600}, 5},
+    {"NXDOMAIN is not lifted, SOA TTL", 3, {0}, 0, true, {5, 900}, {30, 86400, 3600}, 5},
     {"NODATA", 0, {0}, 0, true, {900, 60}, {0, 86400, 3600}, 60},
     {"NODATA without SOA", 0, {0}, 0, false, {0}, {0, 86400, 3600}, 0},
     {"SERVFAIL with records", 2, {300}, 1, false, {0}, {0, 86400, 3600}, 0},

@@ -529,6 +529,11 @@ Test(dns_wire, ask_write__passes_raw_bytes__but_for_the_id)
     wire_put16(reply + 10, 50000); /* records that are not there */
     cr_assert_eq(wire_reply_check(reply, len, &ask, false, r), 0);
     cr_assert(r->len == len && r->is_truncated && r->rcode == 9);
+    wire_put16(reply + 2, WIRE_FLAG_QR);
+    cr_assert_eq(wire_reply_check(reply, len, &ask, false, r), WIRE_REPLY_BAD);
+    wire_put16(reply + 10, wire_get16(raw + 10));
+    cr_assert_eq(wire_reply_check(reply, len + 8, &ask, false, r), 0);
+    cr_assert_eq(r->len, len, "what stands behind the message is not passed on");
     reply[13] ^= 1;
     cr_assert_eq(wire_reply_check(reply, len, &ask, false, r), WIRE_REPLY_WRONG);
     free(r);
