@@ -263,6 +263,12 @@ class Ukai:
                                      f"{sorted(self.links())}")
             time.sleep(0.01)
 
+    def status(self):
+        """What `ukai status --json` tells."""
+        done = run_tool("status", "-c", self.conf_path, "--json")
+        assert done.returncode == 0, done.out
+        return json.loads(done.out)
+
     def sanitizer_reports(self):
         if not SANITIZER_DIR:
             return []
