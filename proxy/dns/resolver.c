@@ -828,6 +828,8 @@ static struct question *question_new(struct resolver *r, struct resolver_group *
             return NULL;
         }
         memcpy(q->raw, request->raw, request->n_raw);
+        if (request->hides_options)
+            wire_hide_options(q->raw, request->n_raw);
         q->n_raw = request->n_raw;
         r->n_raw_bytes += q->n_raw;
     }

@@ -49,7 +49,8 @@ struct resolver_request {
     struct wire_question question; /* any case */
     bool wants_dnssec;             /* DO */
     bool checking_disabled;        /* CD */
-    bool authentic_data;           /* AD */
+    bool hides_options;   /* raw: EDNS options are the asker's alone; no signature covers them */
+    bool authentic_data;  /* AD */
     bool tells_authentic; /* the asker is told AD: an answer without may not do for one with */
     bool no_recursion;    /* RD=0: cache and local data only */
     bool by_tcp;          /* asked by TCP, so ask by TCP (RFC 5625 section 4.4.1) */

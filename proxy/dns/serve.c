@@ -258,6 +258,7 @@ static enum serve_outcome ask_resolver(const struct serve_context *c, const stru
     struct resolver_request request = {
         .raw = is_signed(q) ? msg : NULL,
         .n_raw = is_signed(q) ? q->len : 0, /* nothing that stands behind the message */
+        .hides_options = !q->has_signature,
         .question = q->question,
         .wants_dnssec = q->wants_dnssec,
         .checking_disabled = q->flags & WIRE_FLAG_CD,

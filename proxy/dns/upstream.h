@@ -51,9 +51,9 @@ struct upstream {
  * upstream_start - send the question and wait for an answer to it
  * Each start has a new port of the kernel's random choice (upstream_udp) and a new id. What does
  * not answer the question is ignored and waited on; after UPSTREAM_WRONG_MAX of those, or TC, the
- * same server is asked by TCP, and also when with @random_case an answer is right but for its case:
- * the server may not keep it, or somebody guessed well. A peer with TLS is asked by that only. A
- * raw query's answer may be truncated: who signed it asks again.
+ * same server is asked by TCP. When with @random_case an answer is right but for its case (the
+ * server may not keep it, or somebody guessed well), it is asked anew in one case. A peer with TLS
+ * is asked by that only. A raw query's answer may be truncated: who signed it asks again.
  *
  * Returns: 0 @done will be called once, later · -errno nothing was started (-EMFILE, -ENETUNREACH,
  * -ECONNREFUSED, ...). Source:  RFC 5452 sections 9.1 to 9.3, RFC 7766 sections 5 and 8.

@@ -28,10 +28,10 @@ struct upstream_counters {
     uint64_t n_wrong;             /* packets that answered nothing we asked, or malformed */
     uint64_t n_truncated;         /* to TCP since TC was set */
     uint64_t n_suspicious;        /* to TCP since too many packets were wrong */
-    uint64_t n_case;              /* to TCP since only the case of the question was wrong (0x20) */
-    uint64_t n_streams;           /* connections begun */
-    uint64_t n_resumed;           /* TLS sessions taken up again */
-    uint64_t n_moved;             /* questions asked again since their connection died */
+    uint64_t n_case;    /* asked anew since only the case of the question was wrong (0x20) */
+    uint64_t n_streams; /* connections begun */
+    uint64_t n_resumed; /* TLS sessions taken up again */
+    uint64_t n_moved;   /* questions asked again since their connection died */
 };
 
 struct upstream_env {

@@ -394,6 +394,27 @@ int wire_query_parse(const uint8_t *msg, size_t len, struct wire_query *ret)
     return rc;
 }
 
+void wire_hide_options(uint8_t *msg, size_t len)
+{
+    unsigned n = wire_get16(msg + 6) + wire_get16(msg + 8) + wire_get16(msg + 10);
+    size_t at = WIRE_HEADER_BYTES;
+    struct wire_question question;
+    struct wire_record r;
+    if (read_question(msg, len, &at, &question) < 0)
+        return;
+    for (; n > 0 && read_record(msg, len, &at, &r, NULL, NULL) == 0; n--) {
+        size_t end = r.data_at + r.n_data;
+        for (size_t o = r.data_at; r.type == WIRE_TYPE_OPT && o + 4 <= end;) {
+            size_t n_data = wire_get16(msg + o + 2);
+            if (n_data > end - o - 4)
+                break;
+            wire_put16(msg + o, OPTION_PADDING);
+            memset(msg + o + 4, 0, n_data);
+            o += 4 + n_data;
+        }
+    }
+}
+
 static size_t write_question(const struct wire_question *q, uint8_t *at)
 {
     memcpy(at, q->name.bytes, q->name.len);

@@ -175,6 +175,10 @@ struct wire_query {
  */
 int wire_query_parse(const uint8_t *msg, size_t len, struct wire_query *ret)
     __attribute__((warn_unused_result));
+/* What @msg, which wire_query_parse() understood, says by EDNS options (a cookie, a client's
+ * subnet) becomes padding of the same length: the options of one hop are not the next one's
+ * business. */
+void wire_hide_options(uint8_t *msg, size_t len);
 /* An answer without records: header, question if there is one, OPT if the query had one. @ede:
  * WIRE_EDE_NONE or a code.
  * @buf holds WIRE_QUERY_MAX + WIRE_EDE_BYTES + WIRE_KEEPALIVE_BYTES. Returns its length. */

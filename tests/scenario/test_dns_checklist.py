@@ -172,6 +172,13 @@ def test_B1_4_4_3_payloads_of_4096(asker, up, ukai):
 def test_B1_4_5_tkey_passes(asker, up, ukai):
     name = up.name(lambda x: x.answer(dnswire.record(b"\xc0\x0c", 249, b"key", 0)))
     assert rdata(asker.udp(query(name, 249))) == [b"key"]
+    # its options are ours, and are not told: no signature covers them
+    key = dnswire.record(b"\xc0\x0c", 249, b"theirs", 0)
+    wire = query(name, 249, edns=opt(options=option(COOKIE, b"12345678") + option(8, b"\0\1\x18\0\xc0\0\2")))
+    wire = wire[:10] + struct.pack("!H", 2) + wire[12:] + key
+    assert rdata(asker.udp(wire)) == [b"key"]
+    seen = up.asked(name)[-1].asked
+    assert b"theirs" in seen.wire and b"12345678" not in seen.wire and b"\xc0\0\2" not in seen.wire
 
 
 def test_B1_6_3_malformed_answers_and_queries(asker, up, ukai):

@@ -31,7 +31,7 @@ Test(conf_print, conf__reads_back_the_same__for_all_types)
         "name-server = 192.0.2.53, [2001:db8::53]:5353\ndescription = 迂回\n"
         "[dns]\nlisten-network = eth1\nbypass-network = eth0\nname-server = 192.0.2.53\ncache-size "
         "= 1000000\n"
-        "min-ttl = 90s\nany-queries = minimal\n"
+        "min-ttl = 50s\nany-queries = minimal\n"
         "[acl]\nfile = /etc/a.conf\ndeny-answer = 403\non-reload = grace=90s\n"
         "[limits]\nmax-clients = 17\nhead-size = 48K\n[timeouts]\ntunnel-life = 1500ms\n"
         "[log]\nlevel = debug\naccess = /var/log/x\naccess-format = logfmt\nlog-query-strings = "

@@ -179,6 +179,9 @@ static const struct row rows[] = {
     {SCHEMA_TIMEOUTS, "drain", "0s", NULL},
     {SCHEMA_TIMEOUTS, "tunnel-life", "off", NULL},
     {SCHEMA_DNS, "min-ttl", "500ms", "whole seconds"},
+    {SCHEMA_DNS, "min-ttl", "61s", "to 1m"},
+    {SCHEMA_DNS, "max-ttl", "8d", "to 7d"},
+    {SCHEMA_DNS, "negative-max-ttl", "181m", "to 3h"},
     {SCHEMA_DNS, "serve-stale", "off", NULL},
     /* sizes: G18 */
     {SCHEMA_LIMITS, "head-size", "64K", NULL},
