@@ -375,6 +375,11 @@ def test_the_nightly_script_speaks_of_drift_only(files):
     assert done.returncode == 0 and re.fullmatch(r".*warning: .*webservers.*\n", done.stdout), done.stdout
     done = run(f"sed s/applied/applying/ {table}", "--served --group webservers=192.168.2.0/32")
     assert "still changing" in done.stdout, done.stdout
+    # warnings of our own files are for `ukai check`
+    (files / "ukai.conf").write_text(CONF.replace("[acl]", "[web-proxy lan3]\nlisten-network = lo\nlisten-port = 3129\n"
+                                                  "name-server = 127.0.0.1\nauth-file = /x\n\n[acl]"))
+    done = run(f"cat {table}", "--served")
+    assert done.returncode == 0 and re.fullmatch(r".*warning: .*webservers.*\n", done.stdout), done.stdout
     assert run("false").returncode == 1
     assert run("echo nonsense").returncode == 78
 
