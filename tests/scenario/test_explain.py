@@ -1,12 +1,14 @@
 """`ukai explain` as one JSON object, and asked of the running daemon."""
+import collections
 import concurrent.futures
 import json
+import random
 
 import pytest
 
-from client import exchange, read_exactly
+from client import exchange, read_exactly, whole_head
 from daemon import Ukai, run_tool, sections
-from scene import ORIGIN, ORIGIN6, OUT_ROUTER, OUT_ROUTER6, wait_until
+from scene import ECHO, ORIGIN, ORIGIN6, OUT_ROUTER, OUT_ROUTER6, wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
 ACL = f"""[in]
@@ -49,6 +51,62 @@ def test_a_family_that_the_way_out_does_not_have(scene, bypass, target, code):
         sock = scene.dial()
         sock.sendall(f"CONNECT {target}:443 HTTP/1.1\r\n\r\n".encode())
         assert read_exactly(sock, 12) == (b"HTTP/1.1 200" if code == 0 else b"HTTP/1.1 502")
+
+
+NAMES = ["v4.lab.example", "six.lab.example", "git.lab.example", "echo.lab.example", "nobody.lab.example", "localhost", AGENTS]
+LITERALS = [ORIGIN, ECHO, f"[{ORIGIN6}]", "10.0.0.1", "127.0.0.1", "192.168.1.254", "[::1]", "[::ffff:10.0.0.1]"]
+PATTERNS = ["*", "*.lab.example", ".lab.example", "v4.lab.example", "git.lab.example:443", "*.trendmicro.com:443", "203.0.113.0/24",
+            f"{ORIGIN}:80", "203.0.113.11-203.0.113.99", "[2001:db8:f::/48]:443", "2001:db8:f::/48", "10.0.0.0/8:443", "*:{80,443}"]
+
+
+def random_acl(rng):
+    """Lines of [out] and of two groups, one of which both hosts are in."""
+    def lines():
+        return "".join(f"{rng.choice(['allow', 'allow', 'deny'])} = {rng.choice(PATTERNS)}\n" for _ in range(rng.randrange(4)))
+
+    acl = ("[in]\ntcp 8080 = 192.168.1.10\ntcp 8080 = 192.168.1.20\n[group one]\nmember = 192.168.1.10\n"
+           f"[group all]\nmember = 192.168.1.0/24\n[out]\n{lines()}")
+    return acl + "".join(f"[out @{group}]\n{text}" for group in ("one", "all") if (text := lines()))
+
+
+def random_question(rng):
+    host = rng.choice(NAMES + LITERALS)
+    if rng.random() < 0.6:
+        return f"CONNECT {host}:{rng.choice([443, 443, 8443, 25])}"
+    return f"GET http://{host}{rng.choice(['', ':80', ':8081'])}/"
+
+
+def answered(scene, host, question):
+    """What the daemon makes of it, as `explain` would end: 0 it is dialled, 3 refused, 1 there is nowhere to go."""
+    method, target = question.split(" ")
+    with scene.dial(host=host) as sock:
+        reply = exchange(sock, f"{method} {target} HTTP/1.1\r\nHost: x.example\r\n\r\n".encode(), stop=whole_head)
+    if not reply.raw or reply.status == 403:  # closed at accept, or told
+        return 3
+    status = ", ".join(reply.fields.get("proxy-status", []))
+    return 1 if "error=dns_error" in status or "destination_ip_unroutable" in status else 0
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("seed", range(3))
+def test_random_questions_end_as_the_daemon_ends_them(scene, seed):
+    """Literals and names of both families, ports, groups, guard and way out: told by `explain --live`, and done."""
+    rng = random.Random(seed)
+    config = sections(dns=False)
+    config["web-proxy lan"].update({"connect-ports": "443, 8443", "http-ports": "80, 8081"})
+    if seed == 1:
+        config["web-proxy lan"]["bypass-network"] = OUT_ROUTER
+    ends = collections.Counter()
+    with Ukai(scene, config, random_acl(rng)) as daemon:
+        for n in range(100):
+            if n % 10 == 9:
+                daemon.reload(acl=random_acl(rng))
+            number, question = rng.choice([10, 10, 20, 30]), random_question(rng)
+            told = live(daemon, question, source=f"192.168.1.{number}")
+            done = answered(scene, getattr(scene, f"host{number}"), question)
+            assert told.returncode == done, (seed, n, number, question, done, told.out, daemon.acl_path.read_text())
+            ends[done] += 1
+    assert min(ends[code] for code in (0, 3)) > 5, ends
 
 
 def test_a_daemon_that_stops_meanwhile(scene):
