@@ -4,6 +4,8 @@ A test's number is its statement's: B1 are RFC 5625's sections, B2 to B6 the num
 prove alone (eviction, hashing, the fake clock) has no second test here.
 """
 import copy
+import json
+import os
 import re
 import socket
 import struct
@@ -13,10 +15,11 @@ import time
 import pytest
 
 import dnswire
+from client import open_tunnel, read_exactly
 from daemon import SANITIZER_DIR, Ukai, sections
 from dnsscript import (Asker, ScriptServer, a, build, ede, framed, option, options, read_message, txt, udp_packet)
 from dnswire import AAAA, ANY, CNAME, TXT, Message, opt, query
-from scene import wait_until
+from scene import NSD, wait_until
 
 UPSTREAM, SECOND = "203.0.113.99", "203.0.113.12"
 ACL = """[in]
@@ -992,48 +995,81 @@ def test_D18_a_thousand_idle_connections(scene, asker, up, ukai):
         sock.close()
 
 
-def test_D22_a_flood_leaves_tunnels_their_latency(scene, up, ukai):
-    """Fresh names as fast as one sender can, for two seconds, beside bytes through an open tunnel."""
-    from client import open_tunnel, read_exactly
-    tunnel = scene.dial()
-    open_tunnel(tunnel, "203.0.113.12:443")
-    up.notes.clear()
-    stop, sent = threading.Event(), [0]
+FLOOD_RATE, FLOOD_S = 50_000, 3
+SOL_UDP, UDP_SEGMENT = 17, 103
 
-    def flood():
-        sock = scene.udp(host=scene.host20)
-        sock.setblocking(False)
-        body = query("aaaaaaaa.flood.script.example")
-        while not stop.is_set():
-            for _ in range(50):
-                sent[0] += 1
-                try:
-                    sock.send(body[:13] + b"%08x" % sent[0] + body[21:])
-                except OSError:
-                    pass
-            time.sleep(0.0005)
-    before = ukai.rss_bytes()
-    thread = threading.Thread(target=flood, daemon=True)
-    thread.start()
-    took = []
-    try:
-        limit = time.monotonic() + 2
-        while time.monotonic() < limit:
-            began = time.monotonic()
-            tunnel.sendall(b"ping")
-            read_exactly(tunnel, 4)
-            took.append(time.monotonic() - began)
-            time.sleep(0.01)
-    finally:
-        stop.set()
-        thread.join()
+
+def flood(sock, seconds):
+    """Fresh names, FLOOD_RATE of them a second or as many as this machine makes; the kernel cuts thirty out of each call."""
+    body, n, began = query("aaaaaaaa.flood.script.example"), 0, time.monotonic()
+    sock.setsockopt(SOL_UDP, UDP_SEGMENT, len(body))
+    while (now := time.monotonic() - began) < seconds:
+        while n < now * FLOOD_RATE:
+            sock.send(b"".join(body[:13] + b"%08x" % (n + i) + body[21:] for i in range(30)))
+            n += 30
+        time.sleep(0.0005)
+    return n
+
+
+def pings(tunnel, seconds):
+    """How long bytes take through a tunnel and back: the median, and what 99 of 100 stay below."""
+    took, limit = [], time.monotonic() + seconds
+    while time.monotonic() < limit:
+        began = time.monotonic()
+        tunnel.sendall(b"ping")
+        read_exactly(tunnel, 4)
+        took.append(time.monotonic() - began)
+        time.sleep(0.002)
     took.sort()
-    assert sent[0] > 2000, sent
-    assert took[len(took) // 2] < 0.1, f"median {took[len(took) // 2]:.3f} s at {sent[0] / 2:.0f} queries a second"
-    allowed = 48 << 20 if not SANITIZER_DIR else 256 << 20       # ASan keeps what was freed
-    assert ukai.rss_bytes() - before < allowed
-    wait_until(lambda: Asker(scene).udp(query(up.name()), timeout=5).addresses(), what="an answer after the flood")
-    up.notes.clear()
+    return took[len(took) // 2], took[len(took) * 99 // 100]
+
+
+class aside:
+    """A function in a process of its own, so that the threads of this one do not slow it down."""
+
+    def __init__(self, function, *args):
+        self.answer, theirs = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.write(theirs, json.dumps(function(*args)).encode())
+            finally:
+                os._exit(0)
+        os.close(theirs)
+
+    def result(self):
+        with os.fdopen(self.answer, "rb") as file:
+            text = file.read()
+        os.waitpid(self.pid, 0)
+        assert text, "the process beside this one failed"
+        return json.loads(text)
+
+
+def test_D22_a_flood_leaves_tunnels_their_latency(scene, up, ukai):
+    """50,000 queries a second for fresh names, beside bytes through an open tunnel: as before, within a factor."""
+    with reloaded(ukai, dns={"name_server": NSD}):
+        tunnel = scene.dial()
+        open_tunnel(tunnel, "203.0.113.12:443")
+        median_alone, p99_alone = aside(pings, tunnel, 1.5).result()
+        rss, queries = ukai.rss_bytes(), ukai.status()["dns"]["queries_udp"]
+        flooding = aside(flood, scene.udp(host=scene.host20), FLOOD_S)
+        median, p99 = aside(pings, tunnel, FLOOD_S - 0.5).result()
+        sent, taken = flooding.result() / FLOOD_S, (ukai.status()["dns"]["queries_udp"] - queries) / FLOOD_S
+        figures = (f"{sent:.0f} q/s sent, {taken:.0f} taken; median {1000 * median_alone:.2f} and {1000 * median:.2f} ms, "
+                   f"p99 {1000 * p99_alone:.2f} and {1000 * p99:.2f} ms")
+        allowed = 48 << 20 if not SANITIZER_DIR else 256 << 20   # ASan keeps what was freed
+        assert ukai.rss_bytes() - rss < allowed
+    # Without load this machine sends all 50,000, takes 33,000, and p99 is 0.3 to 2 and then 25 to 32 ms.
+    slower = 1 if not SANITIZER_DIR else 5
+    assert sent > FLOOD_RATE / 3 and taken > 11_000 / slower, figures
+    assert median < 20 * median_alone + 0.05 * slower and p99 < 20 * p99_alone + 0.1 * slower, figures
+
+    def answers():
+        try:
+            return Asker(scene).udp(query(up.name()), timeout=1).addresses()
+        except TimeoutError:
+            return []                 # what is left of the flood has the room
+    wait_until(answers, what="an answer after the flood")
 
 
 PROBES = [  # RFC 8906 section 8: options of dig, rcode, patterns that its output must have, and must not have

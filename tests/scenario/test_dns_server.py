@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 import dnswire
-from daemon import Ukai, run_tool, sections
+from daemon import Ukai, is_printable, run_tool, sections
 from dnspeers import UNBOUND
 from dnsscript import Asker, ScriptServer, ede
 from dnswire import Message, opt, query
@@ -126,6 +126,25 @@ def test_queries_in_the_native_line(scene, asker, up):
         wait_until(lambda: f" 192.168.1.10 DNS_miss/NOERROR " in daemon.access_path.read_text()
                    and f" DNS dns:{name}?type=A - HIER_NONE/- -\n" in daemon.access_path.read_text(),
                    what=lambda: daemon.access_path.read_text())
+
+
+ODD = {b"a\0b": "a\\000b", b"a.b": "a\\.b", b"\xff": "\\255", b"\r\n": "\\013\\010", b"\x1b[31m": "\\027[31m",
+       b"\xe2\x80\xae": "\\226\\128\\174", b'"\\': '\\"\\\\'}
+
+
+@pytest.mark.parametrize("form", ["json", "squid", "logfmt", "%{src} %{type} %{host}"], ids=["json", "squid", "logfmt", "own"])
+def test_D20_odd_labels_are_one_printable_line_each(scene, asker, up, form):
+    """NUL, a dot, 0xFF, CR LF, ESC, a bidi control, quote and backslash: as many lines as queries, in every format."""
+    with serving(scene, log={"log-queries": "yes", "access-format": form}) as daemon:
+        for label in ODD:
+            asker.udp(query("x.script.example").replace(b"\1x", bytes([len(label)]) + label))
+        wait_until(lambda: daemon.access_path.read_bytes().count(b"\n") >= len(ODD), what="a line each")
+        lines = daemon.access_path.read_bytes().split(b"\n")
+        assert lines.pop() == b"" and len(lines) == len(ODD), lines
+        assert all(is_printable(line.decode()) for line in lines), lines
+        if form == "json":
+            assert [r["host"] for r in daemon.records()] == [text + ".script.example" for text in ODD.values()]
+        assert all(is_printable(line) for line in daemon.lines)
 
 
 # loops
