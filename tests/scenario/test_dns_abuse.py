@@ -128,35 +128,74 @@ def test_U15_answers_as_large_as_they_get(asker, up, ukai):
     assert len(asker.tcp(query(wide, TXT)).answers) == 40
 
 
-def test_U19_an_answer_after_our_time(asker, up, second, ukai):
+def udp_counters(scene):
+    """The kernel's of the router: what came to no port, what a full queue lost."""
+    heads, values = [line.split()[1:] for line in scene.router.run(["cat", "/proc/net/snmp"]).stdout.splitlines()
+                     if line.startswith("Udp:")]
+    return {head: int(value) for head, value in zip(heads, values)}
+
+
+def test_U19_an_answer_after_our_time(asker, scene, up, second, ukai):
+    """The question counts as not answered, the packet as one to a closed port, and the name has no answer by it."""
     name = up.name(lambda x: x.later(1.3, a("198.51.100.77")))
     second.handlers[name] = up.handlers[name]
+    before, closed = ukai.status()["dns"], udp_counters(scene)["NoPorts"]
     assert asker.udp(query(name)).rcode == dnswire.SERVFAIL
+    now = ukai.status()["dns"]
+    assert now["upstream_timeouts"] - before["upstream_timeouts"] == 1, (before, now)
+    n_sent = n_asked(name, up, second)
+    assert now["upstream_sent"] - before["upstream_sent"] == n_sent
+    wait_until(lambda: udp_counters(scene)["NoPorts"] - closed >= n_sent, what="the late answers")
     del second.handlers[name]
     up.handlers[name] = lambda x: x.answer()
     wait_until(lambda: asker.udp(query(name)).addresses() == ["198.51.100.1"], what="the name after the late answer")
 
 
 def test_U20_a_million_packets_nobody_asked_for(scene, asker, up, ukai):
-    """Answers to no question, at the LAN's socket and at ports of the outer side: cheap, and no line each."""
+    """Answers to no question, at the LAN's socket and at ports of the outer side: cheap, and no line each. Every packet
+    is in a counter: the daemon's, or the kernel's of what found the queue full."""
     packet = build(Message(query("www.example")), [a()], flags=0x8180)
     known = up.name()
     asker.udp(query(known))
-    cpu, lines = ukai.cpu_seconds(), len(ukai.lines)
+    cpu, lines, dropped, kernel = ukai.cpu_seconds(), len(ukai.lines), ukai.status()["dns"]["dropped"], udp_counters(scene)
     sock = scene.udp(timeout=0.2)
     sock.setsockopt(SOL_UDP, UDP_SEGMENT, len(packet))
     n_sent = 0
     while n_sent < 1_000_000:
         sock.send(packet * 30)
         n_sent += 30
+
+    def accounted():
+        return ukai.status()["dns"]["dropped"] - dropped, udp_counters(scene)["RcvbufErrors"] - kernel["RcvbufErrors"]
+    wait_until(lambda: sum(accounted()) >= n_sent, what=lambda: f"{n_sent} in {accounted()}")
+    assert sum(accounted()) == n_sent and accounted()[0] > 200_000, accounted()
     with scene.outer.socket(kind=socket.SOCK_DGRAM) as stray:
         for port in range(32768, 60000):
             stray.sendto(packet, ("203.0.113.1", port))
+    wait_until(lambda: udp_counters(scene)["NoPorts"] - kernel["NoPorts"] > 27_000, what="packets to closed ports")
     assert asker.udp(query(known)).addresses()
     assert ukai.cpu_seconds() - cpu < 20, "over 20 us each"
     assert len(ukai.lines) - lines < 10, ukai.lines[lines:][:20]
     with pytest.raises(TimeoutError):
         sock.recv(4096)
+
+
+@pytest.mark.parametrize("rcode", [dnswire.SERVFAIL, dnswire.REFUSED])
+def test_U22_all_servers_fail_and_tunnels_are_told_at_once(scene, asker, up, second, ukai, rcode):
+    """502, and within the failure's first second again without a question; afterwards it is asked anew."""
+    name = up.name(lambda x: x.send(build(x.asked, rcode=rcode)))
+    second.handlers[name] = up.handlers[name]
+    began = time.monotonic()
+    expect_refused(exchange(scene.dial(), connect(name)), 502, proxy_status="dns_error")
+    assert time.monotonic() - began < 0.7, "waited though every server had answered"
+    n_first = n_asked(name, up, second)
+    for _ in range(3):
+        again = time.monotonic()
+        expect_refused(exchange(scene.dial(), connect(name)), 502, proxy_status="dns_error")
+        assert time.monotonic() - again < 0.3, "a failure that is known was waited for"
+    assert time.monotonic() - began > 1 or n_asked(name, up, second) == n_first, "asked again within a second"
+    del up.handlers[name], second.handlers[name]
+    wait_until(lambda: asker.udp(query(name)).addresses(), deadline_s=9, what="an answer when the servers are well again")
 
 
 # look-ups of tunnels
