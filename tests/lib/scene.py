@@ -329,6 +329,12 @@ zone:
         git("-C", self.www / "repo.git", "update-server-info")
         return "/repo.git"
 
+    def udp_counters(self):
+        """The router's kernel's: InDatagrams were read, NoPorts came to no socket, RcvbufErrors found a queue full."""
+        heads, values = [line.split()[1:] for line in self.router.run(["cat", "/proc/net/snmp"]).stdout.splitlines()
+                         if line.startswith("Udp:")]
+        return {head: int(value) for head, value in zip(heads, values)}
+
     # sockets for tests
 
     @staticmethod

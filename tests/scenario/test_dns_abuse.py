@@ -128,24 +128,17 @@ def test_U15_answers_as_large_as_they_get(asker, up, ukai):
     assert len(asker.tcp(query(wide, TXT)).answers) == 40
 
 
-def udp_counters(scene):
-    """The kernel's of the router: what came to no port, what a full queue lost."""
-    heads, values = [line.split()[1:] for line in scene.router.run(["cat", "/proc/net/snmp"]).stdout.splitlines()
-                     if line.startswith("Udp:")]
-    return {head: int(value) for head, value in zip(heads, values)}
-
-
 def test_U19_an_answer_after_our_time(asker, scene, up, second, ukai):
     """The question counts as not answered, the packet as one to a closed port, and the name has no answer by it."""
     name = up.name(lambda x: x.later(1.3, a("198.51.100.77")))
     second.handlers[name] = up.handlers[name]
-    before, closed = ukai.status()["dns"], udp_counters(scene)["NoPorts"]
+    before, closed = ukai.status()["dns"], scene.udp_counters()["NoPorts"]
     assert asker.udp(query(name)).rcode == dnswire.SERVFAIL
     now = ukai.status()["dns"]
     assert now["upstream_timeouts"] - before["upstream_timeouts"] == 1, (before, now)
     n_sent = n_asked(name, up, second)
     assert now["upstream_sent"] - before["upstream_sent"] == n_sent
-    wait_until(lambda: udp_counters(scene)["NoPorts"] - closed >= n_sent, what="the late answers")
+    wait_until(lambda: scene.udp_counters()["NoPorts"] - closed >= n_sent, what="the late answers")
     del second.handlers[name]
     up.handlers[name] = lambda x: x.answer()
     wait_until(lambda: asker.udp(query(name)).addresses() == ["198.51.100.1"], what="the name after the late answer")
@@ -157,7 +150,7 @@ def test_U20_a_million_packets_nobody_asked_for(scene, asker, up, ukai):
     packet = build(Message(query("www.example")), [a()], flags=0x8180)
     known = up.name()
     asker.udp(query(known))
-    cpu, lines, dropped, kernel = ukai.cpu_seconds(), len(ukai.lines), ukai.status()["dns"]["dropped"], udp_counters(scene)
+    cpu, lines, dropped, kernel = ukai.cpu_seconds(), len(ukai.lines), ukai.status()["dns"]["dropped"], scene.udp_counters()
     sock = scene.udp(timeout=0.2)
     sock.setsockopt(SOL_UDP, UDP_SEGMENT, len(packet))
     n_sent = 0
@@ -166,13 +159,13 @@ def test_U20_a_million_packets_nobody_asked_for(scene, asker, up, ukai):
         n_sent += 30
 
     def accounted():
-        return ukai.status()["dns"]["dropped"] - dropped, udp_counters(scene)["RcvbufErrors"] - kernel["RcvbufErrors"]
+        return ukai.status()["dns"]["dropped"] - dropped, scene.udp_counters()["RcvbufErrors"] - kernel["RcvbufErrors"]
     wait_until(lambda: sum(accounted()) >= n_sent, what=lambda: f"{n_sent} in {accounted()}")
     assert sum(accounted()) == n_sent and accounted()[0] > 200_000, accounted()
     with scene.outer.socket(kind=socket.SOCK_DGRAM) as stray:
         for port in range(32768, 60000):
             stray.sendto(packet, ("203.0.113.1", port))
-    wait_until(lambda: udp_counters(scene)["NoPorts"] - kernel["NoPorts"] > 27_000, what="packets to closed ports")
+    wait_until(lambda: scene.udp_counters()["NoPorts"] - kernel["NoPorts"] > 27_000, what="packets to closed ports")
     assert asker.udp(query(known)).addresses()
     assert ukai.cpu_seconds() - cpu < 20, "over 20 us each"
     assert len(ukai.lines) - lines < 10, ukai.lines[lines:][:20]
