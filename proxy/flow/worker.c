@@ -17,7 +17,13 @@
 #include "proxy/http/reply.h"
 #include "proxy/net/egress.h"
 
-enum { LOGGED_A_SECOND = 50, TURNED_AWAY_MAX = 64 };
+enum {
+    LOGGED_A_SECOND = 50,
+    TURNED_AWAY_MAX = 64,
+    DRAIN_NEAR_SHARE = 10, /* the last tenth of the time */
+    DRAIN_QUIET_MS = 1000, /* a tunnel without a byte for so long is idle then */
+    DRAIN_LOOK_MS = 250
+};
 
 struct worker_socket {
     struct list node;
@@ -590,6 +596,27 @@ static void on_drain_limit(struct timer *t)
     finish_all(list_entry(t, struct worker, drain_limit));
 }
 
+/* The limit is near, and would end them all: those on which nothing moves are let go now, so that
+ * the end may come before it. */
+static void on_drain_near(struct timer *t)
+{
+    struct worker *w = list_entry(t, struct worker, drain_near);
+    uint64_t now = loop_now_ms(&w->loop);
+    list_for_each (pos, &w->conns) {
+        struct conn *c = list_entry(pos, struct conn, node);
+        if (c->state == CONN_STATE_RELAY && now - c->relay.last_active_ms >= DRAIN_QUIET_MS)
+            conn_finish(c, REASON_SHUTDOWN);
+    }
+    loop_timer_start(&w->loop, t, DRAIN_LOOK_MS, on_drain_near);
+}
+
+static void start_drain_timers(struct worker *w, uint64_t limit_ms)
+{
+    loop_timer_start(&w->loop, &w->drain_limit, limit_ms, on_drain_limit);
+    loop_timer_start(&w->loop, &w->drain_near, limit_ms - limit_ms / DRAIN_NEAR_SHARE,
+                     on_drain_near);
+}
+
 static void on_drain(struct mail *m)
 {
     struct worker *w = list_entry(m, struct worker, drain_order.mail);
@@ -607,7 +634,7 @@ static void on_drain(struct mail *m)
             conn_hurry(c);
     }
     if (limit_ms > 0 && !was_draining)
-        loop_timer_start(&w->loop, &w->drain_limit, limit_ms, on_drain_limit);
+        start_drain_timers(w, limit_ms);
     if (w->n_conns == 0 && !was_draining)
         tell_drained(w);
 }

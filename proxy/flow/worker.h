@@ -129,7 +129,7 @@ struct worker {
     struct notice drain_order, stop_order; /* from it */
     _Atomic uint64_t drain_limit_ms;
     bool is_draining, has_told_drained;
-    struct timer drain_limit;
+    struct timer drain_limit, drain_near; /* the latter from the last tenth of the time on */
 };
 
 /* 0 · -errno. The thread does not run yet. @cache_bytes: this worker's share. */
@@ -148,7 +148,8 @@ struct update *worker_update_new(struct worker *w, struct snapshot *snapshot, st
     __attribute__((warn_unused_result));
 void worker_update_post(struct update *u);
 void worker_update_drop(struct update *u); /* never posted; closes its fds; NULL is fine */
-/* Stop accepting, finish what runs within @limit_ms, then on_drained. 0 ms: at once. */
+/* Stop accepting, finish what runs within @limit_ms, then on_drained; idle tunnels go in the last
+ * tenth of that time. 0 ms: at once. */
 void worker_post_drain(struct worker *w, uint64_t limit_ms);
 void worker_post_stop(struct worker *w); /* after drained: ends the thread */
 

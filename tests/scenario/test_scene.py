@@ -462,6 +462,29 @@ def test_drain_ends_at_its_limit(scene):
         assert daemon.record(mark, lambda r: r.get("closed_by") == "shutdown")
 
 
+def test_idle_tunnels_go_when_the_limit_of_the_drain_nears(scene):
+    """Who still transfers has the whole time; who says nothing does not hold up the end."""
+    with own(scene, drain="15s") as daemon:
+        idle, idle_conn = tunnel(scene, daemon_port=8082)
+        busy, busy_conn = tunnel(scene, daemon_port=8082)
+        mark, began = daemon.mark(), time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        ended = []
+        reader = threading.Thread(target=lambda: ended.append((read_to_end(idle, 20)[1], time.monotonic() - began)))
+        reader.start()
+        while reader.is_alive():
+            busy.sendall(b"still here")
+            assert read_exactly(busy_conn, 10) == b"still here"
+            time.sleep(0.05)
+        (how, after), = ended
+        assert how in ("fin", "rst") and 12.5 < after < 15, ended
+        record = daemon.record(mark, lambda r: r["event"] == "close")
+        assert record["closed_by"] == "shutdown"
+        busy.close()  # nothing is left: the end comes before the limit
+        busy_conn.close()
+        assert daemon.wait_exit(10) == 0
+
+
 @pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT),
                                      (signal.SIGTERM, signal.SIGINT), (signal.SIGQUIT,)], ids=["TERM-TERM", "INT-INT", "TERM-INT", "QUIT"])
 def test_second_term_or_quit_stops_at_once(scene, signals):
