@@ -864,6 +864,24 @@ def test_B5_47_self_pointing_owner(asker, up, ukai):
     assert asker.udp(query(up.name(handler))).rcode == dnswire.SERVFAIL
 
 
+@pytest.mark.parametrize("n_links, n_records, rcode", [(8000, 3000, dnswire.SERVFAIL), (95, 3000, 0)],
+                         ids=["past the bound", "many of the longest"])
+def test_B5_47_D07_pointer_chains_in_answers(asker, up, ukai, n_links, n_records, rcode):
+    """Data of an unknown type that is a chain of pointers, and records whose owners are its last link."""
+    def handler(x):
+        question_end, owner_at = x.asked.question_end, 12
+        at = question_end + 12        # where the data of the first record begins
+        links = [owner_at] + [at + 2 * i for i in range(n_links - 1)]
+        data = b"".join(struct.pack("!H", 0xc000 | to) for to in links)
+        last = struct.pack("!H", 0xc000 | at + 2 * (n_links - 1))
+        x.send(build(x.asked, [dnswire.record(b"\xc0\x0c", 65280, data, 30)]
+                     + [dnswire.record(last, 1, b"\1\2\3" + bytes([i & 255]), 30) for i in range(n_records)], opt=False))
+    cpu, name = ukai.cpu_seconds(), up.name(handler)
+    reply = asker.tcp(query(name))
+    assert reply.rcode == rcode and len(reply.answers) == (0 if rcode else n_records + 1)
+    assert ukai.cpu_seconds() - cpu < (0.3 if not SANITIZER_DIR else 3)
+
+
 def test_B5_48_unknown_data_byte_exact(asker, up, ukai):
     for data in (b"", b"\xc0\x0c", bytes(range(256)) * 3, b"\x3fabc\xc0\x00"):
         name = up.name(lambda x, data=data: x.answer(dnswire.record(b"\xc0\x0c", 65280, data, 30)))
