@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "proxy/net/rates.h"
@@ -1074,7 +1075,7 @@ Test(dns_server, tcp__stops_reading__when_answers_are_not_taken)
     rig_free(r);
 }
 
-/* RFC 7828: said to who asks, by TCP, also with an error; 0 while connections are many. */
+/* RFC 7828: said to who asks, by TCP, also with an error. */
 Test(dns_server, tcp__says_keepalive__to_who_asks)
 {
     static const uint8_t wish[] = {0, 11, 0, 0};
@@ -1096,6 +1097,75 @@ Test(dns_server, tcp__says_keepalive__to_who_asks)
     query_add_opt(q, 1232, 0, wish, sizeof(wish));
     ask(r, q);
     cr_assert_eq(wire_get16(r->reply + r->n_reply - 2), 0, "options by UDP");
+    rig_free(r);
+}
+
+/* What a query with the keepalive option is told, in tenths of a second. */
+static unsigned keepalive_of(struct rig *r, int fd)
+{
+    static const uint8_t wish[] = {0, 11, 0, 0};
+    struct query *q = query_new(1, "www.example", WIRE_TYPE_A);
+    query_add_opt(q, 1232, 0, wish, sizeof(wish));
+    tcp_send(fd, q->msg, q->len);
+    free(q);
+    cr_assert(tcp_receive(r, fd, REPLY_MS));
+    const uint8_t *end = r->reply + r->n_reply;
+    cr_assert_eq(wire_get32(end - 6), 0x000b0002);
+    return wire_get16(end - 2);
+}
+
+static void may_open(unsigned n)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (limit.rlim_cur >= n)
+        return;
+    limit.rlim_cur = limit.rlim_max < n ? limit.rlim_max : n;
+    if (limit.rlim_max < n || setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        cr_skip_test("no %u descriptors here", n);
+}
+
+/* B25, B26, B29: 1,024 connections of 32 sources and no more; past three quarters of them the idle
+ * time of a connection that begins is 2 s instead of 10, and a client that asks is told 0. */
+Test(dns_server, tcp__is_short_with_the_idle__when_connections_are_many)
+{
+    enum { MAX = 1024, PRESSED = 768, A_SOURCE = 32 };
+    static int fds[MAX];
+    may_open(2 * MAX + 100);
+    struct rig *r = rig_new(script_answers);
+    struct snapshot *s = load(&r->fake.at, "", "", "[in]\ntcp 53 = 127.0.0.0/8\n");
+    dns_server_set_view(r->server, TCP_ID, s, &s->conf.dns[0]);
+    const struct dns_server_counters *counters = dns_server_counters(r->server);
+    for (unsigned i = 0; i < MAX; i++) {
+        fds[i] = client_socket(SOCK_STREAM, 0x7f000101 + i / A_SOURCE, 0, &r->tcp);
+        while (counters->n_connections + counters->n_connections_refused <= i)
+            loop_round(&r->loop, true);
+        if (i + 1 == PRESSED)
+            cr_assert_eq(keepalive_of(r, fds[i]), 100, "short at %u", i + 1);
+        if (i == PRESSED)
+            cr_assert_eq(keepalive_of(r, fds[i]), 0, "generous at %u", i + 1);
+    }
+    cr_assert_eq(counters->n_connections_refused, 0);
+    int surplus = client_socket(SOCK_STREAM, 0x7f000201, 0, &r->tcp);
+    cr_assert(tcp_is_closed(r, surplus, REPLY_MS), "1,025 connections");
+    close(surplus);
+    cr_assert_eq(counters->n_connections_refused, 1);
+
+    cr_assert_eq(keepalive_of(r, fds[0]), 0); /* its clock begins anew, and is the short one */
+    run_for(&r->loop, 2500);
+    unsigned n_early = 0, n_late = 0;
+    for (unsigned i = 0; i < MAX; i++) {
+        char byte;
+        bool is_closed = recv(fds[i], &byte, 1, 0) == 0;
+        n_early += i > 0 && i < PRESSED && is_closed;
+        n_late += (i == 0 || i >= PRESSED) && is_closed;
+    }
+    cr_assert_eq(n_early, 0, "%u from before the pressure were closed", n_early);
+    cr_assert_eq(n_late, MAX - PRESSED + 1, "%u under pressure were closed", n_late);
+    cr_assert_eq(keepalive_of(r, fds[1]), 100, "still short");
+    for (unsigned i = 0; i < MAX; i++)
+        close(fds[i]);
+    snapshot_unref(s);
     rig_free(r);
 }
 

@@ -134,26 +134,26 @@ def under_load(scene, tag, seconds, break_it, mend_it=None, mend_at_s=1.5):
     if mend_it:
         time.sleep(mend_at_s)
         mend_it()
-    return load.end()
+    return load.end(), seconds
 
 
-def no_failure_seen(load):
-    assert load.completed > 0.8 * RATE, load.text[-1500:]
+def no_failure_seen(load, seconds):
+    assert load.completed > 0.8 * RATE * seconds, load.text[-1500:]
     assert load.lost == 0 and set(load.codes) == {"NXDOMAIN"}, (load.lost, load.codes)
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_U18_killed_and_started_again(scene, ukai, recursors, which):
-    load = under_load(scene, f"kill{which}x", 3, recursors[which].kill, recursors[which].start, 1.5)
-    no_failure_seen(load)
+    load, seconds = under_load(scene, f"kill{which}x", 3, recursors[which].kill, recursors[which].start, 1.5)
+    no_failure_seen(load, seconds)
     assert load.longest_s < 1.5
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_U18_blackholed_and_revived(scene, ukai, recursors, which):
     address = recursors[which].address
-    load = under_load(scene, f"hole{which}x", 3, lambda: scene.hold(address), lambda: scene.release(address))
-    no_failure_seen(load)
+    load, seconds = under_load(scene, f"hole{which}x", 3, lambda: scene.hold(address), lambda: scene.release(address))
+    no_failure_seen(load, seconds)
     assert load.longest_s < 1.5
 
 
@@ -164,7 +164,7 @@ def test_U18_flapping(scene, ukai, recursors):
             time.sleep(0.35)
             scene.release(FIRST)
             time.sleep(0.35)
-    no_failure_seen(under_load(scene, "flap", 4, flap))
+    no_failure_seen(*under_load(scene, "flap", 4, flap))
 
 
 def test_U18_the_first_is_used_again_within_two_seconds(scene, ukai, recursors):
@@ -174,7 +174,7 @@ def test_U18_the_first_is_used_again_within_two_seconds(scene, ukai, recursors):
         load = Load(scene, fresh_names("back"), 4, RATE)
         time.sleep(1.5)
         scene.release(FIRST)
-        no_failure_seen(load.end())
+        no_failure_seen(load.end(), 4)
     n = sum("back" in line for line in seen.lines())
     assert n > 0.5 * RATE, f"only {n} queries reached the first name server in 2.5 s after its return"
 
