@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proxy/base/siphash.h"
 
@@ -458,6 +459,82 @@ Test(dns_cache, get_stale__prefers_the_newer)
     cr_expect_eq(a->rcode, WIRE_RCODE_NOERROR);
     cache_free(c);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static size_t resident_bytes(void)
+{
+    unsigned long all, resident;
+    FILE *f = fopen("/proc/self/statm", "r");
+    cr_assert_not_null(f);
+    cr_assert_eq(fscanf(f, "%lu %lu", &all, &resident), 2);
+    fclose(f);
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+enum { PHASE = 100000 };
+
+/* One record, so that a message has from 60 bytes to 4 KiB: all sizes for a while, then small ones
+ * only, then large ones, and so on. */
+static void put_of_some_size(struct cache *c, unsigned number, uint32_t *chance)
+{
+    static const uint8_t data[4096];
+    struct answer_key key = {.group = 1};
+    wire_put32(key.question.name.bytes + 1, number);
+    key.question.name.bytes[0] = 4;
+    key.question.name.len = 6;
+    key.question.type = 65280;
+    key.question.class = WIRE_CLASS_IN;
+    *chance = *chance * 1664525 + 1013904223;
+    unsigned doublings = *chance >> 29, within = *chance >> 16 & 0x1fff;
+    if (number / PHASE % 3 == 1)
+        doublings = doublings < 4 ? 0 : 1;
+    else if (number / PHASE % 3 == 2)
+        doublings = doublings < 4 ? 5 : 7;
+    unsigned n = (24u << doublings) * (8192 + within) / 8192;
+    struct answer_record r = {
+        .type = 65280, .ttl_s = 3600, .data = data, .n_data = (uint16_t)(n < 4000 ? n : 4000)};
+    struct answer *a = answer_from_records(&key, 0, &r, 1, 0);
+    cr_assert_not_null(a);
+    a->expires_ms = 3600000; /* as if it had come from a name server */
+    put(c, a);
+}
+
+/* What the process grows by, gaps of the allocator included, while 1.5 million answers of mixed
+ * sizes pass and some hundred old ones are used all the time, so that they stay among them. */
+static void expect_growth_below(size_t max_bytes)
+{
+    enum { HOT = 400, INSERTS = 1500000 };
+    struct cache *c = cache_new(max_bytes, seed);
+    uint32_t chance = 1;
+    size_t before = resident_bytes(), most = before;
+    unsigned n_hot = 0;
+    for (unsigned i = 0; i < INSERTS; i++) {
+        put_of_some_size(c, i, &chance);
+        struct answer_key hot = {
+            .group = 1,
+            .question = {.type = 65280, .class = WIRE_CLASS_IN, .name = {.bytes = {4}, .len = 6}}};
+        wire_put32(hot.question.name.bytes + 1, i / 2 % HOT);
+        if (i % 2 == 0 && get(c, &hot, 0) && i >= INSERTS - 2 * HOT)
+            n_hot++;
+        if (i % 10000 == 0 && resident_bytes() > most)
+            most = resident_bytes();
+    }
+    cr_expect_gt(cache_counters(c)->n_evicted, INSERTS / 2);
+    cr_expect_gt(n_hot, HOT / 2, "%u of the old ones are left", n_hot);
+    cr_expect_lt(most - before, max_bytes, "grew by %zu KiB", (most - before) / 1024);
+    cache_free(c);
+}
+
+Test(dns_cache, put__keeps_the_process_below_its_size__at_4_mib)
+{
+    expect_growth_below(4 << 20);
+}
+
+Test(dns_cache, put__keeps_the_process_below_its_size__at_16_mib)
+{
+    expect_growth_below(16 << 20);
+}
+#endif
 
 Test(dns_answer, write__says_thirty_seconds__of_a_stale_one)
 {
