@@ -12,6 +12,7 @@ same queries in the same run. Needs root, nsd, dnsperf, unbound, dnsmasq-base, d
 names, on the other side), for ukai and unbound only.
 """
 import argparse
+import json
 import os
 import pathlib
 import random
@@ -31,9 +32,8 @@ import tlsfiles  # noqa: E402
 from netns import Netns  # noqa: E402
 
 SERVER, NSD = "10.9.0.1", "10.9.0.2"
-N_HOT, N_CHURN = 1000, 100_000
-CACHE_MIB = 64
-
+N_HOT, N_FILL, N_CHURN = 1000, 30_000, 100_000
+CACHE_MIB, CHURN_MIB = 64, 4          # the second so small that the names of the churn push each other out
 UKAI = """[dns bench]
 listen-network = lan0
 listen-port = 53
@@ -42,6 +42,8 @@ name-server = {nsd}
 cache-size = {cache}M
 [acl]
 file = acl.conf
+[admin]
+control-socket = {dir}/control.sock
 [log]
 access = off
 [process]
@@ -173,23 +175,22 @@ zone:
                     time.sleep(0.05)
         raise SystemExit(f"no answer from {address}: " + (self.dir / "stderr").read_text()[-500:])
 
-    def peers(self):
-        half = CACHE_MIB // 2
-        files = {"unbound.conf": UNBOUND.format(dir=self.dir, server=SERVER, nsd=NSD, cache=half, half=half),
-                 "ukai.conf": UKAI.format(nsd=NSD, cache=CACHE_MIB), "acl.conf": ACL}
-        for name, sockets in (("dnsdist.conf", ""), ("dnsdist-many.conf", ", sockets=64")):
-            files[name] = DNSDIST.format(server=SERVER, nsd=NSD, entries=200_000, sockets=sockets)
+    def peers(self, mib):
+        """The servers with that much cache. dnsmasq has its most in both cases; dnsdist is told entries, of some 400 bytes."""
+        half, entries = mib // 2, {CACHE_MIB: 200_000, CHURN_MIB: 10_000}[mib]
+        files = {f"unbound-{mib}.conf": UNBOUND.format(dir=self.dir, server=SERVER, nsd=NSD, cache=half, half=half),
+                 f"ukai-{mib}.conf": UKAI.format(dir=self.dir, nsd=NSD, cache=mib), "acl.conf": ACL, "empty": "",
+                 f"dnsdist-{mib}.conf": DNSDIST.format(server=SERVER, nsd=NSD, entries=entries, sockets="")}
         for name, text in files.items():
             (self.dir / name).write_text(text)
-        (self.dir / "empty").write_text("")
         out = {
             "echo (floor)": [self.options.echo, SERVER, "53"],
-            "ukai": [self.options.ukai, "run", "-c", self.dir / "ukai.conf"],
-            "unbound": ["unbound", "-d", "-c", self.dir / "unbound.conf"],
+            "ukai": [self.options.ukai, "run", "-c", self.dir / f"ukai-{mib}.conf"],
+            "unbound": ["unbound", "-d", "-c", self.dir / f"unbound-{mib}.conf"],
             "dnsmasq": ["dnsmasq", "-k", "-C", self.dir / "empty", "--no-resolv", "--no-hosts", f"--server={NSD}",
                         f"--listen-address={SERVER}", "--bind-interfaces", "--cache-size=10000",
                         "--dns-forward-max=4096", "--user=root", "--group=root", "--pid-file="],
-            "dnsdist": ["dnsdist", "--supervised", "-C", self.dir / "dnsdist.conf"],
+            "dnsdist": ["dnsdist", "--supervised", "-C", self.dir / f"dnsdist-{mib}.conf"],
         }
         return {name: command for name, command in out.items() if not self.options.only or name in self.options.only}
 
@@ -207,7 +208,7 @@ zone:
         files = {
             "unbound.conf": unbound.replace(forward, f"  forward-tls-upstream: yes\n  forward-addr: {NSD}@853#{TLS_NAME}\n")
             .replace("server:\n", f'server:\n  tls-cert-bundle: "{self.dir}/ca.pem"\n', 1),
-            "ukai.conf": UKAI.format(nsd=f"tls://{NSD}#{TLS_NAME}", cache=CACHE_MIB), "acl.conf": ACL,
+            "ukai.conf": UKAI.format(dir=self.dir, nsd=f"tls://{NSD}#{TLS_NAME}", cache=CACHE_MIB), "acl.conf": ACL,
         }
         for name, text in files.items():
             (self.dir / name).write_text(text)
@@ -249,7 +250,7 @@ def measure(bench, pid, queries, limits, **how):
 
 
 def one_peer(bench, name, command, run):
-    """Every figure of one freshly started server."""
+    """Hits and forwarded queries of one freshly started server."""
     seconds, serial = bench.options.seconds, f"r{run}x{random.randrange(1 << 30):x}"
     process = bench.spawn(bench.server, command)
     try:
@@ -259,14 +260,34 @@ def one_peer(bench, name, command, run):
         hot = bench.names(bench.dir / "hot", (f"h{i}" for i in range(N_HOT)))
         bench.dnsperf(hot, ["-n", "1"])
         out["hit"] = measure(bench, pid, hot, ["-l", str(seconds)])
-        if name.startswith("echo"):
-            return out
-        miss = bench.names(bench.dir / "miss", (f"m{serial}{i}" for i in range(20_000)))
-        out["miss"] = measure(bench, pid, miss, ["-n", "1"])
-        before = rss_mib(pid)
+        if not name.startswith("echo"):
+            miss = bench.names(bench.dir / "miss", (f"m{serial}{i}" for i in range(20_000)))
+            out["miss"] = measure(bench, pid, miss, ["-n", "1"])
+        return out
+    finally:
+        bench.end(process)
+
+
+def n_kept(bench, command):
+    """How many answers ukai's cache holds."""
+    done = bench.server.run([command[0], "status", "-c", command[-1], "--json"])
+    return json.loads(done.stdout)["dns"]["cache_entries"]
+
+
+def one_churn(bench, name, command, run):
+    """A freshly started server with a small cache: it is filled, and then each name pushes out another."""
+    serial = f"r{run}x{random.randrange(1 << 30):x}"
+    process = bench.spawn(bench.server, command)
+    try:
+        bench.wait_answer(bench.world, SERVER)
+        full = bench.names(bench.dir / "full", (f"f{serial}{i}" for i in range(N_FILL)))
+        bench.dnsperf(full, ["-n", "1"])
+        before = rss_mib(process.pid)
         churn = bench.names(bench.dir / "churn", (f"c{serial}{i}" for i in range(N_CHURN)))
-        out["churn"] = measure(bench, pid, churn, ["-n", "1"])
-        out["rss"] = {"before": before, "after": rss_mib(pid)}
+        out = {"churn": measure(bench, process.pid, churn, ["-n", "1"]),
+               "rss": {"before": before, "after": rss_mib(process.pid)}}
+        if name == "ukai":
+            out["evicted"] = {"at least": N_FILL + N_CHURN - n_kept(bench, command)}
         return out
     finally:
         bench.end(process)
@@ -305,7 +326,7 @@ def memory_against_size(bench):
     """Resident memory of ukai when 100,000 names pass through caches of different sizes."""
     rows = []
     for mib in (1, 4, 16, 64):
-        (bench.dir / "ukai.conf").write_text(UKAI.format(nsd=NSD, cache=mib))
+        (bench.dir / "ukai.conf").write_text(UKAI.format(dir=bench.dir, nsd=NSD, cache=mib))
         process = bench.spawn(bench.server, [bench.options.ukai, "run", "-c", bench.dir / "ukai.conf"])
         try:
             bench.wait_answer(bench.world, SERVER)
@@ -324,7 +345,7 @@ def middle(values):
 
 def table(results, runs):
     lines = [f"Median of {runs} runs (lowest to highest), µs of server CPU per query; q/s and lost are dnsperf's.", "",
-             "| server | cache hit | forwarded, no hit | 100,000-name churn | RSS after, MiB | q/s hit | q/s forwarded "
+             "| server | cache hit | forwarded, no hit | 100,000-name churn, 4 MiB | RSS after, MiB | q/s hit | q/s forwarded "
              "| lost |", "|---|---|---|---|---|---|---|---|"]
 
     def cell(rows, what):
@@ -375,15 +396,19 @@ def main():
         if options.tls:
             print("\n".join(tls_table(bench)))
             return
-        peers = bench.peers()
+        peers, small = bench.peers(CACHE_MIB), bench.peers(CHURN_MIB)
         results = {name: [] for name in peers}
         for run in range(options.runs):
             for name, command in peers.items():
                 results[name].append(one_peer(bench, name, command, run))
+                if not name.startswith("echo"):
+                    results[name][-1].update(one_churn(bench, name, small[name], run))
                 print(run + 1, name, results[name][-1], file=sys.stderr, flush=True)
         print("\n".join(table(results, options.runs)))
         if "ukai" in results:
             print("\n".join(ratios(results)))
+            evicted = [row["evicted"]["at least"] for row in results["ukai"]]
+            print(f"\nukai, churn: {middle(evicted):,.0f} of {N_FILL + N_CHURN:,} names were pushed out of {CHURN_MIB} MiB.")
         print("\nukai, 100,000 names through one cache:\n\n| cache-size, MiB | RSS before, MiB | after | growth |\n"
               "|---|---|---|---|")
         for mib, before, after in memory_against_size(bench):
