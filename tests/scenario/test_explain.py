@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+import dnswire
 from client import exchange, read_exactly, whole_head
 from daemon import Ukai, run_tool, sections
 from scene import ECHO, ORIGIN, ORIGIN6, OUT_ROUTER, OUT_ROUTER6, wait_until
@@ -64,26 +65,48 @@ def random_acl(rng):
     def lines():
         return "".join(f"{rng.choice(['allow', 'allow', 'deny'])} = {rng.choice(PATTERNS)}\n" for _ in range(rng.randrange(4)))
 
-    acl = ("[in]\ntcp 8080 = 192.168.1.10\ntcp 8080 = 192.168.1.20\n[group one]\nmember = 192.168.1.10\n"
+    acl = ("[in]\ntcp 8080 = 192.168.1.10\ntcp 8080 = 192.168.1.20\nudp 53 = 192.168.1.10, 192.168.1.20\ntcp 53 = 192.168.1.10\n[group one]\nmember = 192.168.1.10\n"
            f"[group all]\nmember = 192.168.1.0/24\n[out]\n{lines()}")
     return acl + "".join(f"[out @{group}]\n{text}" for group in ("one", "all") if (text := lines()))
 
 
 def random_question(rng):
+    if rng.random() < 0.2:
+        return f"{rng.choice(['DNS', 'DNS/tcp'])} {rng.choice(NAMES)}"
     host = rng.choice(NAMES + 2 * LITERALS)
     if rng.random() < 0.6:
         return f"CONNECT {host}:{rng.choice([443, 443, 8443, 25])}"
     return f"GET http://{host}{rng.choice(['', ':80', ':8081'])}/"
 
 
+def answered_by_dns(scene, host, name, is_tcp):
+    """Silence, a closed connection and REFUSED are a no; any other answer is one."""
+    wire = dnswire.query(name)
+    try:
+        if is_tcp:
+            with scene.dial(host=host, port=53) as sock:
+                sock.sendall(len(wire).to_bytes(2, "big") + wire)
+                answer = sock.recv(4096)[2:]
+        else:
+            sock = scene.udp(host=host, timeout=1)
+            sock.send(wire)
+            answer = sock.recv(4096)
+    except (TimeoutError, ConnectionError):
+        return 3
+    return 3 if not answer or dnswire.Message(answer).rcode == dnswire.REFUSED else 0
+
+
 def answered(scene, host, question):
     """What the daemon makes of it, as `explain` would end: 0 it is dialled, 3 refused, 1 there is nowhere to go."""
     method, target = question.split(" ")
+    if method.startswith("DNS"):
+        return answered_by_dns(scene, host, target, method == "DNS/tcp")
     with scene.dial(host=host) as sock:
         reply = exchange(sock, f"{method} {target} HTTP/1.1\r\nHost: x.example\r\n\r\n".encode(), stop=whole_head)
     if not reply.raw or reply.status == 403:  # closed at accept, or told
         return 3
     status = ", ".join(reply.fields.get("proxy-status", []))
+    assert reply.status in (200, 404, 502, 504), reply
     return 1 if "error=dns_error" in status or "destination_ip_unroutable" in status else 0
 
 
@@ -93,7 +116,7 @@ def test_random_questions_end_as_the_daemon_ends_them(scene, oracle, seed):
     """Literals and names of both families, ports, groups, guard and way out: told by `explain --live`, and done."""
     oracle.allowed.add("10.0.0.1")  # a line of some files opens it
     rng = random.Random(seed)
-    config = sections(dns=False)
+    config = sections()
     config["web-proxy lan"].update({"connect-ports": "443, 8443", "http-ports": "80, 8081"})
     if seed > 0:
         config["web-proxy lan"]["bypass-network"] = OUT_ROUTER
@@ -102,7 +125,7 @@ def test_random_questions_end_as_the_daemon_ends_them(scene, oracle, seed):
         for n in range(150):
             if n % 10 == 9:
                 daemon.reload(acl=random_acl(rng))
-            number, question = rng.choice([10, 10, 20, 30]), random_question(rng)
+            number, question = rng.choice([10, 10, 10, 20, 20, 30]), random_question(rng)
             told = live(daemon, question, source=f"192.168.1.{number}")
             done = answered(scene, getattr(scene, f"host{number}"), question)
             assert told.returncode == done, (seed, n, number, question, done, told.out, daemon.acl_path.read_text())
