@@ -444,9 +444,8 @@ Test(dns_resolver, ask_start__fails_over_at_once__when_port_is_closed)
     rig_free(rig);
 }
 
-/* U18: a dead first server costs a few questions, then nobody anything; and it is back within two
- * seconds. */
-Test(dns_resolver, group__puts_a_silent_server_last__and_takes_it_back)
+/* Two servers: the first is silent, and known to be. */
+static struct rig *rig_with_first_down(void)
 {
     struct rig *rig = rig_new(script_silent, script_answers);
     struct asker a;
@@ -456,6 +455,16 @@ Test(dns_resolver, group__puts_a_silent_server_last__and_takes_it_back)
         ask_and_wait(rig, &a, name, WIRE_TYPE_A);
         expect_address(&a, 0xc0000201);
     }
+    cr_assert(rig->group->servers[0].is_down);
+    return rig;
+}
+
+/* U18: a dead first server costs a few questions, then nobody anything; and it is back within two
+ * seconds. */
+Test(dns_resolver, group__puts_a_silent_server_last__and_takes_it_back)
+{
+    struct rig *rig = rig_with_first_down();
+    struct asker a;
     uint64_t before = loop_now_ms(&rig->loop);
     ask_and_wait(rig, &a, "fast.example", WIRE_TYPE_A);
     cr_assert_lt(loop_now_ms(&rig->loop) - before, 50, "still waits for the dead one");
@@ -494,14 +503,8 @@ Test(dns_resolver, ask_start__fails__when_a_chain_never_ends)
 /* A probe outlives its question, so a message that is borrowed from there is not sent in one. */
 Test(dns_resolver, probe__is_not_made__of_a_signed_message)
 {
-    struct rig *rig = rig_new(script_silent, script_answers);
+    struct rig *rig = rig_with_first_down();
     struct asker a;
-    char name[32];
-    for (unsigned i = 0; i < 3; i++) {
-        snprintf(name, sizeof(name), "n%u.example", i);
-        ask_and_wait(rig, &a, name, WIRE_TYPE_A);
-    }
-    cr_assert(rig->group->servers[0].is_down);
     run_for(&rig->loop, 1050);
     unsigned n = rig->fakes[0].n_udp;
     struct resolver_request request = request_of("www.example", WIRE_TYPE_TKEY);
