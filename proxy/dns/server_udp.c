@@ -18,7 +18,6 @@
 
 enum {
     BATCH = 32,
-    BATCHES_A_CALL = 4,                     /* then others have their turn */
     DATAGRAM_BYTES = 4096,                  /* RFC 5625 section 4.4.3 */
     BUFFER_BYTES = DATAGRAM_BYTES + 5 * 64, /* no two start in the same set of the cache */
     CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)),
@@ -375,20 +374,19 @@ static int receive(struct server_udp_socket *s)
     return recvmmsg(s->watch.fd, b->in, BATCH, MSG_DONTWAIT, NULL);
 }
 
+/* One batch, then others have their turn: the level brings us back. With four of them a tunnel
+ * beside a flood waited 7 ms for each round trip, with one 1.7 ms, and as many queries are
+ * answered. */
 static void on_socket_readable(struct watch *w, uint32_t events)
 {
     (void)events;
     struct server_udp_socket *s = list_entry(w, struct server_udp_socket, watch);
     send_late(s->udp); /* the buffers are wanted */
-    for (unsigned round = 0; round < BATCHES_A_CALL; round++) {
-        int n = receive(s);
-        for (int i = 0; i < n; i++)
-            take_datagram(s, (unsigned)i);
-        if (n > 0)
-            send_batch(s);
-        if (n < BATCH)
-            return;
-    }
+    int n = receive(s);
+    for (int i = 0; i < n; i++)
+        take_datagram(s, (unsigned)i);
+    if (n > 0)
+        send_batch(s);
 }
 
 /* ---- sockets ---- */
