@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "conf/inifile.h"
 #include "conf/resolv.h"
@@ -31,7 +32,8 @@ struct load {
     const char *resolv_conf;
     struct section *sections;
     size_t n_sections;
-    bool is_open; /* the last section takes keys */
+    bool is_open;         /* the last section takes keys */
+    unsigned secret_line; /* the first that holds a password; 0: none */
 };
 
 static void *base_of(struct load *l, const struct section *s)
@@ -266,6 +268,8 @@ static int take_key(struct load *l, const struct inifile_entry *e)
         return 0;
     }
     s->line_of_key[i] = e->line;
+    if (key->type == SCHEMA_TYPE_PARENTS && strchr(e->value, '@') && l->secret_line == 0)
+        l->secret_line = e->line;
     int r = schema_parse(key, e->value, base_of(l, s), why);
     if (r == 0 && key->type == SCHEMA_TYPE_ZONE)
         l->conf->zones.items[l->conf->zones.n_items - 1].line = e->line;
@@ -594,6 +598,16 @@ static void fini(struct load *l)
     free(l->sections);
 }
 
+/* G26: what is not for everybody's eyes is in a file that is. */
+static void check_secrecy(const struct load *l)
+{
+    struct stat st;
+    if (l->secret_line > 0 && stat(l->file, &st) == 0 && st.st_mode & S_IROTH)
+        findings_add(l->findings, FINDING_WARNING, l->file, l->secret_line,
+                     "there is a password in this line, and everybody may read the file; run "
+                     "`chmod o-r` on it");
+}
+
 /* @bytes NULL: read the file. */
 static int load_any(const char *file, const char *bytes, size_t len, const char *resolv_conf,
                     struct findings *findings, struct conf *ret_conf)
@@ -614,6 +628,8 @@ static int load_any(const char *file, const char *bytes, size_t len, const char 
         if (r_finish < 0)
             r = r_finish;
     }
+    if (!bytes)
+        check_secrecy(&l);
     fini(&l);
     return r == 0 && findings->n_errors > n_errors ? -EINVAL : r;
 }
