@@ -31,9 +31,9 @@ static void take(struct tally *t, const uint8_t *msg, size_t len)
     t->n_good += rc == 0;
     for (size_t i = 0; i < len; i++)
         t->sum = t->sum * 31 + msg[i];
-    ask.raw = msg; /* matched only */
+    ask.raw = msg; /* matched, and cut behind its last record */
     ask.n_raw = len;
-    if (rc == 0 && (wire_reply_check(msg, len, &ask, false, &reply) != 0 || reply.len != len))
+    if (rc == 0 && (wire_reply_check(msg, len, &ask, false, &reply) != 0 || reply.len > len))
         abort();
 }
 
