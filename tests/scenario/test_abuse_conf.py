@@ -593,7 +593,8 @@ SECRET = "sesame-7f3a"
 def test_G26_a_password_is_for_few_and_goes_nowhere(scene):
     """The one key that holds one is not available yet, but it is read; no command line takes any, and there are no core files
     (test_systemd_real)."""
-    daemon = Ukai(scene, sections(web={"parent-proxy": f"http://user:{SECRET}@192.0.2.1:3128"}))
+    config = sections(dns=False, web={"parent-proxy": f"http://user:{SECRET}@192.0.2.1:3128", "listen-port": "8099"})
+    daemon = Ukai(scene, config, "[in]\ntcp 8099 = 192.168.1.10\n")  # beside the one of the other tests
     said = run_tool("check", "-c", daemon.conf_path)
     line = daemon.conf_path.read_text().split("\n").index(f"parent-proxy = http://user:{SECRET}@192.0.2.1:3128") + 1
     assert said.returncode == 0 and f"ukai.conf:{line}: warning: there is a password in this line" in said.out, said.out
@@ -601,11 +602,11 @@ def test_G26_a_password_is_for_few_and_goes_nowhere(scene):
     quiet = run_tool("check", "-c", daemon.conf_path)
     assert quiet.returncode == 0 and "password" not in quiet.out, quiet.out
     with daemon:
-        assert exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400
-        daemon.reload(acl=None)
+        assert exchange(scene.dial(port=8099), b"GARBAGE\r\n\r\n").status == 400
+        daemon.reload()
         told = [said.out, quiet.out, *daemon.lines, str(daemon.records()), pathlib.Path(f"/proc/{daemon.pid}/cmdline").read_text()]
         told += [run_tool(*words, "-c", daemon.conf_path).out for words in
-                 (["status"], ["status", "--json"], ["status", "--html"], ["rules"], ["explain", "--from", "192.168.1.10", "DNS"])]
+                 (["status"], ["status", "--json"], ["status", "--html"], ["rules"], ["explain", "--no-resolve", "--from", "192.168.1.10", "CONNECT x.example:443"])]
         assert not [text for text in told if SECRET in text]
         copies = list((daemon.dir / "state").iterdir())
         assert copies and {copy.stat().st_mode & 0o777 for copy in copies} == {0o600}
