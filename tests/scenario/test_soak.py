@@ -102,9 +102,20 @@ def test_every_thread_has_nothing_but_what_it_needs(scene):
             assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", (task, status)
 
 
-def test_upgrades_refuse_nobody(scene):
+@pytest.fixture
+def daemons():
+    """Those of the test, in order; none outlives it."""
+    made = []
+    yield made
+    for daemon in made:
+        if daemon.process:
+            daemon.process.kill()
+            daemon.process.wait()
+
+
+def test_upgrades_refuse_nobody(scene, daemons):
     old = Ukai(scene, config(), BOTH).start()
-    daemons = [old]
+    daemons.append(old)
     fleet, mark = Fleet(), old.mark()
     fleet.open(scene.dial, NAME, N_TRANSFERS)
     with fleet, Comers(scene) as comers:
@@ -187,9 +198,9 @@ def without_way_out(comers, began, healed):
     assert comers.n_served > 100
 
 
-def test_reloads_upgrades_and_links_at_once(scene):
+def test_reloads_upgrades_and_links_at_once(scene, daemons):
     """While a thing is away there are reloads, every third broken, and an upgrade."""
-    daemons = [Ukai(scene, config(), BOTH).start()]
+    daemons.append(Ukai(scene, config(), BOTH).start())
     fleet, away, mark, n_reloads = Fleet(), {}, daemons[0].mark(), 0
     fleet.open(scene.dial, NAME, N_TRANSFERS)
     with fleet, Comers(scene) as comers:
