@@ -481,12 +481,20 @@ static void on_head_late(struct timer *t)
     conn_refuse(c, &(struct conn_refusal){.reason = REASON_HEAD_LATE});
 }
 
+/* Read already, or come in this very round. */
+static bool has_begun(struct conn *c)
+{
+    char byte;
+    return (c->setup && c->setup->n_buf > 0) ||
+           recv(client_side(c)->io.watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* A request that has begun has its whole time. */
 static void on_hurry_over(struct timer *t)
 {
     struct conn *c = list_entry(t, struct conn, timer);
     struct worker *w = c->worker;
-    if (!c->setup || c->setup->n_buf == 0)
+    if (!has_begun(c))
         conn_finish(c, REASON_SHUTDOWN);
     else
         loop_timer_start(&w->loop, &c->timer, w->view->snapshot->conf.timeouts.head_ms,
