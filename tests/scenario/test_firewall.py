@@ -369,6 +369,12 @@ def test_the_nightly_script_speaks_of_drift_only(files):
     done = run(f"sed s/192.168.1.20/192.168.1.21/ {table}")
     assert done.returncode == 3 and "tcp 8080 = 192.168.1.21: the firewall admits" in done.stdout, done.stdout
     assert "no rule of firewall-group does" in done.stdout, done.stdout
+    # a memo may say what it likes
+    noted = (files / "acl.conf").read_text()
+    write_acl(files, noted + "tcp 8080 = 192.168.9.9 ; note: of ours\n")
+    done = run(f"cat {table}")
+    assert done.returncode == 3 and "note: of ours" in done.stdout and "OUT rule" not in done.stdout, done.stdout
+    write_acl(files, noted)
     # what could not be compared is told, though nothing disagrees
     write_acl(files, "".join(line for line in (files / "acl.conf").read_text().splitlines(True) if "192.168.2." not in line))
     done = run(f"cat {table}", "--served")
