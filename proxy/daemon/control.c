@@ -20,7 +20,7 @@
 #include "proxy/base/escape.h"
 #include "proxy/base/log.h"
 
-enum { BACKLOG = 16, PAUSE_MS = 200, HEAD_MAX = 96, TEXT_FIRST_BYTES = 512 };
+enum { BACKLOG = 16, PAUSE_MS = 200, HEAD_MAX = 192, TEXT_FIRST_BYTES = 512 };
 
 /* What a verb writes; beyond the limit it is dropped, and the answer says so instead. */
 struct text {
@@ -41,7 +41,7 @@ struct control_call {
     struct text out, err;
     char in[CONTROL_REQUEST_MAX];
     size_t n_in;
-    char head[HEAD_MAX]; /* of the answer, before out and err */
+    char head[HEAD_MAX]; /* of the answer, before out and err; or a refusal, whole */
     size_t head_len, n_sent;
     bool is_running;
     bool is_too_long, is_short_of_memory; /* out or err lost something */
@@ -157,6 +157,8 @@ static struct iovec part(const char *bytes, size_t len, size_t *at)
 {
     size_t skipped = *at < len ? *at : len;
     *at -= skipped;
+    if (skipped == len)
+        return (struct iovec){.iov_len = 0};
     return (struct iovec){.iov_base = (void *)(uintptr_t)(bytes + skipped),
                           .iov_len = len - skipped};
 }
@@ -182,19 +184,19 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     loop_timer_start(call->control->loop, &call->limit, CONTROL_READ_LIMIT_MS, on_late);
 }
 
-/* The answer is not given in part. */
-static int refuse_whole(struct control_call *call)
+/* Nothing is given in part, and the words need no room of the texts'. */
+static void compose_refusal(struct control_call *call)
 {
     const char *why =
         call->is_too_long
             ? "ukai: the answer is too long: at most 64 MiB, and 128 MiB for all who ask now\n"
             : "ukai: the daemon has no memory for the answer\n";
-    call->is_too_long = call->is_short_of_memory = false;
-    if (call->control)
-        call->control->n_answer_bytes -= call->out.len + call->err.len;
-    call->out.len = call->err.len = 0;
-    on_text(&call->err, why, strlen(why));
-    return CONTROL_EXIT_FAILED;
+    text_fini(&call->out);
+    text_fini(&call->err);
+    call->out = call->err = (struct text){0};
+    call->head_len =
+        (size_t)snprintf(call->head, HEAD_MAX, "{\"exit\":%d,\"out\":0,\"err\":%zu}\n%s",
+                         CONTROL_EXIT_FAILED, strlen(why), why);
 }
 
 static void compose(struct control_call *call, int exit_code)
@@ -202,10 +204,11 @@ static void compose(struct control_call *call, int exit_code)
     text_close(&call->out);
     text_close(&call->err);
     if (call->is_too_long || call->is_short_of_memory)
-        exit_code = refuse_whole(call);
-    call->head_len =
-        (size_t)snprintf(call->head, HEAD_MAX, "{\"exit\":%d,\"out\":%zu,\"err\":%zu}\n", exit_code,
-                         call->out.len, call->err.len);
+        compose_refusal(call);
+    else
+        call->head_len =
+            (size_t)snprintf(call->head, HEAD_MAX, "{\"exit\":%d,\"out\":%zu,\"err\":%zu}\n",
+                             exit_code, call->out.len, call->err.len);
 }
 
 void control_end(struct control_call *call, int exit_code)
