@@ -146,14 +146,13 @@ static struct cidr_set *sources_of(const struct acl *acl, enum in_proto proto, u
 
 /* ---- everybody ---- */
 
-static bool has_family_alone(const struct acl *acl, const struct lint_port *l,
-                             const struct addr_range *family)
+static bool has_family_alone(const struct acl *acl, const struct lint_port *l, bool is_ipv4)
 {
     for (size_t i = 0; i < acl->n_in; i++) {
         const struct in_rule *rule = &acl->in[i];
         for (size_t s = 0; in_rule_serves(rule, l->proto, l->port) && s < rule->n_sources; s++) {
-            if (addr_compare(&rule->sources[s].first, &family->first) == 0 &&
-                addr_compare(&rule->sources[s].last, &family->last) == 0)
+            if (addr_range_is_family(&rule->sources[s]) &&
+                addr_is_ipv4(&rule->sources[s].first) == is_ipv4)
                 return true;
         }
     }
@@ -174,7 +173,7 @@ static int lint_everybody_together(const struct acl *acl, const struct lint_port
         for (size_t f = 0; f < 2; f++) {
             struct addr_range family;
             if (addr_parse_cidr(texts[f], strlen(texts[f]), &family) == 0 &&
-                cidr_set_covers(set, &family) && !has_family_alone(acl, &sorted[i], &family))
+                cidr_set_covers(set, &family) && !has_family_alone(acl, &sorted[i], f == 0))
                 findings_add(findings, FINDING_WARNING, acl->file, 0,
                              "together the lines for %s %u admit every %s address; write the "
                              "networks that are yours",

@@ -491,9 +491,8 @@ static const struct schema_key keys[] = {
      .preset = "5m",
      RANGE(0, DAY),
      CONF(timeouts.drain_ms),
-     .doc = "How long running tunnels may go on after the daemon was told to stop; idle ones go in "
-            "the "
-            "last tenth of it."},
+     .doc = "How long running tunnels may go on after the daemon was told to stop; idle ones go "
+            "in the last tenth of it."},
 
     {.section = SCHEMA_LOG,
      .name = "level",

@@ -639,7 +639,7 @@ static bool is_endless(const struct question *q, const struct wire_reply *reply,
 {
     uint16_t type = q->key.question.type;
     return reply->has_cname && type != WIRE_TYPE_CNAME && type != WIRE_TYPE_ANY &&
-           !wire_chain_ends(msg, reply->len, reply->n_answer);
+           wire_addresses(msg, reply->len, reply->n_answer, 0, NULL, 0) < 0;
 }
 
 static void take_answer(struct question *q, unsigned server, const struct wire_reply *reply,

@@ -597,17 +597,15 @@ static int skip_records(const uint8_t *msg, size_t len, size_t at, struct wire_r
 {
     unsigned n = wire_get16(msg + 6) + wire_get16(msg + 8) + wire_get16(msg + 10);
     struct wire_record r;
-    unsigned i = 0;
-    for (; i < n; i++) {
-        if (read_record(msg, len, &at, &r, NULL, NULL) < 0)
+    for (; n > 0; n--) {
+        if (read_record(msg, len, &at, &r, NULL, NULL) < 0) {
+            if (!ret->is_truncated)
+                return WIRE_REPLY_BAD;
+            at = len;
             break;
+        }
     }
-    if (i == n)
-        ret->len = at;
-    else if (!ret->is_truncated)
-        return WIRE_REPLY_BAD;
-    else
-        ret->len = len;
+    ret->len = at;
     return 0;
 }
 
@@ -678,25 +676,6 @@ static int walk_hop(const uint8_t *msg, size_t len, size_t at, unsigned n_answer
         }
     }
     return 0;
-}
-
-bool wire_chain_ends(const uint8_t *msg, size_t len, unsigned n_answer)
-{
-    struct wire_question question;
-    struct hop hop = {.has_alias = false};
-    size_t at = WIRE_HEADER_BYTES;
-    if (len < WIRE_HEADER_BYTES || read_question(msg, len, &at, &question) < 0)
-        return false;
-    hop.owner = question.name;
-    for (unsigned n_hops = 0; n_hops <= WIRE_CHAIN_MAX; n_hops++) {
-        hop.has_alias = false;
-        if (walk_hop(msg, len, at, n_answer, 0, &hop, NULL, 0) < 0)
-            return false;
-        if (!hop.has_alias)
-            return true;
-        hop.owner = hop.alias_of;
-    }
-    return false;
 }
 
 int wire_addresses(const uint8_t *msg, size_t len, unsigned n_answer, unsigned type,

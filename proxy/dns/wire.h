@@ -250,15 +250,11 @@ struct wire_record {
 int wire_record_read(const uint8_t *msg, size_t len, size_t *at, struct wire_record *ret)
     __attribute__((warn_unused_result));
 
-/* Whether the CNAMEs from the question lead somewhere, in WIRE_CHAIN_MAX steps at most. @msg:
- * checked by wire_reply_check(). */
-bool wire_chain_ends(const uint8_t *msg, size_t len, unsigned n_answer);
-
 /**
  * wire_addresses - the A or AAAA records that the chain of CNAMEs from the question leads to
- * @msg: checked by wire_reply_check(). @type: WIRE_TYPE_A or WIRE_TYPE_AAAA. Records off the chain
- * are not looked at. Returns: how many were stored, at most @max · -ELOOP the chain is longer than
- * WIRE_CHAIN_MAX · -EBADMSG.
+ * @msg: checked by wire_reply_check(). @type: WIRE_TYPE_A or WIRE_TYPE_AAAA; 0, with @max 0: the
+ * chain alone is walked. Records off the chain are not looked at. Returns: how many were stored, at
+ * most @max · -ELOOP the chain is longer than WIRE_CHAIN_MAX · -EBADMSG.
  */
 int wire_addresses(const uint8_t *msg, size_t len, unsigned n_answer, unsigned type,
                    struct addr *ret_addrs, unsigned max) __attribute__((warn_unused_result));

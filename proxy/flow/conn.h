@@ -129,8 +129,8 @@ void conn_request_over(struct conn *c, bool keeps_client);
 /* OPTIONS that ends here: 200 without a body (RFC 9110 section 9.3.7). The caller returns at once.
  */
 void conn_answer_options(struct conn *c);
-/* The worker drains: a client between two requests is closed, one that came just now has
- * HURRY_MS to begin its request, all others go on. Returns whether it lives. */
+/* The worker drains: a client between two requests is closed, one that came just now has a
+ * few seconds to begin its request, all others go on. Returns whether it lives. */
 bool conn_hurry(struct conn *c);
 /* What an open tunnel carried since the last time is counted for its listener. */
 void conn_tell_bytes(struct conn *c);
