@@ -532,7 +532,10 @@ int control_open(struct control *c, struct loop *loop, const char *path, bool re
         rc = event_add(&c->event, NULL) < 0 ? -ENOMEM : 0;
     }
     if (rc < 0) {
-        snprintf(ret_text, text_size, "the control socket %s: %s", path, strerror(-rc));
+        snprintf(ret_text, text_size, "the control socket %s: %s%s", path, strerror(-rc),
+                 rc == -EACCES ? "; make its directory the daemon's own (chown), or remove it: a "
+                                 "start as root makes it"
+                               : "");
         if (c->fd >= 0)
             close(c->fd);
         free(c->path);

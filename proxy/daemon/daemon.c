@@ -256,16 +256,16 @@ static bool same_target(const struct conf_log *a, const struct conf_log *b)
 
 static void refuse_reload(struct daemon *d, const char *why, FILE *said)
 {
-    char safe[512];
-    escape_write(ESCAPE_LOG, why, strlen(why), safe, sizeof(safe));
+    char logged[512], *safe = d->refused_reason;
+    escape_write(ESCAPE_LOG, why, strlen(why), logged, sizeof(logged));
+    escape_write(ESCAPE_TEXT, why, strlen(why), safe, sizeof(d->refused_reason));
     d->refused_wall_s = (uint64_t)time(NULL);
     d->n_reloads_refused++;
-    snprintf(d->refused_reason, sizeof(d->refused_reason), "%s", safe);
     if (said)
         fprintf(said, "ukai: reload refused, the old configuration stays in force: %s\n", safe);
     notify_ready(&d->notify, "Reload refused, serving by the old configuration; see the log");
     log_error("msg=\"reload refused\" error=\"%s\" effect=\"the old configuration stays in force\"",
-              safe);
+              logged);
 }
 
 static void number_rules(struct daemon *d, const struct acl *old, struct acl *acl)

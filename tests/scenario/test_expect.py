@@ -91,6 +91,9 @@ def test_reload_is_blocked_and_the_old_rules_stay(scene):
         assert exchange(scene.dial(), b"GARBAGE\r\n\r\n").status == 400
         done = run_tool("reload", "-c", daemon.conf_path)
         assert done.returncode == 78 and "does not hold" in done.out
+        daemon.write_acl(GOOD.replace("[expect]", "preset = nosuch\n[expect]"))
+        done = run_tool("reload", "-c", daemon.conf_path)
+        assert done.returncode == 78 and done.out.count('no preset "nosuch"') == 2, done.out  # for people: no backslashes
         daemon.reload(acl=GOOD)
 
 
