@@ -31,7 +31,12 @@ struct dns_server {
     struct server_udp udp;
     struct server_tcp tcp;
     struct list sockets;
+    struct loop_task reap;           /* of sockets that retired and have nothing left */
+    void (*on_retired)(void *owner); /* NULL: none has to retire */
+    void *retired_owner;
 };
+
+static void on_reap(struct loop_task *t);
 
 struct dns_server *dns_server_new(struct loop *loop, struct resolver *resolver)
 {
@@ -41,6 +46,7 @@ struct dns_server *dns_server_new(struct loop *loop, struct resolver *resolver)
     s->context =
         (struct serve_context){.loop = loop, .resolver = resolver, .counters = &s->counters};
     list_init(&s->sockets);
+    loop_task_init(&s->reap, on_reap);
     sources_init(&s->sources);
     s->tcp = (struct server_tcp){.context = &s->context, .sources = &s->sources};
     if (server_udp_init(&s->udp, &s->context, &s->sources) == 0)
@@ -98,8 +104,8 @@ struct dns_server *dns_server_free(struct dns_server *s)
 {
     if (!s)
         return NULL;
-    while (!list_is_empty(&s->sockets))
-        socket_free(list_entry(s->sockets.next, struct server_socket, node));
+    dns_server_close_all(s);
+    loop_task_remove(&s->reap);
     server_udp_fini(&s->udp);
     free(s);
     return NULL;
@@ -149,6 +155,49 @@ void dns_server_remove(struct dns_server *server, uint64_t id)
     struct server_socket *s = find(server, id);
     if (s)
         socket_free(s);
+}
+
+void dns_server_close_all(struct dns_server *s)
+{
+    while (!list_is_empty(&s->sockets))
+        socket_free(list_entry(s->sockets.next, struct server_socket, node));
+}
+
+static bool is_idle(const struct server_socket *s)
+{
+    return s->is_tcp ? server_tcp_is_idle(&s->of.tcp) : server_udp_is_idle(&s->of.udp);
+}
+
+static void on_reap(struct loop_task *t)
+{
+    struct dns_server *server = list_entry(t, struct dns_server, reap);
+    list_for_each_safe (pos, tmp, &server->sockets) {
+        struct server_socket *s = list_entry(pos, struct server_socket, node);
+        if (is_idle(s))
+            socket_free(s);
+    }
+    if (dns_server_is_retired(server))
+        server->on_retired(server->retired_owner);
+}
+
+void dns_server_retire(struct dns_server *server, void (*on_retired)(void *owner), void *owner)
+{
+    if (server->on_retired)
+        return;
+    server->on_retired = on_retired;
+    server->retired_owner = owner;
+    list_for_each (pos, &server->sockets) {
+        struct server_socket *s = list_entry(pos, struct server_socket, node);
+        if (s->is_tcp)
+            server_tcp_retire(&s->of.tcp, &server->reap);
+        else
+            server_udp_retire(&s->of.udp, &server->reap);
+    }
+}
+
+bool dns_server_is_retired(const struct dns_server *s)
+{
+    return list_is_empty(&s->sockets);
 }
 
 void dns_server_set_view(struct dns_server *server, uint64_t id, struct snapshot *snapshot,

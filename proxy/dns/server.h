@@ -2,6 +2,7 @@
 #ifndef PROXY_DNS_SERVER_H
 #define PROXY_DNS_SERVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "conf/snapshot.h"
@@ -94,6 +95,19 @@ int dns_server_add_tcp(struct dns_server *s, uint64_t id, int fd)
     __attribute__((warn_unused_result));
 /* Closes the socket and its connections; unknown ids are fine. */
 void dns_server_remove(struct dns_server *s, uint64_t id);
+
+/**
+ * dns_server_retire - every socket takes what has arrived, reads no more, and is closed once all
+ * that waits is answered
+ * No longer than a question may take (timeouts/dns), or a TCP client to read its answers (10 s).
+ * @on_retired: from the loop, never from this call; may be called once more after it. A second call
+ * changes nothing.
+ */
+void dns_server_retire(struct dns_server *s, void (*on_retired)(void *owner), void *owner);
+/* Whether every socket is closed. */
+bool dns_server_is_retired(const struct dns_server *s);
+/* Closes all at once: what waits is forgotten. */
+void dns_server_close_all(struct dns_server *s);
 
 /**
  * dns_server_set_view - by which rules and settings the socket @id works from now on

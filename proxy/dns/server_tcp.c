@@ -49,7 +49,7 @@ struct tcp_conn {
     struct buffer in, out;
     struct list waiters;
     unsigned n_waiting;
-    bool is_ended; /* no more queries: FIN, or idle with answers still due */
+    bool is_ended; /* no more queries: FIN, idle with answers still due, or we retire */
     bool is_broken;
 };
 
@@ -120,6 +120,8 @@ static void conn_free(struct tcp_conn *c)
     c->source->n_conns--;
     sources_put(c->source);
     t->n_conns--;
+    if (c->socket->when_idle && list_is_empty(&c->socket->conns))
+        loop_task_add(t->context->loop, c->socket->when_idle);
     free(c);
 }
 
@@ -328,8 +330,17 @@ static void conn_step(struct tcp_conn *c)
         loop_task_add(c->socket->tcp->context->loop, &c->again);
     if (c->in.at == c->in.end)
         empty(&c->in);
+    if (c->socket->when_idle)
+        c->is_ended = true;
     if (c->is_broken || (c->is_ended && c->n_waiting == 0 && unsent(c) == 0))
         conn_free(c);
+}
+
+/* The socket has retired: what has arrived, told or not, is taken once more. */
+static void conn_last_step(struct tcp_conn *c)
+{
+    c->io.is_readable = true;
+    conn_step(c);
 }
 
 static void on_again(struct loop_task *t)
@@ -412,8 +423,26 @@ int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t,
     return listener_open(&s->listener, t->context->loop, fd, on_accepted, s);
 }
 
+void server_tcp_retire(struct server_tcp_socket *s, struct loop_task *when_idle)
+{
+    listener_close(&s->listener);
+    loop_task_remove(&s->review);
+    s->next = NULL;
+    s->when_idle = when_idle;
+    list_for_each_safe (pos, tmp, &s->conns)
+        conn_last_step(list_entry(pos, struct tcp_conn, node));
+    if (server_tcp_is_idle(s))
+        loop_task_add(s->tcp->context->loop, when_idle);
+}
+
+bool server_tcp_is_idle(const struct server_tcp_socket *s)
+{
+    return list_is_empty(&s->conns);
+}
+
 void server_tcp_close(struct server_tcp_socket *s)
 {
+    s->when_idle = NULL;
     listener_close(&s->listener);
     loop_task_remove(&s->review);
     while (!list_is_empty(&s->conns))

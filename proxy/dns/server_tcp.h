@@ -20,7 +20,8 @@ struct server_tcp_socket {
     struct listener listener;
     struct list conns;
     struct loop_task review;
-    struct list *next; /* not judged by the new rules yet from here on; NULL: none */
+    struct list *next;           /* not judged by the new rules yet from here on; NULL: none */
+    struct loop_task *when_idle; /* borrowed; NULL: it has not retired */
 };
 
 /* @fd: listening, taken, also on failure. 0 · -errno. */
@@ -29,6 +30,10 @@ int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t,
 /* The view is new: connections whose source it does not admit are closed, a few a round, with
  * `on-reload = revoke`; else their next query is refused. */
 void server_tcp_review(struct server_tcp_socket *s);
+/* Accepts no more, and its connections end with the answers to what has arrived. @when_idle is
+ * added to the loop when the last one has ended, now or later. */
+void server_tcp_retire(struct server_tcp_socket *s, struct loop_task *when_idle);
+bool server_tcp_is_idle(const struct server_tcp_socket *s);
 void server_tcp_close(struct server_tcp_socket *s); /* its connections too */
 
 #endif

@@ -25,6 +25,7 @@ enum {
     SOURCE_PROMPT_MAX = 128, /* waiting queries of a source that get their answer however late */
     SOURCE_WAITERS_MAX = 1024,
     LATE_MS = 1900,
+    LAST_BATCHES_MAX = 8, /* of what arrived before it retired */
 };
 
 struct udp_waiter {
@@ -79,7 +80,7 @@ static void send_batch(struct server_udp_socket *s)
 {
     struct udp_batch *b = s->udp->batch;
     for (unsigned at = 0; at < b->n_out;) {
-        int n = sendmmsg(s->watch.fd, b->out + at, b->n_out - at, MSG_NOSIGNAL);
+        int n = sendmmsg(s->fd, b->out + at, b->n_out - at, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) { /* this one cannot be sent: a full queue or no way back */
@@ -110,10 +111,13 @@ static void waiter_free(struct udp_waiter *w)
     resolver_ask_cancel(&w->ask);
     list_remove(&w->in_socket);
     list_remove(&w->in_all);
-    w->socket->udp->n_waiters--;
+    struct server_udp_socket *s = w->socket;
+    s->udp->n_waiters--;
     w->source->n_waiting--;
     sources_put(w->source);
     free(w);
+    if (s->when_idle && list_is_empty(&s->waiters))
+        loop_task_add(s->udp->context->loop, s->when_idle);
 }
 
 static uint16_t limit_of(const struct wire_query *q)
@@ -371,22 +375,27 @@ static int receive(struct server_udp_socket *s)
                                            .msg_control = b->control[i],
                                            .msg_controllen = CONTROL_BYTES};
     }
-    return recvmmsg(s->watch.fd, b->in, BATCH, MSG_DONTWAIT, NULL);
+    return recvmmsg(s->fd, b->in, BATCH, MSG_DONTWAIT, NULL);
 }
 
 /* One batch, then others have their turn: the level brings us back. With four of them a tunnel
  * beside a flood waited 7 ms for each round trip, with one 1.7 ms, and as many queries are
  * answered. */
-static void on_socket_readable(struct watch *w, uint32_t events)
+static int take_batch(struct server_udp_socket *s)
 {
-    (void)events;
-    struct server_udp_socket *s = list_entry(w, struct server_udp_socket, watch);
     send_late(s->udp); /* the buffers are wanted */
     int n = receive(s);
     for (int i = 0; i < n; i++)
         take_datagram(s, (unsigned)i);
     if (n > 0)
         send_batch(s);
+    return n;
+}
+
+static void on_socket_readable(struct watch *w, uint32_t events)
+{
+    (void)events;
+    take_batch(list_entry(w, struct server_udp_socket, watch));
 }
 
 /* ---- sockets ---- */
@@ -394,7 +403,7 @@ static void on_socket_readable(struct watch *w, uint32_t events)
 int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
                     const struct serve_view *view, int fd)
 {
-    *s = (struct server_udp_socket){.udp = u, .view = view, .watch.fd = -1};
+    *s = (struct server_udp_socket){.udp = u, .view = view, .fd = fd, .watch.fd = -1};
     list_init(&s->waiters);
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
@@ -403,18 +412,38 @@ int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
         endpoint_from_sockaddr(&ss, &local) == 0)
         s->port = local.port;
     int rc = watch_open(&u->context->loop->watches, &s->watch, fd, EPOLLIN, on_socket_readable);
-    if (rc < 0)
+    if (rc < 0) {
         close(fd);
+        s->fd = -1;
+    }
     return rc;
+}
+
+void server_udp_retire(struct server_udp_socket *s, struct loop_task *when_idle)
+{
+    for (unsigned i = 0; i < LAST_BATCHES_MAX && take_batch(s) == BATCH; i++)
+        ;
+    watch_release(&s->watch);
+    s->when_idle = when_idle;
+    if (server_udp_is_idle(s))
+        loop_task_add(s->udp->context->loop, when_idle);
+}
+
+bool server_udp_is_idle(const struct server_udp_socket *s)
+{
+    return list_is_empty(&s->waiters);
 }
 
 void server_udp_close(struct server_udp_socket *s)
 {
-    if (s->watch.fd < 0)
+    if (s->fd < 0)
         return;
+    s->when_idle = NULL;
     while (!list_is_empty(&s->waiters))
         waiter_free(list_entry(s->waiters.next, struct udp_waiter, in_socket));
     if (s->udp->batch->late == s)
         send_late(s->udp);
-    close(watch_release(&s->watch));
+    watch_release(&s->watch);
+    close(s->fd);
+    s->fd = -1;
 }

@@ -24,9 +24,11 @@ struct server_udp {
 struct server_udp_socket {
     struct server_udp *udp;
     const struct serve_view *view; /* borrowed; follows the settings */
-    struct watch watch;            /* owned; others may hold copies of the socket */
+    int fd;                        /* owned, -1: closed; others may hold copies of the socket */
+    struct watch watch;            /* reads from @fd; closed once it retires */
     uint16_t port;
     struct list waiters;
+    struct loop_task *when_idle; /* borrowed; NULL: it has not retired */
 };
 
 int server_udp_init(struct server_udp *u, const struct serve_context *context,
@@ -36,6 +38,10 @@ void server_udp_fini(struct server_udp *u); /* after its sockets */
 /* @fd: taken, also on failure. 0 · -errno. */
 int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
                     const struct serve_view *view, int fd) __attribute__((warn_unused_result));
+/* Takes what has arrived and reads no more. @when_idle is added to the loop when nothing waits for
+ * its answer any more, now or later. */
+void server_udp_retire(struct server_udp_socket *s, struct loop_task *when_idle);
+bool server_udp_is_idle(const struct server_udp_socket *s);
 void server_udp_close(struct server_udp_socket *s); /* what waits is forgotten */
 
 #endif

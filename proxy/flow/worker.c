@@ -381,14 +381,19 @@ static struct worker_socket *find_socket(struct worker *w, uint64_t id)
     return NULL;
 }
 
+static void socket_forget(struct worker_socket *s)
+{
+    list_remove(&s->node);
+    free(s);
+}
+
 static void socket_close(struct worker_socket *s)
 {
     if (s->kind == SOCKET_WEB)
         listener_close(&s->listener);
     else
         dns_server_remove(s->worker->dns, s->id);
-    list_remove(&s->node);
-    free(s);
+    socket_forget(s);
 }
 
 static int socket_open(struct worker_socket *s, int fd)
@@ -478,8 +483,11 @@ static void tell_updated(struct worker *w)
     notice_post(&w->updated, w->shared->main_mailbox, on_updates_applied);
 }
 
-static void tell_drained(struct worker *w)
+/* Neither a client is left nor a question of one. */
+static void tell_if_drained(struct worker *w)
 {
+    if (w->n_conns > 0 || !dns_server_is_retired(w->dns))
+        return;
     if (w->has_told_drained) /* another worker had given it one more client before it drained too */
         return;
     w->has_told_drained = true;
@@ -593,7 +601,15 @@ static void finish_all(struct worker *w)
 
 static void on_drain_limit(struct timer *t)
 {
-    finish_all(list_entry(t, struct worker, drain_limit));
+    struct worker *w = list_entry(t, struct worker, drain_limit);
+    dns_server_close_all(w->dns);
+    finish_all(w);
+    tell_if_drained(w);
+}
+
+static void on_dns_retired(void *owner)
+{
+    tell_if_drained(owner);
 }
 
 /* The limit is near, and would end them all: those on which nothing moves are let go now, so that
@@ -624,8 +640,16 @@ static void on_drain(struct mail *m)
     uint64_t limit_ms = atomic_load(&w->drain_limit_ms);
     bool was_draining = w->is_draining;
     w->is_draining = true;
-    list_for_each_safe (pos, tmp, &w->sockets)
-        socket_close(list_entry(pos, struct worker_socket, node));
+    dns_server_retire(w->dns, on_dns_retired, w);
+    if (limit_ms == 0)
+        dns_server_close_all(w->dns);
+    list_for_each_safe (pos, tmp, &w->sockets) {
+        struct worker_socket *s = list_entry(pos, struct worker_socket, node);
+        if (s->kind == SOCKET_WEB)
+            socket_close(s);
+        else
+            socket_forget(s);
+    }
     list_for_each (pos, &w->conns) {
         struct conn *c = list_entry(pos, struct conn, node);
         if (limit_ms == 0)
@@ -635,8 +659,7 @@ static void on_drain(struct mail *m)
     }
     if (limit_ms > 0 && !was_draining)
         start_drain_timers(w, limit_ms);
-    if (w->n_conns == 0 && !was_draining)
-        tell_drained(w);
+    tell_if_drained(w);
 }
 
 void worker_post_drain(struct worker *w, uint64_t limit_ms)
@@ -647,8 +670,9 @@ void worker_post_drain(struct worker *w, uint64_t limit_ms)
 
 void worker_conn_gone(struct worker *w)
 {
-    if (--w->n_conns == 0 && w->is_draining)
-        tell_drained(w);
+    w->n_conns--;
+    if (w->is_draining)
+        tell_if_drained(w);
 }
 
 static void on_stop(struct mail *m)

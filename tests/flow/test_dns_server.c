@@ -1169,6 +1169,85 @@ Test(dns_server, tcp__is_short_with_the_idle__when_connections_are_many)
     rig_free(r);
 }
 
+/* ---- the end ---- */
+
+struct retired {
+    bool is_told;
+    unsigned n;
+};
+
+static void on_retired(void *owner)
+{
+    struct retired *retired = owner;
+    retired->is_told = true;
+    retired->n++;
+}
+
+/* What arrived before it is answered, read or not; nothing is read after it. */
+Test(dns_server, retire__answers__all_that_has_arrived)
+{
+    struct rig *r = rig_new(script_silent);
+    struct retired retired = {0};
+    int fd = tcp_client(r), idle = tcp_client(r);
+    struct query *q = query_new(2, "tcp.example", WIRE_TYPE_A);
+    tcp_send(fd, q->msg, q->len);
+    free(q);
+    send_query(r, query_new(1, "www.example", WIRE_TYPE_A));
+    run_for(&r->loop, 30);
+    send_query(r, query_new(3, "late.example", WIRE_TYPE_A));
+    q = query_new(4, "late.example", WIRE_TYPE_A);
+    tcp_send(fd, q->msg, q->len);
+    free(q);
+    dns_server_retire(r->server, on_retired, &retired);
+    send_query(r, query_new(5, "after.example", WIRE_TYPE_A));
+    cr_assert(tcp_is_closed(r, idle, 500), "an idle connection stays");
+    cr_assert_eq(retired.n, 0);
+    cr_assert(!dns_server_is_retired(r->server));
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert(await(r, r->client, REPLY_MS), "%u answers by UDP", i);
+        cr_assert(wire_get16(r->reply) == 1 || wire_get16(r->reply) == 3);
+        cr_assert_eq(rcode_of(r), WIRE_RCODE_SERVFAIL);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert(tcp_receive(r, fd, REPLY_MS), "%u answers by TCP", i);
+        cr_assert(wire_get16(r->reply) == 2 || wire_get16(r->reply) == 4);
+    }
+    cr_assert(tcp_is_closed(r, fd, 500));
+    cr_assert(run_until(&r->loop, &retired.is_told, 500));
+    cr_assert(dns_server_is_retired(r->server));
+    run_for(&r->loop, SILENCE_MS);
+    cr_assert_eq(retired.n, 1, "told %u times", retired.n);
+    cr_assert_eq(dns_server_counters(r->server)->n_udp, 2);
+    close(fd);
+    close(idle);
+    rig_free(r);
+}
+
+Test(dns_server, retire__is_told_later__when_nothing_waits)
+{
+    struct rig *r = rig_new(script_answers);
+    struct retired retired = {0};
+    dns_server_retire(r->server, on_retired, &retired);
+    dns_server_retire(r->server, on_retired, &retired);
+    cr_assert_eq(retired.n, 0);
+    cr_assert(run_until(&r->loop, &retired.is_told, 500));
+    cr_assert_eq(retired.n, 1);
+    rig_free(r);
+}
+
+Test(dns_server, retire__gives_way__to_close_all)
+{
+    struct rig *r = rig_new(script_silent);
+    struct retired retired = {0};
+    send_query(r, query_new(1, "www.example", WIRE_TYPE_A));
+    run_for(&r->loop, 30);
+    dns_server_retire(r->server, on_retired, &retired);
+    dns_server_close_all(r->server);
+    cr_assert(dns_server_is_retired(r->server));
+    expect_silence(r, r->client, "forgotten");
+    rig_free(r);
+}
+
 /* B18: by UDP "come back by TCP", where there is an allowance of its own; then REFUSED. */
 Test(dns_server, rate__truncates_udp__and_refuses_tcp)
 {

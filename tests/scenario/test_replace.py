@@ -1,10 +1,14 @@
 """`run --replace`: another daemon takes the listeners over, and no client notices."""
+import signal
 import threading
+import time
 
 import pytest
 
 from client import exchange, open_tunnel
 from daemon import Ukai, run_tool, sections
+from dnsscript import ScriptServer
+from dnswire import Message, query, read_framed
 from scene import wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
@@ -95,6 +99,58 @@ def test_nobody_is_refused_in_ten_upgrades(scene):
             thread.join()
         daemon.stop()
     assert not failures and n_served[0] > 200, (failures[:3], n_served)
+
+
+SLOW = "203.0.113.99"
+
+
+@pytest.fixture
+def slow(scene):
+    """A name server that answers after a second and a half, and its two names."""
+    server = ScriptServer(scene.outer, SLOW)
+    server.names = [server.name(lambda x: x.later(1.5)) for _ in range(2)]
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("way", ["replaced", "drained"])
+def test_a_question_under_way_is_answered(scene, slow, way):
+    old = Ukai(scene, sections(name_server=SLOW), IN).start()
+    new = None
+    try:
+        by_udp, by_tcp = scene.udp(timeout=10), scene.dial(port=53, timeout=10)
+        by_udp.send(query(slow.names[0], ident=1))
+        wire = query(slow.names[1], ident=2)
+        by_tcp.sendall(len(wire).to_bytes(2, "big") + wire)
+        wait_until(lambda: all(slow.asked(name) for name in slow.names), 5)
+        if way == "replaced":
+            new = successor(scene, old)
+            assert served(scene)
+            cached = scene.udp(timeout=10)
+            cached.send(query(slow.name(), ident=3))
+            assert Message(cached.recv(4096)).id == 3, "the successor answers beside it"
+        else:
+            old.signal(signal.SIGTERM)
+            old.wait_log("msg=draining")
+        for wire, ident in ((by_udp.recv(4096), 1), (read_framed(by_tcp), 2)):
+            reply = Message(wire)
+            assert (reply.id, reply.addresses()) == (ident, ["198.51.100.1"])
+        assert ended(old) == 0
+    finally:
+        if old.process:
+            old.stop(check=False)
+        if new:
+            new.stop()
+
+
+def test_quit_waits_for_no_answer(scene, slow):
+    old = Ukai(scene, sections(name_server=SLOW), IN).start()
+    scene.udp().send(query(slow.names[0]))
+    wait_until(lambda: slow.asked(slow.names[0]), 5)
+    before = time.monotonic()
+    old.signal(signal.SIGQUIT)
+    assert ended(old) == 0
+    assert time.monotonic() - before < 1.2
 
 
 def test_without_a_daemon_it_just_starts(scene):
