@@ -42,6 +42,7 @@ struct plan {
     struct sockets *sockets;
     char *text;
     size_t text_size;
+    bool only_marks; /* what is there already and stays; nothing is opened */
 };
 
 void sockets_init(struct sockets *s, unsigned n_workers)
@@ -75,10 +76,35 @@ static bool key_equal(const struct key *a, const struct key *b)
            addr_compare(&a->addr, &b->addr) == 0;
 }
 
+static bool is_any(const struct key *k)
+{
+    struct addr any = k->is_ipv6 ? (struct addr){{0}} : addr_from_ipv4(0);
+    return k->ifindex || addr_compare(&k->addr, &any) == 0;
+}
+
+/* Whether the kernel would call one of them in use because of the other. */
+static bool key_overlaps(const struct key *a, const struct key *b)
+{
+    return (a->kind == SOCKET_DNS_UDP) == (b->kind == SOCKET_DNS_UDP) && a->is_ipv6 == b->is_ipv6 &&
+           a->port == b->port && (!a->ifindex || !b->ifindex || a->ifindex == b->ifindex) &&
+           (is_any(a) || is_any(b) || addr_compare(&a->addr, &b->addr) == 0);
+}
+
 static int open_one(const struct key *k)
 {
     return listener_socket(k->kind == SOCKET_DNS_UDP ? SOCK_DGRAM : SOCK_STREAM, k->ifname,
                            k->is_ipv6, &k->addr, k->port);
+}
+
+/* A socket of ours that this reload takes away is in its successor's place still. */
+static bool is_ours(const struct sockets *s, const struct key *k)
+{
+    list_for_each (pos, &s->all) {
+        const struct bound *b = list_entry(pos, struct bound, node);
+        if (!b->is_wanted && key_overlaps(&b->key, k))
+            return true;
+    }
+    return false;
 }
 
 /*
@@ -175,7 +201,7 @@ static int open_all(const struct plan *p, struct bound *b)
 {
     const struct sockets *s = p->sockets;
     unsigned n_adopted = adopt(s, b);
-    int rc = n_adopted ? 0 : probe(&b->key);
+    int rc = n_adopted || is_ours(s, &b->key) ? 0 : probe(&b->key);
     for (unsigned i = n_adopted; rc == 0 && i < b->n_fds; i++) {
         b->fds[i] = open_one(&b->key);
         if (b->fds[i] < 0 && n_adopted) /* opened by who does not share the port: one for all */
@@ -225,7 +251,7 @@ static bool is_there(struct sockets *s, const struct key *k, unsigned conf_index
 static int want(const struct plan *p, const struct key *k, unsigned conf_index)
 {
     struct sockets *s = p->sockets;
-    if (is_there(s, k, conf_index))
+    if (is_there(s, k, conf_index) || p->only_marks)
         return 0;
     struct bound *b = bound_new(n_serving(s, k->kind), k, conf_index);
     if (!b)
@@ -296,18 +322,29 @@ void sockets_rollback(struct sockets *s)
     }
 }
 
-int sockets_prepare(struct sockets *s, const struct conf *conf, char *ret_text, size_t text_size)
+static int want_all(const struct plan *p, const struct conf *conf)
 {
-    struct plan p = {s, ret_text, text_size};
-    list_for_each (pos, &s->all)
-        list_entry(pos, struct bound, node)->is_wanted = false;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < conf->n_web_proxies; i++)
-        rc = want_listener(&p, &conf->web_proxies[i].base, false, (unsigned)i);
+        rc = want_listener(p, &conf->web_proxies[i].base, false, (unsigned)i);
     for (size_t i = 0; rc == 0 && i < conf->n_dns; i++)
-        rc = want_listener(&p, &conf->dns[i].base, true, (unsigned)i);
+        rc = want_listener(p, &conf->dns[i].base, true, (unsigned)i);
     for (size_t i = 0; rc == 0 && i < conf->admin_listen.n_items; i++)
-        rc = want_admin(&p, &conf->admin_listen.items[i], (unsigned)i);
+        rc = want_admin(p, &conf->admin_listen.items[i], (unsigned)i);
+    return rc;
+}
+
+/* What stays is known before anything is opened, so that a newcomer is told apart from what goes.
+ */
+int sockets_prepare(struct sockets *s, const struct conf *conf, char *ret_text, size_t text_size)
+{
+    struct plan p = {s, ret_text, text_size, true};
+    list_for_each (pos, &s->all)
+        list_entry(pos, struct bound, node)->is_wanted = false;
+    int rc = want_all(&p, conf);
+    p.only_marks = false;
+    if (rc == 0)
+        rc = want_all(&p, conf);
     if (rc < 0)
         sockets_rollback(s);
     return rc;
