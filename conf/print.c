@@ -280,6 +280,23 @@ static void print_hosts(const struct hosts *hosts, FILE *out)
     fputc('\n', out);
 }
 
+bool print_key(const struct conf *conf, const struct schema_key *key, FILE *out)
+{
+    const void *base = conf;
+
+    if (key->section == SCHEMA_WEB_PROXY)
+        base = conf->n_web_proxies ? conf->web_proxies : NULL;
+    if (key->section == SCHEMA_DNS)
+        base = conf->n_dns ? conf->dns : NULL;
+    if (!base || key->offset == SCHEMA_NO_FIELD)
+        return false;
+    const char *field = (const char *)base + key->offset;
+    if (!has_value(key, field))
+        return false;
+    print_value(key, base, field, out);
+    return true;
+}
+
 void print_conf(const struct conf *conf, FILE *out)
 {
     for (size_t i = 0; i < conf->n_web_proxies; i++)

@@ -58,7 +58,6 @@ static const struct schema_section_info sections[SCHEMA_N_SECTIONS] = {
      .type = SCHEMA_TYPE_NETWORKS,                                                                 \
      .preset_doc = "required",                                                                     \
      .is_required = true,                                                                          \
-     RESTART,                                                                                      \
      ADDR_(base),                                                                                  \
      .doc = "Where to listen: interface names or addresses, several allowed. With a name the "     \
             "sockets are bound to that interface, so that no other side reaches them and a "       \
@@ -68,7 +67,6 @@ static const struct schema_section_info sections[SCHEMA_N_SECTIONS] = {
          .type = SCHEMA_TYPE_NUMBER,                                                               \
          .preset = port_,                                                                          \
          RANGE(1, 65535),                                                                          \
-         RESTART,                                                                                  \
          ADDR_(base.port),                                                                         \
          .doc = "The port to listen on."},                                                         \
         {.section = section_,                                                                      \
@@ -123,7 +121,6 @@ static const struct schema_key keys[] = {
      .preset_doc = "none",
      RANGE(1, 199),
      LATER,
-     RESTART,
      NO_FIELD,
      .doc = "Certificate file that makes this listener an HTTPS proxy."},
     {.section = SCHEMA_WEB_PROXY,
@@ -132,7 +129,6 @@ static const struct schema_key keys[] = {
      .preset_doc = "none",
      RANGE(1, 199),
      LATER,
-     RESTART,
      NO_FIELD,
      .doc = "The certificate's private key."},
     {.section = SCHEMA_WEB_PROXY,
@@ -141,7 +137,6 @@ static const struct schema_key keys[] = {
      .preset_doc = "none",
      RANGE(1, 199),
      LATER,
-     RESTART,
      NO_FIELD,
      .doc = "Clients must present a certificate of this authority."},
     {.section = SCHEMA_WEB_PROXY,
@@ -173,8 +168,10 @@ static const struct schema_key keys[] = {
      .type = SCHEMA_TYPE_SIZE,
      .preset = "16M",
      RANGE(64 * KIB, 64 * GIB),
+     RESTART,
      DNS(cache_size_bytes),
-     .doc = "Memory for answers, in bytes: the daemon's total, an upper bound."},
+     .doc = "Memory for answers, in bytes: the daemon's total, an upper bound. With several [dns] "
+            "that of the first one holds."},
     {.section = SCHEMA_DNS,
      .name = "min-ttl",
      .type = SCHEMA_TYPE_DURATION,
@@ -549,7 +546,8 @@ static const struct schema_key keys[] = {
      RANGE(1, 107),
      RESTART,
      CONF(control_socket),
-     .doc = "Local socket of the commands that talk to the daemon."},
+     .doc = "Local socket of the commands that talk to the daemon. They look for it in this file: "
+            "when it has been changed, the running daemon is found by --socket and the old path."},
     {.section = SCHEMA_ADMIN,
      .name = "listen",
      .type = SCHEMA_TYPE_ENDPOINT,
@@ -610,9 +608,10 @@ static const struct schema_key keys[] = {
      .preset = "auto",
      RANGE(64, 1 << 30),
      .zero_word = "auto",
-     RESTART,
      CONF(process.nofile),
-     .doc = "Limit of open files. With auto, as many as the system lets us have."},
+     .doc = "Limit of open files. With auto, as many as the system lets us have. Only a start as "
+            "root can go beyond the hard limit that the process was given; elsewhere less is "
+            "warned of."},
     {.section = SCHEMA_PROCESS,
      .name = "last-good",
      .type = SCHEMA_TYPE_BOOL,

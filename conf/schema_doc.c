@@ -70,7 +70,8 @@ static void put_key(const struct schema_key *key)
         put_text(preset_text(key));
         puts(".");
     }
-    puts(key->apply == SCHEMA_RELOAD ? "Applied by a reload." : "Needs a restart.");
+    if (!key->is_later)
+        puts(key->apply == SCHEMA_RELOAD ? "Applied by a reload." : "Needs a restart.");
 }
 
 static void put_manual(void)

@@ -198,13 +198,21 @@ static void print_refusals(const json_t *refusals)
         print_refusal(json_array_get(refusals, i));
 }
 
+static void print_restart(const json_t *k)
+{
+    char key[SHOWN_MAX], wanted[SHOWN_MAX], in_force[SHOWN_MAX], section[SHOWN_MAX];
+    printf("needs a restart: [%s] %s = %s; until then it is %s\n",
+           shown(string_of(k, "section"), section), shown(string_of(k, "key"), key),
+           shown(string_of(k, "wanted"), wanted), shown(string_of(k, "in_force"), in_force));
+}
+
 static void print_status(const char *text)
 {
     char a[32], b[32], buf[SHOWN_MAX];
     json_t *s = json_loads(text, 0, NULL);
     const json_t *t = json_object_get(s, "traffic"), *d = json_object_get(s, "dns");
     size_t i;
-    json_t *listener;
+    json_t *listener, *key;
     printf("ukai %s, pid %lld, up %s%s\n", shown(string_of(s, "version"), buf), number_of(s, "pid"),
            span(number_of(s, "uptime_s"), a),
            json_is_true(json_object_get(s, "draining")) ? ", draining" : "");
@@ -219,6 +227,7 @@ static void print_status(const char *text)
         printf("the last reload was refused, %s: %s\n",
                human_time((uint64_t)number_of(s, "reload_refused_timestamp_s"), a),
                shown(string_of(s, "reload_refused_reason"), buf));
+    json_array_foreach(json_object_get(s, "needs_restart"), i, key) print_restart(key);
     puts("listeners");
     json_array_foreach(json_object_get(s, "listeners"), i, listener) print_listener(listener);
     printf("clients   %lld of %lld, tunnels %lld of %lld, requests under way %lld\n",

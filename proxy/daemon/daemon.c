@@ -238,13 +238,15 @@ static void on_files_changed(void *arg)
 
 /* ---- reload ---- */
 
-static void warn_of_restart(const struct conf *old, const struct conf *new)
+static unsigned long raise_nofile(const struct conf *conf)
 {
-    if (old->process.workers != new->process.workers)
-        log_warning("msg=\"needs a restart\" section=process key=workers");
-    if ((old->n_dns ? old->dns[0].cache_size_bytes : 0) !=
-        (new->n_dns ? new->dns[0].cache_size_bytes : 0))
-        log_warning("msg=\"needs a restart\" section=dns key=cache-size");
+    unsigned long n = privs_raise_nofile(conf->process.nofile);
+    if (conf->process.nofile > n)
+        log_warning("msg=\"fewer open files than nofile asks for\" nofile=%lu wanted=%llu "
+                    "do=\"raise the hard limit of the process (LimitNOFILE= of its unit) and "
+                    "restart\"",
+                    n, (unsigned long long)conf->process.nofile);
+    return n;
 }
 
 static bool same_target(const struct conf_log *a, const struct conf_log *b)
@@ -289,6 +291,13 @@ static void keep_good(struct daemon *d, const struct fileset *files)
     loop_timer_stop(&d->loop, &d->copy_reminder);
 }
 
+/* The command line wins over the file. */
+static void obey_options(const struct daemon *d, struct snapshot *s)
+{
+    if (d->options.workers)
+        s->conf.process.workers = d->options.workers;
+}
+
 enum exit_code daemon_reload(struct daemon *d, FILE *said)
 {
     if (!d->options.file) {
@@ -321,6 +330,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
         return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
     findings_fini(&findings);
+    obey_options(d, s);
     tell_of_resolv(d, snapshot_keep_servers(s, d->snapshot));
     number_rules(d, d->snapshot->acl, s->acl);
     bool has_other_target = !same_target(&d->snapshot->conf.log, &s->conf.log);
@@ -341,11 +351,12 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     }
     if (has_other_target)
         sink_use(d->shared.sink, &s->conf.log, log_fd);
-    warn_of_restart(&d->snapshot->conf, &s->conf);
+    restart_compare(&d->restart, &s->conf);
+    restart_say(&d->restart, said);
     s->generation = ++d->n_generations;
     d->n_reloads_done++;
     log_set_level(s->conf.log.level);
-    budget_share(&d->budget, &s->conf, privs_raise_nofile(s->conf.process.nofile), &d->shared);
+    budget_share(&d->budget, &s->conf, raise_nofile(&s->conf), &d->shared);
     budget_say(&d->budget, &s->conf, &d->shared);
     snapshot_unref(d->snapshot);
     d->snapshot = s;
@@ -460,7 +471,7 @@ static int watch_signals(struct daemon *d)
 
 static unsigned count_workers(const struct daemon *d)
 {
-    unsigned wanted = d->options.workers ? d->options.workers : d->snapshot->conf.process.workers;
+    unsigned wanted = d->snapshot->conf.process.workers;
     if (wanted)
         return wanted;
     long n = sysconf(_SC_NPROCESSORS_ONLN);
@@ -623,7 +634,7 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     d->shared.on_updated = on_updated;
     d->n_workers = count_workers(d);
     sockets_init(&d->sockets, d->n_workers);
-    unsigned long n_files = privs_raise_nofile(d->snapshot->conf.process.nofile);
+    unsigned long n_files = raise_nofile(&d->snapshot->conf);
     budget_init(&d->budget, &d->snapshot->conf, d->n_workers);
     budget_share(&d->budget, &d->snapshot->conf, n_files, &d->shared);
     if (start_workers(d) < 0) {
@@ -820,6 +831,8 @@ enum exit_code daemon_run(const struct daemon_options *options)
     }
     if (!options->file)
         say_default();
+    obey_options(&d, d.snapshot);
+    restart_begin(&d.restart, &d.snapshot->conf);
     log_set_level(d.snapshot->conf.log.level);
     notify_open(&d.notify);
     if (options->replaces && !fetch_listeners(&d)) {

@@ -11,6 +11,7 @@
 #include "proxy/daemon/links.h"
 #include "proxy/daemon/notify.h"
 #include "proxy/daemon/offers.h"
+#include "proxy/daemon/restart.h"
 #include "proxy/daemon/rules.h"
 #include "proxy/daemon/sampler.h"
 #include "proxy/daemon/sockets.h"
@@ -44,6 +45,7 @@ struct daemon {
     struct notify notify;
     struct watchdog watchdog;
     struct snapshot *snapshot;
+    struct restart restart; /* what of it waits for one */
     struct rules rules;
     struct sampler sampler;
     struct toplist_past top_past;

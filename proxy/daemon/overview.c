@@ -21,6 +21,7 @@ void overview_write(const struct daemon *d, const struct roster *r, FILE *out)
     struct page_view view = {
         .snapshot = d->snapshot,
         .rules = &d->rules,
+        .restart = &d->restart,
         .roster = r,
         .series = &d->sampler.series,
         .host_name = host_name,

@@ -70,6 +70,11 @@ static void write_notices(const struct page_view *v, FILE *out)
                  human_time(v->refused_wall_s, at), v->refused_reason ? v->refused_reason : "");
         write_notice(out, "bad", "The last reload was refused", text);
     }
+    for (unsigned i = 0; v->restart && i < v->restart->n_keys; i++) {
+        char line[RESTART_LINE_MAX];
+        if (restart_is_needed(&v->restart->keys[i]))
+            write_notice(out, "warn", "Needs a restart", restart_text(&v->restart->keys[i], line));
+    }
     if (v->is_draining)
         write_notice(out, "warn", "Draining",
                      "New connections are not accepted; what runs may come to its end.");

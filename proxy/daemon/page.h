@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "proxy/daemon/restart.h"
 #include "proxy/daemon/rules.h"
 #include "proxy/flow/roster.h"
 #include "proxy/report/series.h"
@@ -14,7 +15,8 @@
 struct page_view {
     const struct snapshot *snapshot;
     const struct rules *rules;
-    const struct roster *roster; /* a ROSTER_OVERVIEW that is done */
+    const struct restart *restart; /* NULL: nothing waits for one */
+    const struct roster *roster;   /* a ROSTER_OVERVIEW that is done */
     const struct series *series;
     const char *host_name;
     const char *file; /* ukai.conf; NULL: the embedded default */

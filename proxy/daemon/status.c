@@ -90,6 +90,20 @@ static json_t *sources_json(const struct conf_limits *limits, struct quotas *quo
     return o;
 }
 
+static json_t *restart_json(const struct restart *r)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < r->n_keys; i++) {
+        const struct restart_key *k = &r->keys[i];
+        if (restart_is_needed(k))
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "section",
+                                                  schema_section_info(k->key->section)->name, "key",
+                                                  k->key->name, "in_force", k->in_force, "wanted",
+                                                  k->wanted));
+    }
+    return list;
+}
+
 json_t *status_json(const struct daemon *d, const struct roster *r)
 {
     const struct conf *conf = &d->snapshot->conf;
@@ -115,6 +129,7 @@ json_t *status_json(const struct daemon *d, const struct roster *r)
         jsonset_number(s, "reload_refused_timestamp_s", d->refused_wall_s);
         json_object_set_new(s, "reload_refused_reason", json_string(d->refused_reason));
     }
+    json_object_set_new(s, "needs_restart", restart_json(&d->restart));
     if (d->copy_wall_s > 0)
         jsonset_number(s, "last_good_timestamp_s", d->copy_wall_s);
     json_object_set_new(s, "dns", dns_json(&f));

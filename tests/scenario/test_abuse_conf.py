@@ -567,11 +567,18 @@ def test_G24_file_that_only_root_reads(scene):
         open_tunnel(scene.dial(port=8087), f"{ECHO}:443")
 
 
-def test_changed_listener_at_reload_is_said_to_need_a_restart(scene, ukai):
+def test_changed_listener_moves_at_a_reload(scene, ukai):
+    """From the interface to its address and back, and to another port: the old one ends, and no restart is asked for."""
     before = ukai.config
-    ukai.reload(config=sections(dns=False, timeouts={"connect": "9s"}))
+    for web in ({"listen-network": "192.168.1.254"}, {"listen-network": "192.168.1.254", "listen-port": "8089"}):
+        port = int(web.get("listen-port", "8080"))
+        said = ukai.reload(acl=LIVE_ACL + f"tcp {port} = 192.168.1.10\n" * (port != 8080), config=sections(dns=False, web=web))
+        assert not any("restart" in line for line in said), said
+        open_tunnel(scene.dial(port=port), f"{ECHO}:443")
+    with pytest.raises(ConnectionRefusedError):
+        scene.dial(port=8080)
+    ukai.reload(acl=LIVE_ACL, config=before)
     still_serves(scene)
-    ukai.reload(config=before)
 
 
 def test_second_instance_leaves_the_first_unharmed(scene, ukai):
