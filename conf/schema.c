@@ -83,7 +83,9 @@ static const struct schema_section_info sections[SCHEMA_N_SECTIONS] = {
          .preset_doc = "none",                                                                     \
          RANGE(1, UINT32_MAX),                                                                     \
          ADDR_(base.egress),                                                                       \
-         .doc = "Firewall mark of outgoing packets, for policy routing; decimal or with 0x."},     \
+         .doc = "Firewall mark of outgoing packets, for policy routing; decimal or with 0x. A "    \
+                "daemon that started without any may have given up the right to set one: then a "  \
+                "reload with the first is refused."},                                              \
         {.section = section_,                                                                      \
          .name = "name-server",                                                                    \
          .type = SCHEMA_TYPE_NAME_SERVERS,                                                         \

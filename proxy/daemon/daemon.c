@@ -22,6 +22,7 @@
 #include "proxy/base/escape.h"
 #include "proxy/base/log.h"
 #include "proxy/daemon/adminroutes.h"
+#include "proxy/daemon/eventlog.h"
 #include "proxy/daemon/expect.h"
 #include "proxy/daemon/lastgood.h"
 #include "proxy/daemon/privs.h"
@@ -341,6 +342,8 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
             snprintf(text, sizeof(text), "the access log cannot be opened: %s", strerror(-rc));
     }
     if (rc == 0)
+        rc = privs_check(&s->conf, text, sizeof(text));
+    if (rc == 0)
         rc = apply(d, s, text, sizeof(text));
     if (rc < 0) {
         sink_drop(log_fd);
@@ -590,12 +593,58 @@ static void on_copy_reminder(struct timer *t)
     loop_timer_start(&d->loop, t, COPY_REMINDER_MS, on_copy_reminder);
 }
 
+/* What an admin can do about it, where we know. */
+static const char *remedy(int rc)
+{
+    switch (-rc) {
+    case EAGAIN:
+        return "; raise the limits of processes and threads (LimitNPROC=, TasksMax=)";
+    case EMFILE:
+        return "; raise the limit of open files (LimitNOFILE=)";
+    case ENFILE:
+        return "; raise the system's limit of open files (fs.file-max)";
+    default:
+        return "";
+    }
+}
+
+/* Returns @rc. */
+static int tell_failure(const char *what, int rc, char *ret_text, size_t text_size)
+{
+    snprintf(ret_text, text_size, "%s: %s%s", what, strerror(-rc), remedy(rc));
+    return rc;
+}
+
+static enum exit_code cannot_start(const char *what, int rc)
+{
+    log_error("msg=\"cannot start\" error=\"%s: %s%s\"", what, strerror(-rc), remedy(rc));
+    return EXIT_FAILED;
+}
+
+static int start_sink(struct daemon *d, char *ret_text, size_t text_size)
+{
+    int rc = sink_start(d->shared.sink);
+    return rc < 0 ? tell_failure("the thread that writes the log could not be made", rc, ret_text,
+                                 text_size)
+                  : 0;
+}
+
+static int start_tls(char *ret_text, size_t text_size)
+{
+    int rc = tls_start();
+    if (rc < 0)
+        snprintf(ret_text, text_size,
+                 "OpenSSL could not be set up; is its configuration (openssl.cnf) in order?");
+    return rc;
+}
+
 /* Everything up to the running threads. @files: that were read. */
 static enum exit_code start(struct daemon *d, const struct fileset *files)
 {
     char text[512] = "out of memory";
     int rc = 0;
     block_signals();
+    eventlog_begin();
     d->shared.sink = sink_new(&d->snapshot->conf.log, &rc);
     if (!d->shared.sink) {
         log_error("msg=\"the access log cannot be opened\" path=\"%s\" error=\"%s\"",
@@ -604,20 +653,21 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
         return EXIT_FAILED;
     }
     inquiries_init(&d->inquiries);
-    if (loop_init(&d->loop) < 0 || mailbox_init(&d->mailbox, &d->loop) < 0 ||
-        watch_signals(d) < 0) {
-        log_error("msg=\"the event loop could not be made\"");
-        return EXIT_FAILED;
-    }
+    rc = loop_init(&d->loop);
+    if (rc == 0)
+        rc = mailbox_init(&d->mailbox, &d->loop);
+    if (rc == 0)
+        rc = watch_signals(d);
+    if (rc < 0)
+        return cannot_start("the event loop could not be made", rc);
     if (links_open(&d->links, &d->loop, on_links_changed, d) < 0)
         log_warning(
             "msg=\"interfaces cannot be watched; listeners bind only at start and reload\"");
     if (filewatch_open(&d->files, &d->loop, on_files_changed, d) < 0)
         log_warning("msg=\"files cannot be watched; they are read at start and reload only\"");
-    if (addresses_open(&d->addresses) < 0) {
-        log_error("msg=\"cannot start\" error=\"no route socket, and so no local addresses\"");
-        return EXIT_FAILED;
-    }
+    rc = addresses_open(&d->addresses);
+    if (rc < 0)
+        return cannot_start("no route socket, and so no local addresses", rc);
     name_ourselves(d);
     if (getrandom(&d->shared.refusals_key, sizeof(d->shared.refusals_key), 0) < 0)
         log_debug("msg=\"no random key for the table of refusals\"");
@@ -637,10 +687,9 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     unsigned long n_files = raise_nofile(&d->snapshot->conf);
     budget_init(&d->budget, &d->snapshot->conf, d->n_workers);
     budget_share(&d->budget, &d->snapshot->conf, n_files, &d->shared);
-    if (start_workers(d) < 0) {
-        log_error("msg=\"the workers could not be made\" error=\"out of memory or files\"");
-        return EXIT_FAILED;
-    }
+    rc = start_workers(d);
+    if (rc < 0)
+        return cannot_start("the workers could not be made", rc);
     struct snapshot *s = d->snapshot;
     admin_init(&d->admin, &d->loop, adminroutes_all(), d);
     if (rules_init(&d->rules, d->workers, d->n_workers) < 0) {
@@ -655,7 +704,7 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     d->snapshot = s;
     say_unused(offers_close(&d->offers));
     if (rc == 0)
-        rc = tls_start();
+        rc = start_tls(text, sizeof(text));
     if (rc == 0)
         privs_make_directory(&s->conf, s->conf.control_socket);
     if (rc == 0 && s->conf.process.last_good) {
@@ -665,23 +714,24 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     }
     if (rc == 0)
         rc = privs_drop(&s->conf, text, sizeof(text));
+    if (rc == 0)
+        rc = privs_check(&s->conf, text, sizeof(text));
     if (rc == 0 && !d->options.replaces)
         rc = open_control(d, &s->conf, text, sizeof(text));
     struct sandbox_state fences = {0};
     if (rc == 0 && s->conf.process.sandbox)
         rc = sandbox_enter(&s->conf, &fences, text, sizeof(text));
     if (rc == 0)
-        rc = sink_start(d->shared.sink);
+        rc = start_sink(d, text, sizeof(text));
     if (rc < 0) {
         log_error("msg=\"cannot start\" error=\"%s\"", text);
         return EXIT_FAILED;
     }
     say_sandbox(&s->conf, &fences);
     for (unsigned i = 0; i < d->n_workers; i++) {
-        if (worker_start(&d->workers[i]) < 0) {
-            log_error("msg=\"cannot start\" error=\"a thread could not be made\"");
-            _exit(EXIT_FAILED);
-        }
+        rc = worker_start(&d->workers[i]);
+        if (rc < 0)
+            _exit(cannot_start("a worker's thread could not be made", rc));
     }
     if (d->options.replaces)
         finish_takeover(d, &s->conf);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -99,24 +100,56 @@ static int find_ids(const struct conf_process *p, struct passwd **ret_pw, gid_t 
     return 0;
 }
 
-int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
+static int drop_root(const struct conf *conf, char *ret_text, size_t text_size)
 {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
-    bool stays_root = conf->process.user && strcmp(conf->process.user, "root") == 0;
-    if (geteuid() != 0)
-        return keep_only(needed_capabilities(conf));
-    if (!conf->file || stays_root)
-        return 0;
     struct passwd *pw;
     gid_t gid;
     int rc = find_ids(&conf->process, &pw, &gid, ret_text, text_size);
-    if (rc == 0) {
-        rc = become(pw, gid, needed_capabilities(conf));
-        if (rc < 0)
-            snprintf(ret_text, text_size, "cannot become user '%s': %s", pw->pw_name,
-                     strerror(-rc));
+    if (rc < 0)
+        return rc;
+    rc = become(pw, gid, needed_capabilities(conf));
+    if (rc < 0)
+        snprintf(ret_text, text_size, "cannot become user '%s': %s%s", pw->pw_name, strerror(-rc),
+                 rc == -EPERM ? "; root needs CAP_SETUID, CAP_SETGID and what the listeners need "
+                                "for that, or start as that user"
+                              : "");
+    return rc;
+}
+
+int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+        int rc = -errno;
+        snprintf(ret_text, text_size, "the kernel refuses no_new_privs: %s", strerror(-rc));
+        return rc;
     }
+    bool stays_root = conf->process.user && strcmp(conf->process.user, "root") == 0;
+    if (geteuid() != 0) {
+        int rc = keep_only(needed_capabilities(conf));
+        if (rc < 0)
+            snprintf(ret_text, text_size,
+                     "capabilities that are not needed could not be given up: %s", strerror(-rc));
+        return rc;
+    }
+    return !conf->file || stays_root ? 0 : drop_root(conf, ret_text, text_size);
+}
+
+/* Asked of the kernel, since which capability it takes depends on its version. */
+int privs_check(const struct conf *conf, char *ret_text, size_t text_size)
+{
+    if (!(needed_capabilities(conf) & 1u << CAP_NET_ADMIN))
+        return 0;
+    uint32_t mark = 1;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int rc = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0 ? -errno : 0;
+    if (fd >= 0)
+        close(fd);
+    if (rc == -EPERM)
+        snprintf(ret_text, text_size,
+                 "bypass-mark needs CAP_NET_ADMIN, which the daemon does not have any more: start "
+                 "it again with this configuration, as root or with that capability");
+    else if (rc < 0)
+        snprintf(ret_text, text_size, "bypass-mark cannot be set: %s", strerror(-rc));
     return rc;
 }
 

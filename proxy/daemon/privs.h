@@ -16,6 +16,10 @@
  */
 int privs_drop(const struct conf *conf, char *ret_text, size_t text_size)
     __attribute__((warn_unused_result));
+/* Whether what is left is enough for the marks of @conf, at a start and at each reload; else every
+ * dial would fail. Returns: 0 · -errno with @ret_text saying what to do. */
+int privs_check(const struct conf *conf, char *ret_text, size_t text_size)
+    __attribute__((warn_unused_result));
 /* As root: makes the directory of @path for the user that privs_drop() will become, where its
  * parent is there and it is not. What fails is found by who needs the directory. */
 void privs_make_directory(const struct conf *conf, const char *path);

@@ -82,6 +82,71 @@ def test_O09_of_the_capabilities_that_a_service_manager_gave_only_the_needed_sta
             assert int(status["CapAmb"], 16) == 0
 
 
+def fails_to_start(daemon, line='msg="cannot start"'):
+    """What it says of it; exit code 1."""
+    daemon.start(wait=False)
+    assert daemon.wait_exit() == 1
+    daemon.process.stderr.close()
+    daemon.process = None
+    said = [text for text in daemon.lines if line in text]
+    assert len(said) == 1, daemon.lines
+    return said[0]
+
+
+@pytest.mark.parametrize("changes, why", [
+    ({"user": "nobody-of-ours"}, "there is no user 'nobody-of-ours' to run as: make it with `useradd"),
+    ({"group": "nobodies-of-ours"}, "there is no group 'nobodies-of-ours' (group in [process])"),
+], ids=["user", "group"])
+def test_G24_no_such_user_or_group(scene, changes, why):
+    daemon = make(scene)
+    daemon.config["process"].update(changes)
+    daemon.write(config=daemon.config)
+    assert why in fails_to_start(daemon)
+
+
+def test_O09_root_that_may_not_become_another(scene):
+    daemon = make(scene)
+    daemon.prefix = ["setpriv", "--bounding-set=-setuid,-setgid"]
+    said = fails_to_start(daemon)
+    assert f"cannot become user '{USER}': Operation not permitted; root needs CAP_SETUID, CAP_SETGID" in said
+
+
+def test_O02_no_thread_for_the_log(scene):
+    """Root is beyond that limit; the user that it becomes is not."""
+    daemon = make(scene)
+    daemon.prefix = ["prlimit", "--nproc=1"]
+    said = fails_to_start(daemon)
+    assert ("the thread that writes the log could not be made: Resource temporarily unavailable; raise the limits of processes and "
+            "threads (LimitNPROC=, TasksMax=)") in said
+
+
+def test_O02_no_descriptors_for_the_workers(scene):
+    daemon = make(scene)
+    daemon.config["process"]["workers"] = "64"
+    daemon.write(config=daemon.config)
+    daemon.prefix = ["prlimit", "--nofile=64:64"]
+    assert "raise the limit of open files (LimitNOFILE=)" in fails_to_start(daemon, 'msg="cannot go on"')
+    assert [line for line in daemon.lines if "Too many open files" in line and line.startswith("level=error ")]
+    assert all(line.startswith("level=") for line in daemon.lines), daemon.lines
+
+
+def test_O09_a_mark_that_the_daemon_may_no_longer_set_is_refused(scene):
+    """Started without any, and with nothing that needs a capability: with the mark every dial would fail."""
+    daemon = make(scene)
+    web = daemon.config["web-proxy lan"]
+    web["listen-network"] = "192.168.1.254"
+    del web["bypass-network"]
+    daemon.config["log"]["access"] = "off"
+    daemon.write(config=daemon.config)
+    with daemon:
+        web["bypass-mark"] = "7"
+        said = daemon.reload(config=daemon.config, expect="refused")
+        assert any("bypass-mark needs CAP_NET_ADMIN" in line for line in said), said
+        open_tunnel(scene.dial(port=8086), TARGET)
+    daemon.prefix = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups"]
+    assert "bypass-mark needs CAP_NET_ADMIN" in fails_to_start(daemon)
+
+
 @needs_fences
 def test_O09_no_descriptor_that_root_opened_but_listeners_and_logs(scene):
     with make(scene) as daemon:
