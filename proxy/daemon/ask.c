@@ -54,6 +54,8 @@ int ask_send(int fd, const char *const *words)
         ssize_t n = send(fd, text + done, len + 1 - done, MSG_NOSIGNAL);
         if (n > 0)
             done += (size_t)n;
+        else if (errno == EPIPE || errno == ECONNRESET)
+            break; /* turned away: that is an answer too, and the reading finds it */
         else if (errno != EINTR)
             rc = -errno;
     }

@@ -121,9 +121,9 @@ static void drop_client(struct control_call *call)
     event_del(&call->event);
     close(call->fd);
     call->fd = -1;
-    call->control->n_clients--;
 }
 
+/* Only now its place is free: a verb that runs has it, whether its client waits or left. */
 static void call_free(struct control_call *call)
 {
     text_fini(&call->out);
@@ -131,6 +131,7 @@ static void call_free(struct control_call *call)
     if (call->control) {
         drop_client(call);
         list_remove(&call->node);
+        call->control->n_calls--;
     }
     json_decref(call->request);
     free(call);
@@ -380,17 +381,30 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- accepting ---- */
 
+/* Before it has asked; what does not fit into its empty buffer at once is lost. Takes @fd. */
+static void turn_away(int fd, const char *why)
+{
+    char text[2 * HEAD_MAX];
+    int len = snprintf(text, sizeof(text), "{\"exit\":%d,\"out\":0,\"err\":%zu}\n%s",
+                       CONTROL_EXIT_FAILED, strlen(why), why);
+    (void)!send(fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+}
+
 static void call_new(struct control *c, int fd)
 {
-    struct control_call *call =
-        c->n_clients < CONTROL_CLIENTS_MAX ? calloc(1, sizeof(*call)) : NULL;
+    if (c->n_calls >= CONTROL_CALLS_MAX) {
+        turn_away(fd, "ukai: the daemon has as many commands under way as it takes; try again\n");
+        return;
+    }
+    struct control_call *call = calloc(1, sizeof(*call));
     if (!call) {
-        close(fd);
+        turn_away(fd, "ukai: the daemon has no memory for another command\n");
         return;
     }
     call->control = c;
     call->fd = fd;
-    c->n_clients++;
+    c->n_calls++;
     list_append(&c->calls, &call->node);
     event_assign(&call->event, c->loop->base, fd, EV_READ | EV_PERSIST, on_readable, call);
     if (text_open(&call->out, call) < 0 || text_open(&call->err, call) < 0 ||

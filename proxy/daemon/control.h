@@ -14,7 +14,7 @@
 enum {
     CONTROL_REQUEST_MAX = 4096,
     CONTROL_ARGS_MAX = 16,
-    CONTROL_CLIENTS_MAX = 16,
+    CONTROL_CALLS_MAX = 16,
     CONTROL_ANSWER_MAX = 64 * 1024 * 1024,
     CONTROL_ANSWERS_MAX = 128 * 1024 * 1024, /* of all calls together */
     CONTROL_EXIT_FAILED = 1,
@@ -25,7 +25,8 @@ enum {
 /*
  * The protocol. The client sends one line: a JSON array of strings, the verb first. The answer is
  * one line, {"exit":N,"out":BYTES,"err":BYTES}, and then as many bytes for its standard output and
- * for its standard error; then the connection is closed.
+ * for its standard error; then the connection is closed. Who finds all places taken is answered
+ * before the request.
  */
 
 struct control;
@@ -51,7 +52,7 @@ struct control {
     const struct control_verb *verbs; /* borrowed; ends with an empty one */
     void *owner;
     struct list calls;
-    unsigned n_clients;
+    unsigned n_calls;      /* their clients may have left */
     size_t n_answer_bytes; /* that calls hold */
 };
 

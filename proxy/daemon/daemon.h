@@ -57,7 +57,7 @@ struct daemon {
     struct admin admin;
     struct inquiries inquiries;
     struct control control;
-    struct control_call *reloads[CONTROL_CLIENTS_MAX]; /* they wait until it is told */
+    struct control_call *reloads[CONTROL_CALLS_MAX]; /* they wait until it is told */
     unsigned n_reloads;
     uint64_t started_wall_s, loaded_wall_s;
     uint64_t n_reloads_done, n_reloads_refused; /* n_reloads: who waits */

@@ -292,9 +292,8 @@ static void run_reload(struct control_call *call, int n_args, char **args)
         return;
     }
     enum exit_code code = daemon_reload(d, control_err(call));
-    bool waits = code == EXIT_DONE && d->n_unapplied > 0 && d->n_reloads < CONTROL_CLIENTS_MAX;
-    if (waits)
-        d->reloads[d->n_reloads++] = call;
+    if (code == EXIT_DONE && d->n_unapplied > 0)
+        d->reloads[d->n_reloads++] = call; /* as many as there are calls */
     else
         control_end(call, code);
 }

@@ -1,5 +1,6 @@
 """The control socket and the commands that use it: who may, what they say, and that nobody can hold the daemon up by it."""
 import contextlib
+import ctypes
 import json
 import os
 import shlex
@@ -321,6 +322,58 @@ def test_many_reloads_at_once_all_hear_the_outcome(ukai):
     for thread in threads:
         thread.join()
     assert codes == [0] * 8
+
+
+@contextlib.contextmanager
+def frozen_worker(daemon):
+    """One worker's thread stands still, so what needs all of them waits; the main thread goes on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    attach, detach, wall = 16, 17, 0x40000000
+    tid = int(os.listdir(f"/proc/{daemon.pid}/task")[-1])  # in the order of their making: workers are the last ones
+    assert libc.ptrace(attach, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+    assert libc.waitpid(tid, None, wall) == tid
+    try:
+        yield
+    finally:
+        assert libc.ptrace(detach, tid, None, None) == 0
+
+
+def test_a_reload_beyond_the_places_is_turned_away_and_not_told_done(ukai):
+    """Clients that left keep their places while their reloads wait for a worker; the next one is told so, and 1. Once their
+    work was forgotten and the seventeenth heard 0 while nothing had been applied."""
+    with frozen_worker(ukai):
+        waiting = [raw(ukai) for _ in range(16)]
+        for sock in waiting:
+            sock.sendall(b'["reload"]\n')
+        gone, staying = waiting[:12], waiting[12:]
+        wait_until(lambda: ctl(ukai, "log", "info").returncode == 1, what="all places taken")
+        for sock in gone:
+            sock.close()
+        for _ in range(3):
+            done = ctl(ukai, "reload")
+            assert done.returncode == 1 and done.out == "ukai: the daemon has as many commands under way as it takes; try again\n"
+        for sock in staying:
+            sock.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                sock.recv(1)
+    for sock in staying:
+        sock.setblocking(True)
+        assert json.loads(sock.recv(4096).split(b"\n")[0])["exit"] == 0
+    wait_until(lambda: ctl(ukai, "reload").returncode == 0)
+
+
+def test_fifty_reloads_at_once(ukai):
+    """Each is done, or turned away with a word."""
+    done = []
+    threads = [threading.Thread(target=lambda: done.append(ctl(ukai, "reload"))) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 50 and {d.returncode for d in done} <= {0, 1}
+    assert [d for d in done if d.returncode == 0]
+    assert all("try again" in d.out for d in done if d.returncode == 1), [d.out for d in done]
+    assert ctl(ukai, "reload").returncode == 0
 
 
 def test_every_command_has_help():
