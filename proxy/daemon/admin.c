@@ -453,23 +453,24 @@ static bool is_ordered(const struct socket_order *orders, unsigned n_orders, uin
     return false;
 }
 
-static void door_open(struct admin *a, const struct socket_order *order)
+static int door_open(struct admin *a, struct socket_order *order)
 {
     struct door *d = calloc(1, sizeof(*d));
-    if (!d || listener_open(&d->listener, a->loop, order->fd, on_accept, a) < 0) {
-        log_error("msg=\"an address of the admin's pages is not served\" error=\"out of memory\"");
-        if (!d)
-            close(order->fd);
+    int rc = d ? listener_open(&d->listener, a->loop, order->fd, on_accept, a) : -ENOMEM;
+    if (rc < 0) {
         free(d);
-        return;
+        return rc;
     }
+    order->fd = -1;
     d->id = order->id;
     list_append(&a->doors, &d->node);
+    return 0;
 }
 
-void admin_use(struct admin *a, struct snapshot *snapshot, const struct socket_order *orders,
-               unsigned n_orders)
+int admin_use(struct admin *a, struct snapshot *snapshot, struct socket_order *orders,
+              unsigned n_orders)
 {
+    int rc = 0;
     struct snapshot *old = a->snapshot;
     a->snapshot = snapshot_ref(snapshot);
     snapshot_unref(old);
@@ -479,9 +480,10 @@ void admin_use(struct admin *a, struct snapshot *snapshot, const struct socket_o
             door_close(d);
     }
     for (unsigned i = 0; i < n_orders; i++) {
-        if (orders[i].fd >= 0)
-            door_open(a, &orders[i]);
+        int one = orders[i].fd >= 0 ? door_open(a, &orders[i]) : 0;
+        rc = one < 0 ? one : rc;
     }
+    return rc;
 }
 
 void admin_close_doors(struct admin *a)

@@ -47,11 +47,11 @@ struct admin {
 void admin_init(struct admin *a, struct loop *loop, const struct admin_route *routes, void *owner);
 /**
  * admin_use - listen by @orders and judge by @snapshot from now on
- * Sockets with ids that are not named are closed, new ones taken (also on failure). Clients whose
- * requests are under way stay.
+ * Sockets with ids that are not named are closed, new ones taken: their fd becomes -1. Clients
+ * whose requests are under way stay. Returns: 0 · -errno, new sockets are left that are not served.
  */
-void admin_use(struct admin *a, struct snapshot *snapshot, const struct socket_order *orders,
-               unsigned n_orders);
+int admin_use(struct admin *a, struct snapshot *snapshot, struct socket_order *orders,
+              unsigned n_orders) __attribute__((warn_unused_result));
 /* Another daemon accepts by the same sockets from now on. */
 void admin_close_doors(struct admin *a);
 /* Everything; pages under way may still call admin_end(). Safe on a zeroed one. */

@@ -228,6 +228,11 @@ static void print_status(const char *text)
                human_time((uint64_t)number_of(s, "reload_refused_timestamp_s"), a),
                shown(string_of(s, "reload_refused_reason"), buf));
     json_array_foreach(json_object_get(s, "needs_restart"), i, key) print_restart(key);
+    if (number_of(s, "workers_behind"))
+        printf(
+            "NOT IN FORCE EVERYWHERE: %lld of %lld workers have no memory for the configuration; "
+            "they go on trying\n",
+            number_of(s, "workers_behind"), number_of(s, "workers"));
     puts("listeners");
     json_array_foreach(json_object_get(s, "listeners"), i, listener) print_listener(listener);
     printf("clients   %lld of %lld, tunnels %lld of %lld, requests under way %lld\n",

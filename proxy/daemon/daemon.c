@@ -107,16 +107,25 @@ static void name_all_missing(struct daemon *d, const struct conf *conf)
     d->n_waiting = n;
 }
 
-/* Out of memory the pages stay as they were, and what is new is ordered the next time. */
+/* What could not be done is tried again every second. */
 static void serve_admin(struct daemon *d, struct snapshot *snapshot)
 {
     unsigned n;
     struct socket_order *orders = sockets_admin_orders(&d->sockets, &n);
+    int rc = orders ? admin_use(&d->admin, snapshot, orders, n) : -ENOMEM;
     if (orders)
-        admin_use(&d->admin, snapshot, orders, n);
-    else
-        log_error("msg=\"out of memory, the admin's pages stay as they were\"");
+        sockets_take_back(&d->sockets, orders, n);
     free(orders);
+    bool was_behind = d->is_admin_behind;
+    d->is_admin_behind = rc < 0;
+    if (rc < 0)
+        links_retry(&d->links, REBIND_RETRY_MS);
+    if (rc < 0 && !was_behind)
+        log_error("msg=\"the admin's pages are not served as configured, trying again\" "
+                  "error=\"%s\"",
+                  strerror(-rc));
+    if (rc == 0 && was_behind)
+        log_notice("msg=\"the admin's pages are served as configured\"");
 }
 
 /* Makes @snapshot the one in force, or changes nothing. */
@@ -396,18 +405,46 @@ void daemon_drain(struct daemon *d, bool at_once)
         worker_post_drain(&d->workers[i], limit_ms);
 }
 
+unsigned daemon_n_behind(const struct daemon *d)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < d->n_workers; i++)
+        n += atomic_load(&d->workers[i].is_behind);
+    return n;
+}
+
+/* The reload that waits is told as it came out. */
+static void tell_reload(struct daemon *d)
+{
+    unsigned n_behind = daemon_n_behind(d);
+    bool is_whole = n_behind == 0 && !d->is_admin_behind;
+    log_emit(is_whole ? LOG_LEVEL_NOTICE : LOG_LEVEL_ERROR, "msg=%s generation=%llu rules=%zu",
+             is_whole ? "reloaded" : "\"reloaded in part\"",
+             (unsigned long long)d->snapshot->generation, d->snapshot->acl->n_in);
+    notify_ready(&d->notify, is_whole ? "Serving" : "Reloaded in part, trying again; see the log");
+    for (unsigned i = 0; i < d->n_reloads; i++) {
+        if (n_behind)
+            fprintf(control_err(d->reloads[i]),
+                    "ukai: reloaded in part: %u of %u workers had no memory, or no room for a "
+                    "socket, and are not through with it; they go on trying, see the "
+                    "log and `ukai status`\n",
+                    n_behind, d->n_workers);
+        if (d->is_admin_behind)
+            fputs("ukai: reloaded in part: the admin's pages are not served as configured; see "
+                  "the log\n",
+                  control_err(d->reloads[i]));
+        control_end(d->reloads[i], is_whole ? EXIT_DONE : EXIT_FAILED);
+    }
+    d->n_reloads = 0;
+}
+
 static void on_updated(struct shared *s)
 {
     struct daemon *d = list_entry(s, struct daemon, shared);
     if (--d->n_unapplied > 0 || !d->has_untold_reload)
         return;
     d->has_untold_reload = false;
-    log_notice("msg=reloaded generation=%llu rules=%zu",
-               (unsigned long long)d->snapshot->generation, d->snapshot->acl->n_in);
-    notify_ready(&d->notify, "Serving");
-    for (unsigned i = 0; i < d->n_reloads; i++)
-        control_end(d->reloads[i], EXIT_DONE);
-    d->n_reloads = 0;
+    tell_reload(d);
 }
 
 static void on_drained(struct shared *s)

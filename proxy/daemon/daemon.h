@@ -53,6 +53,7 @@ struct daemon {
     struct worker *workers;
     unsigned n_workers, n_drained;
     unsigned n_unapplied;   /* updates on their way to the workers */
+    bool is_admin_behind;   /* the pages are not served as configured, for want of memory */
     bool has_untold_reload; /* told once every worker works by it */
     struct admin admin;
     struct inquiries inquiries;
@@ -85,6 +86,8 @@ enum exit_code daemon_run(const struct daemon_options *options);
  * EXIT_CONFIG, EXIT_FAILED the old configuration stays in force.
  */
 enum exit_code daemon_reload(struct daemon *d, FILE *said);
+/* Workers that could not apply all of the configuration yet. */
+unsigned daemon_n_behind(const struct daemon *d);
 /* Stops accepting and ends when nothing runs any more, or at the limit; @at_once: now. */
 void daemon_drain(struct daemon *d, bool at_once);
 

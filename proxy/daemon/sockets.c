@@ -394,6 +394,19 @@ struct socket_order *sockets_admin_orders(struct sockets *s, unsigned *ret_n)
     return orders_of(s, true, 0, ret_n);
 }
 
+void sockets_take_back(struct sockets *s, const struct socket_order *orders, unsigned n_orders)
+{
+    list_for_each (pos, &s->all) {
+        struct bound *b = list_entry(pos, struct bound, node);
+        for (unsigned i = 0; i < n_orders; i++) {
+            if (orders[i].id != b->id || orders[i].fd < 0)
+                continue;
+            b->fds[0] = orders[i].fd;
+            b->given[0] = -1;
+        }
+    }
+}
+
 void sockets_commit(struct sockets *s)
 {
     list_for_each_safe (pos, tmp, &s->all) {

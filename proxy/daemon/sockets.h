@@ -38,6 +38,8 @@ bool sockets_has_changes(const struct sockets *s);
 struct socket_order *sockets_orders(struct sockets *s, unsigned index, unsigned *ret_n);
 /* The same for the admin's pages, which the main thread serves. */
 struct socket_order *sockets_admin_orders(struct sockets *s, unsigned *ret_n);
+/* Those of @orders that were not taken: given again with the next orders. */
+void sockets_take_back(struct sockets *s, const struct socket_order *orders, unsigned n_orders);
 /* After the orders of all were posted. */
 void sockets_commit(struct sockets *s);
 

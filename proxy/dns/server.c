@@ -114,10 +114,8 @@ struct dns_server *dns_server_free(struct dns_server *s)
 static int add(struct dns_server *server, uint64_t id, int fd, bool is_tcp)
 {
     struct server_socket *s = calloc(1, sizeof(*s));
-    if (!s) {
-        close(fd);
+    if (!s)
         return -ENOMEM;
-    }
     s->id = id;
     s->is_tcp = is_tcp;
     int rc = is_tcp ? server_tcp_open(&s->of.tcp, &server->tcp, &s->view, fd)
@@ -200,22 +198,23 @@ bool dns_server_is_retired(const struct dns_server *s)
     return list_is_empty(&s->sockets);
 }
 
-void dns_server_set_view(struct dns_server *server, uint64_t id, struct snapshot *snapshot,
-                         const struct conf_dns *conf)
+int dns_server_set_view(struct dns_server *server, uint64_t id, struct snapshot *snapshot,
+                        const struct conf_dns *conf)
 {
     struct server_socket *s = find(server, id);
     if (!s)
-        return;
+        return 0;
     struct egress egress = egress_from_conf(&conf->base.egress);
     struct resolver_policy policy = resolver_policy_dns(&snapshot->conf, conf);
     struct resolver_group *group = resolver_group_new_with(
         server->context.resolver, &conf->base.name_servers, &egress, &policy);
     if (!group)
-        return;
+        return -ENOMEM;
     view_release(&s->view);
     s->view = (struct serve_view){.snapshot = snapshot_ref(snapshot), .conf = conf, .group = group};
     if (s->is_tcp)
         server_tcp_review(&s->of.tcp);
+    return 0;
 }
 
 const struct dns_server_counters *dns_server_counters(const struct dns_server *s)

@@ -85,8 +85,8 @@ struct dns_server *dns_server_free(struct dns_server *s);
 
 /**
  * dns_server_add_udp / _tcp - serve a bound (TCP: listening) non-blocking socket
- * @id: the caller's name for it, unique among both kinds. @fd: taken, also on failure; from
- * listener_socket(). Until dns_server_set_view() gave it a view nobody is admitted. Returns: 0 ·
+ * @id: the caller's name for it, unique among both kinds. @fd: from listener_socket(), taken only
+ * on success. Until dns_server_set_view() gave it a view nobody is admitted. Returns: 0 ·
  * -ENOMEM · -errno.
  */
 int dns_server_add_udp(struct dns_server *s, uint64_t id, int fd)
@@ -113,10 +113,11 @@ void dns_server_close_all(struct dns_server *s);
  * dns_server_set_view - by which rules and settings the socket @id works from now on
  * @snapshot: a reference is taken. @conf: the [dns] section, inside @snapshot.
  * Sockets, connections and questions in flight stay, but for connections whose source is admitted
- * no more, where on-reload says so. Out of memory: the old view stays.
+ * no more, where on-reload says so. Returns: 0 (also for an unknown id) · -ENOMEM, the old view
+ * stays.
  */
-void dns_server_set_view(struct dns_server *s, uint64_t id, struct snapshot *snapshot,
-                         const struct conf_dns *conf);
+int dns_server_set_view(struct dns_server *s, uint64_t id, struct snapshot *snapshot,
+                        const struct conf_dns *conf) __attribute__((warn_unused_result));
 
 const struct dns_server_counters *dns_server_counters(const struct dns_server *s);
 

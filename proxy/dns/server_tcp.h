@@ -24,7 +24,7 @@ struct server_tcp_socket {
     struct loop_task *when_idle; /* borrowed; NULL: it has not retired */
 };
 
-/* @fd: listening, taken, also on failure. 0 · -errno. */
+/* @fd: listening, taken only on success. 0 · -errno. */
 int server_tcp_open(struct server_tcp_socket *s, struct server_tcp *t,
                     const struct serve_view *view, int fd) __attribute__((warn_unused_result));
 /* The view is new: connections whose source it does not admit are closed, a few a round, with

@@ -412,10 +412,8 @@ int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
         endpoint_from_sockaddr(&ss, &local) == 0)
         s->port = local.port;
     int rc = watch_open(&u->context->loop->watches, &s->watch, fd, EPOLLIN, on_socket_readable);
-    if (rc < 0) {
-        close(fd);
+    if (rc < 0)
         s->fd = -1;
-    }
     return rc;
 }
 

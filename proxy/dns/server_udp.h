@@ -35,7 +35,7 @@ int server_udp_init(struct server_udp *u, const struct serve_context *context,
                     struct sources *sources) __attribute__((warn_unused_result)); /* 0 · -ENOMEM */
 void server_udp_fini(struct server_udp *u); /* after its sockets */
 
-/* @fd: taken, also on failure. 0 · -errno. */
+/* @fd: taken only on success. 0 · -errno. */
 int server_udp_open(struct server_udp_socket *s, struct server_udp *u,
                     const struct serve_view *view, int fd) __attribute__((warn_unused_result));
 /* Takes what has arrived and reads no more. @when_idle is added to the loop when nothing waits for

@@ -1,8 +1,8 @@
 /*
  * A worker owns all that happens on its thread; nothing here takes a lock. The main thread speaks
  * to it by mail only: an update carries the snapshot, our own addresses and the complete list of
- * sockets, so a reload is applied as a whole or (out of memory) not at all. Sockets that the new
- * list names by the same id are never touched.
+ * sockets. Sockets that the new list names by the same id are never touched. Out of memory what
+ * could not be applied is kept and tried again until it is, or a newer update comes.
  */
 #include "proxy/flow/worker.h"
 
@@ -22,7 +22,8 @@ enum {
     TURNED_AWAY_MAX = 64,
     DRAIN_NEAR_SHARE = 10, /* the last tenth of the time */
     DRAIN_QUIET_MS = 1000, /* a tunnel without a byte for so long is idle then */
-    DRAIN_LOOK_MS = 250
+    DRAIN_LOOK_MS = 250,
+    BEHIND_RETRY_MS = 250,
 };
 
 struct worker_socket {
@@ -411,34 +412,42 @@ static int socket_open(struct worker_socket *s, int fd)
     return -EINVAL;
 }
 
+/* Takes the order's socket only on success. */
+static int socket_new(struct worker *w, struct socket_order *order, struct worker_socket **ret)
+{
+    struct worker_socket *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->worker = w;
+    s->id = order->id;
+    s->kind = order->kind;
+    s->conf_index = order->conf_index;
+    s->listener.fd = -1;
+    list_append(&w->sockets, &s->node);
+    int rc = socket_open(s, order->fd);
+    if (rc < 0) {
+        socket_forget(s);
+        return rc;
+    }
+    order->fd = -1;
+    *ret = s;
+    return 0;
+}
+
 /* A new one, or the one there is with its new place in the configuration. */
-static void apply_order(struct worker *w, const struct socket_order *order)
+static int apply_order(struct worker *w, struct socket_order *order)
 {
     struct worker_socket *s = find_socket(w, order->id);
-    if (!s) {
-        if (order->fd < 0)
-            return;
-        s = calloc(1, sizeof(*s));
-        if (!s) {
-            close(order->fd);
-            return;
-        }
-        s->worker = w;
-        s->id = order->id;
-        s->kind = order->kind;
-        s->listener.fd = -1;
-        list_append(&w->sockets, &s->node);
-        if (socket_open(s, order->fd) < 0) {
-            log_error("msg=\"a listener could not be opened\" worker=%u", w->index);
-            list_remove(&s->node);
-            free(s);
-            return;
-        }
-    }
+    int rc = 0;
+    if (!s && order->fd >= 0)
+        rc = socket_new(w, order, &s);
+    if (!s)
+        return rc;
     s->conf_index = order->conf_index;
-    if (s->kind != SOCKET_WEB)
-        dns_server_set_view(w->dns, s->id, w->view->snapshot,
-                            &w->view->snapshot->conf.dns[order->conf_index]);
+    if (s->kind == SOCKET_WEB)
+        return 0;
+    struct snapshot *snapshot = w->view->snapshot;
+    return dns_server_set_view(w->dns, s->id, snapshot, &snapshot->conf.dns[order->conf_index]);
 }
 
 static bool is_ordered(const struct socket_order *orders, unsigned n_orders, uint64_t id)
@@ -505,9 +514,10 @@ struct update {
     struct socket_order orders[];
 };
 
-static void update_free(struct update *u, bool close_fds)
+/* With the sockets that nobody took. */
+static void update_free(struct update *u)
 {
-    for (unsigned i = 0; close_fds && i < u->n_orders; i++) {
+    for (unsigned i = 0; i < u->n_orders; i++) {
         if (u->orders[i].fd >= 0)
             close(u->orders[i].fd);
     }
@@ -530,20 +540,15 @@ static void use_snapshot(struct worker *w, struct view *view)
     origin_pool_close_all(&w->origins); /* nothing outlives its permission */
 }
 
-static void on_update(struct mail *m)
+/* Asked again after a failure it does what is left. */
+static int apply_update(struct worker *w, struct update *u)
 {
-    struct update *u = list_entry(m, struct update, mail);
-    struct worker *w = u->worker;
     struct view *view = NULL;
-    w->origins.n_max = atomic_load_explicit(&w->shared->max_pooled, memory_order_relaxed);
+    int rc = 0;
     if (!w->view || w->view->snapshot != u->snapshot) {
         view = view_new(w, snapshot_ref(u->snapshot));
-        if (!view) {
-            log_error("msg=\"out of memory, the old configuration stays\" worker=%u", w->index);
-            update_free(u, true);
-            tell_updated(w);
-            return;
-        }
+        if (!view)
+            return -ENOMEM;
     }
     struct own_set *old_own = w->own;
     struct view *old_view = view ? w->view : NULL;
@@ -556,10 +561,67 @@ static void on_update(struct mail *m)
         if (!is_ordered(u->orders, u->n_orders, s->id))
             socket_close(s);
     }
-    for (unsigned i = 0; i < u->n_orders; i++)
-        apply_order(w, &u->orders[i]);
-    update_free(u, false);
+    for (unsigned i = 0; i < u->n_orders; i++) {
+        int one = apply_order(w, &u->orders[i]);
+        rc = one < 0 ? one : rc;
+    }
     view_unref(old_view); /* behind the DNS sockets, whose views hold the old snapshot, too */
+    return rc;
+}
+
+/* Nothing of it is tried any more. */
+static void behind_drop(struct worker *w)
+{
+    loop_timer_stop(&w->loop, &w->retry);
+    if (w->behind)
+        update_free(w->behind);
+    w->behind = NULL;
+    atomic_store(&w->is_behind, false);
+}
+
+static void on_retry(struct timer *t)
+{
+    struct worker *w = list_entry(t, struct worker, retry);
+    if (apply_update(w, w->behind) < 0) {
+        loop_timer_start(&w->loop, t, BEHIND_RETRY_MS, on_retry);
+        return;
+    }
+    behind_drop(w);
+    log_notice("msg=\"the new configuration is in force here too\" worker=%u", w->index);
+}
+
+/* @old is superseded: sockets that @u takes for given and @old still has go over. */
+static void pass_sockets(struct update *old, struct update *u)
+{
+    for (unsigned i = 0; i < old->n_orders; i++) {
+        for (unsigned j = 0; j < u->n_orders && old->orders[i].fd >= 0; j++) {
+            if (u->orders[j].id != old->orders[i].id)
+                continue;
+            u->orders[j].fd = old->orders[i].fd;
+            old->orders[i].fd = -1;
+        }
+    }
+}
+
+static void on_update(struct mail *m)
+{
+    struct update *u = list_entry(m, struct update, mail);
+    struct worker *w = u->worker;
+    w->origins.n_max = atomic_load_explicit(&w->shared->max_pooled, memory_order_relaxed);
+    if (w->behind)
+        pass_sockets(w->behind, u);
+    behind_drop(w);
+    int rc = apply_update(w, u);
+    if (rc == 0) {
+        update_free(u);
+    } else {
+        log_error("msg=\"the new configuration is not in force here, trying again\" "
+                  "worker=%u error=\"%s\"",
+                  w->index, strerror(-rc));
+        w->behind = u;
+        atomic_store(&w->is_behind, true);
+        loop_timer_start(&w->loop, &w->retry, BEHIND_RETRY_MS, on_retry);
+    }
     tell_updated(w);
 }
 
@@ -590,7 +652,7 @@ void worker_update_post(struct update *u)
 void worker_update_drop(struct update *u)
 {
     if (u)
-        update_free(u, true);
+        update_free(u);
 }
 
 static void finish_all(struct worker *w)
@@ -640,6 +702,7 @@ static void on_drain(struct mail *m)
     uint64_t limit_ms = atomic_load(&w->drain_limit_ms);
     bool was_draining = w->is_draining;
     w->is_draining = true;
+    behind_drop(w);
     dns_server_retire(w->dns, on_dns_retired, w);
     if (limit_ms == 0)
         dns_server_close_all(w->dns);
@@ -737,6 +800,7 @@ int worker_start(struct worker *w)
 void worker_fini(struct worker *w)
 {
     mailbox_fini(&w->mailbox); /* first: what was never delivered still brings sockets to close */
+    behind_drop(w);
     list_for_each_safe (pos, tmp, &w->sockets)
         socket_close(list_entry(pos, struct worker_socket, node));
     review_fini(&w->review);

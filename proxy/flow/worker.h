@@ -76,8 +76,8 @@ struct shared {
     struct worker *workers; /* all; set before the first one runs */
     unsigned n_workers;
     struct mailbox *main_mailbox;
-    /* Both run on the main thread, once for each worker: it has nothing left; it applied an update.
-     */
+    /* Both run on the main thread, once for each worker: it has nothing left; it applied an update
+     * or is_behind. */
     void (*on_drained)(struct shared *s);
     void (*on_updated)(struct shared *s);
 };
@@ -94,6 +94,8 @@ struct notice {
     struct mail mail;
     atomic_uint n;
 };
+
+struct update;
 
 struct worker {
     unsigned index;
@@ -125,6 +127,9 @@ struct worker {
     struct survey_part *survey;  /* the main thread's; NULL: none under way */
     struct timer log_sample;     /* runs while refusals were logged in this second */
     unsigned n_logged, n_unlogged;
+    struct update *behind;                 /* owned: what could not be applied yet, or NULL */
+    struct timer retry;                    /* of it */
+    atomic_bool is_behind;                 /* for the main thread */
     struct notice updated, drained;        /* to the main thread */
     struct notice drain_order, stop_order; /* from it */
     _Atomic uint64_t drain_limit_ms;
@@ -141,7 +146,6 @@ void worker_fini(struct worker *w);
 
 /* Main thread: everything that changed, applied by the worker as a whole. Made for all workers
  * before the first is posted, so that all get it or none. */
-struct update;
 /* @orders is copied, its fds are taken (also on failure). NULL: out of memory. */
 struct update *worker_update_new(struct worker *w, struct snapshot *snapshot, struct own_set *own,
                                  const struct socket_order *orders, unsigned n_orders)

@@ -87,10 +87,8 @@ int listener_open(struct listener *l, struct loop *loop, int fd, listener_accept
     *l = (struct listener){
         .loop = loop, .fd = fd, .batch = 1, .on_accept = on_accept, .owner = owner};
     int rc = watch_open(&loop->watches, &l->watch, fd, EPOLLIN, on_acceptable);
-    if (rc < 0) {
-        close(fd);
+    if (rc < 0)
         l->fd = l->watch.fd = -1;
-    }
     return rc;
 }
 

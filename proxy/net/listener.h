@@ -27,7 +27,7 @@ struct listener {
     uint64_t n_pauses;
 };
 
-/* @fd: a listening socket, taken (also on failure). Returns 0 · -errno. */
+/* @fd: a listening socket, taken only on success. Returns 0 · -errno. */
 int listener_open(struct listener *l, struct loop *loop, int fd, listener_accept_fn on_accept,
                   void *owner) __attribute__((warn_unused_result));
 void listener_close(struct listener *l); /* safe when never opened and zeroed with fd -1 */

@@ -100,8 +100,8 @@ static struct rig *rig_new_with(fake_script_fn script, const char *dns_lines, co
     r->tcp = local_of(tcp);
     cr_assert_eq(dns_server_add_udp(r->server, UDP_ID, udp), 0);
     cr_assert_eq(dns_server_add_tcp(r->server, TCP_ID, tcp), 0);
-    dns_server_set_view(r->server, UDP_ID, r->snapshot, &r->snapshot->conf.dns[0]);
-    dns_server_set_view(r->server, TCP_ID, r->snapshot, &r->snapshot->conf.dns[0]);
+    cr_assert_eq(dns_server_set_view(r->server, UDP_ID, r->snapshot, &r->snapshot->conf.dns[0]), 0);
+    cr_assert_eq(dns_server_set_view(r->server, TCP_ID, r->snapshot, &r->snapshot->conf.dns[0]), 0);
     r->client = client_socket(SOCK_DGRAM, 0x7f000001, 0, &r->udp);
     return r;
 }
@@ -613,7 +613,7 @@ Test(dns_server, udp__refuses__what_name_rules_forbid)
     struct snapshot *s =
         load(&r->fake.at, "", "",
              "[in]\nudp 53 = 127.0.0.1\n[out]\ndeny = *.evil.example\nallow = good.example\n");
-    dns_server_set_view(r->server, UDP_ID, s, &s->conf.dns[0]);
+    cr_assert_eq(dns_server_set_view(r->server, UDP_ID, s, &s->conf.dns[0]), 0);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct query *q = query_new((uint16_t)i, rows[i].name, WIRE_TYPE_A);
         query_add_opt(q, 1232, 0, NULL, 0);
@@ -701,10 +701,10 @@ Test(dns_server, set_view__holds__from_the_next_query_on)
         load(&r->fake.at, "", "", "[in]\nudp 53 = 127.0.0.9\ntcp 53 = 127.0.0.9\n");
     ask(r, query_new(1, "www.example", WIRE_TYPE_A));
     send_query(r, query_new(2, "slow.example", WIRE_TYPE_A));
-    dns_server_set_view(r->server, UDP_ID, narrow, &narrow->conf.dns[0]);
+    cr_assert_eq(dns_server_set_view(r->server, UDP_ID, narrow, &narrow->conf.dns[0]), 0);
     expect_silence(r, r->client, "denied by the new rules");
     cr_assert_eq(r->resolver.last_group, 1, "an equal group was made anew");
-    dns_server_set_view(r->server, UDP_ID, r->snapshot, &r->snapshot->conf.dns[0]);
+    cr_assert_eq(dns_server_set_view(r->server, UDP_ID, r->snapshot, &r->snapshot->conf.dns[0]), 0);
     snapshot_unref(narrow);
     ask(r, query_new(3, "www.example", WIRE_TYPE_A));
     expect_answer(r, 3, 1);
@@ -773,7 +773,7 @@ Test(dns_server, udp__answers_from__the_address_asked)
     int fd = listener_socket(SOCK_DGRAM, "", false, &any, 0);
     struct endpoint at = {.addr = second, .port = local_of(fd).port};
     cr_assert_eq(dns_server_add_udp(r->server, 3, fd), 0);
-    dns_server_set_view(r->server, 3, r->snapshot, &r->snapshot->conf.dns[0]);
+    cr_assert_eq(dns_server_set_view(r->server, 3, r->snapshot, &r->snapshot->conf.dns[0]), 0);
     int client = client_socket(SOCK_DGRAM, 0x7f000001, 0,
                                &at);   /* connected: takes answers from there only */
     for (unsigned i = 0; i < 2; i++) { /* one that waits, one at once */
@@ -800,7 +800,7 @@ Test(dns_server, udp__answers__by_ipv6)
     struct endpoint at = local_of(fd);
     struct snapshot *s = load(&r->fake.at, "", "", "[in]\nudp 53 = ::1\n");
     cr_assert_eq(dns_server_add_udp(r->server, 3, fd), 0);
-    dns_server_set_view(r->server, 3, s, &s->conf.dns[0]);
+    cr_assert_eq(dns_server_set_view(r->server, 3, s, &s->conf.dns[0]), 0);
     struct sockaddr_storage ss;
     socklen_t len = endpoint_to_sockaddr(&at, &ss);
     int client = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
@@ -1134,7 +1134,7 @@ Test(dns_server, tcp__is_short_with_the_idle__when_connections_are_many)
     may_open(2 * MAX + 100);
     struct rig *r = rig_new(script_answers);
     struct snapshot *s = load(&r->fake.at, "", "", "[in]\ntcp 53 = 127.0.0.0/8\n");
-    dns_server_set_view(r->server, TCP_ID, s, &s->conf.dns[0]);
+    cr_assert_eq(dns_server_set_view(r->server, TCP_ID, s, &s->conf.dns[0]), 0);
     const struct dns_server_counters *counters = dns_server_counters(r->server);
     for (unsigned i = 0; i < MAX; i++) {
         fds[i] = client_socket(SOCK_STREAM, 0x7f000101 + i / A_SOURCE, 0, &r->tcp);

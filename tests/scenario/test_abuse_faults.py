@@ -10,13 +10,13 @@ from client import exchange, open_tunnel, read_exactly, whole_head
 from daemon import SANITIZER_DIR, Ukai, run_tool, sections
 from dnswire import Message, query, read_framed
 from faults import CALLS, Faults
-from scene import ECHO, ORIGIN, OUT_ROUTER, SCRIPTED, wait_until
+from scene import ECHO, LAN_ROUTER, ORIGIN, OUT_ROUTER, SCRIPTED, wait_until
 
 pytestmark = pytest.mark.skipif(bool(SANITIZER_DIR), reason="allocator and calls are the sanitizers' own")
 
 ACL = "[in]\ntcp 8080 = 192.168.1.10 ; first\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
 TARGET = f"{ECHO}:443"
-STEP = 3  # of start and reload every third allocation is tried: a matter of time only
+STEP = 3  # of a start every third allocation is tried: a matter of time only
 
 
 def make(scene, **changes):
@@ -38,8 +38,8 @@ def ukai(scene):
 class Tunnel:
     """One that was there before; it goes on, whatever fails elsewhere."""
 
-    def __init__(self, scene):
-        self.sock = scene.dial()
+    def __init__(self, scene, port=8080):
+        self.sock = scene.dial(port=port)
         open_tunnel(self.sock, TARGET)
 
     def goes_on(self):
@@ -181,22 +181,55 @@ def test_O03_transactions(scene, ukai, deeds):
     wait_until(lambda: faults.n_live() <= before + 4, what=lambda: f"{faults.n_live()} blocks, {before} before")
 
 
-def test_O03_reload(scene, ukai):
-    tunnel, faults, outcomes, before = Tunnel(scene), ukai.faults, set(), 0
-    begun = faults.n_allocs()
-    ukai.reload(acl=ACL + "tcp 8080 = 192.168.1.20\n")
-    for n in range(1, faults.n_allocs() - begun, STEP):
-        mark = len(ukai.lines)
-        faults.fail_alloc(n)
-        ukai.write(acl=ACL + f"tcp 8080 = 192.168.1.{20 + n % 2}\n")
-        ukai.signal(signal.SIGHUP)
-        outcomes.add("refused" in ukai.wait_log(r'msg="?(reloaded|reload refused)', mark))
-        faults.fail_alloc(0)
-        assert tunnel.goes_on()
-        ukai.reload(acl=ACL)
-        before = before or faults.n_live()
-    assert True in outcomes
-    wait_until(lambda: faults.n_live() <= before + 4, what=lambda: f"{faults.n_live()} blocks, {before} before")
+def answers(scene, host, port, data):
+    try:
+        with scene.dial(host, port=port) as sock:
+            return exchange(sock, data).status
+    except (ConnectionError, EOFError):
+        return None
+
+
+def in_force(scene, with_second):
+    """Whether host20 is served on a listener of its own, and health is told: all that the second configuration brings."""
+    found = (answers(scene, scene.host20, 8084, b"GARBAGE\r\n\r\n"),
+             answers(scene, scene.host10, 8085, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    return found == ((400, 200) if with_second else (None, None))
+
+
+def test_O03_reload(scene):
+    """`ukai reload` says what came of it, whichever allocation of it fails: all, nothing, or what follows within a second."""
+    one = sections(SCRIPTED, process={"workers": "1"}, web={"listen-port": "8083"}, dns_={"listen-port": "5300"})
+    two = {**one, "web-proxy second": {**one["web-proxy lan"], "listen-port": "8084"},
+           "admin": {**one["admin"], "listen": f"{LAN_ROUTER}:8085", "allow": "192.168.1.10"}}
+    acl_one, acl_two = ACL.replace("8080", "8083"), ACL.replace("8080", "8083") + "tcp 8084 = 192.168.1.20\n"
+    daemon = Ukai(scene, one, acl_one)
+    faults, outcomes, before = Faults(daemon.dir), {}, 0
+    daemon.prefix = faults.prefix
+    with daemon:
+        tunnel = Tunnel(scene, port=8083)
+        begun = faults.n_allocs()
+        daemon.reload(acl=acl_two, config=two)
+        n_allocs = faults.n_allocs() - begun
+        daemon.reload(acl=acl_one, config=one)
+        for n in range(1, n_allocs):
+            daemon.write(acl_two, two)
+            faults.fail_alloc(n)
+            done = run_tool("reload", "-c", daemon.conf_path)
+            faults.fail_alloc(0)
+            what = "done" if done.returncode == 0 else "in part" if "in part" in done.out else "refused"
+            outcomes[what] = outcomes.get(what, 0) + 1
+            assert what != "refused" or "memory" in done.out or "memory" in "".join(daemon.lines), (n, done.out)
+            if what == "in part":
+                wait_until(lambda: in_force(scene, True), 5, what=f"allocation {n}: {done.out}")
+                wait_until(lambda: "NOT IN FORCE" not in run_tool("status", "-c", daemon.conf_path).out, 5)
+            else:
+                assert in_force(scene, what == "done"), (n, done.out)
+            assert tunnel.goes_on()
+            daemon.reload(acl=acl_one, config=one)
+            assert in_force(scene, False)
+            before = before or faults.n_live()
+        assert min(outcomes.get(what, 0) for what in ("done", "in part", "refused")) > 0, outcomes
+        wait_until(lambda: faults.n_live() <= before + 4, what=lambda: f"{faults.n_live()} blocks, {before} before")
 
 
 def test_O03_start(scene):
