@@ -832,6 +832,7 @@ static void daemon_fini(struct daemon *d)
     d->shared.quotas = quotas_free(d->shared.quotas);
     d->shared.loops = loops_free(d->shared.loops);
     d->shared.sink = sink_free(d->shared.sink);
+    free(d->file);
 }
 
 /* False: there is a daemon, and it keeps its listeners. */
@@ -893,6 +894,15 @@ static int start_by_copy(struct daemon *d)
     return rc;
 }
 
+/* Symbolic links stay as they are: they may point elsewhere tomorrow. NULL: out of memory. */
+static char *absolute_path(const char *file)
+{
+    char here[PATH_MAX], *path = NULL;
+    if (file[0] == '/' || !getcwd(here, sizeof(here)))
+        return strdup(file);
+    return asprintf(&path, "%s/%s", here, file) < 0 ? NULL : path;
+}
+
 enum exit_code daemon_run(const struct daemon_options *options)
 {
     struct daemon d = {.options = *options,
@@ -906,6 +916,10 @@ enum exit_code daemon_run(const struct daemon_options *options)
     bool is_config = false;
     privs_reserve_stdio();
     offers_from_manager(&d.offers); /* before anything else is opened */
+    if (options->file && !(d.file = absolute_path(options->file))) {
+        fputs("ukai: not started: out of memory\n", stderr);
+        return EXIT_FAILED;
+    }
     int rc = read_files(options->file, &files, &is_config, &d.snapshot);
     /* Who replaces a daemon that serves leaves it alone rather than to serve by a copy. */
     if (rc < 0 && is_config && options->file && !options->replaces && start_by_copy(&d) == 0)
@@ -914,6 +928,7 @@ enum exit_code daemon_run(const struct daemon_options *options)
         fprintf(stderr, "ukai: not started: %s\n",
                 is_config ? "see the errors above" : strerror(-rc));
         fileset_fini(&files);
+        free(d.file);
         return is_config ? EXIT_CONFIG : EXIT_FAILED;
     }
     if (!options->file)

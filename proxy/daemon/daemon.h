@@ -33,6 +33,7 @@ struct daemon_options {
 /* What the main thread has. */
 struct daemon {
     struct daemon_options options;
+    char *file; /* owned: options.file with an absolute path, for others; NULL: the default */
     struct loop loop;
     struct mailbox mailbox;
     struct shared shared;

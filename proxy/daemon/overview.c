@@ -25,7 +25,7 @@ void overview_write(const struct daemon *d, const struct roster *r, FILE *out)
         .roster = r,
         .series = &d->sampler.series,
         .host_name = host_name,
-        .file = d->options.file,
+        .file = d->file,
         .now_ms = monotonic_ms(),
         .now_wall_s = (uint64_t)time(NULL),
         .started_wall_s = d->started_wall_s,

@@ -133,7 +133,9 @@ bool refusaltext_command(const struct refusal *r, const char *file, char *buf, s
     c.is_whole = refusaltext_target(r, target, sizeof(target)) && r->listener[0] != '\0';
     buf[0] = '\0';
     add_plain(&c, "ukai explain");
-    if (file && strcmp(file, DEFAULT_FILE) != 0) {
+    if (!file) {
+        add_plain(&c, " --live"); /* there is no file to read */
+    } else if (strcmp(file, DEFAULT_FILE) != 0) {
         add_plain(&c, " -c");
         add_word(&c, file);
     }

@@ -19,7 +19,9 @@ bool refusaltext_target(const struct refusal *r, char *buf, size_t size);
 void refusaltext_rule(const struct refusal *r, char *buf, size_t size);
 /**
  * refusaltext_command - the `ukai explain` of this refusal, ready to be pasted into a shell
- * @file: ukai.conf; NULL: the default. Whatever the refusal holds, a shell sees single words.
+ * @file: ukai.conf, with an absolute path, since nobody knows where it is pasted; NULL: there is
+ *        none, and the running daemon is asked. Whatever the refusal holds, a shell sees single
+ *        words.
  *
  * Returns: whether there is one; else @buf is empty.
  */

@@ -110,7 +110,7 @@ json_t *status_json(const struct daemon *d, const struct roster *r)
     struct roster_figures f = roster_sum(r);
     uint64_t now = (uint64_t)time(NULL);
     json_t *s = json_pack("{s:s, s:s, s:b, s:s}", "version", UKAI_VERSION, "file",
-                          conf->file ? conf->file : "", "draining", (int)d->is_draining, "mode",
+                          d->file ? d->file : "", "draining", (int)d->is_draining, "mode",
                           conf->acl_observe ? "observe" : "enforce");
     if (!s)
         return NULL;
@@ -136,6 +136,6 @@ json_t *status_json(const struct daemon *d, const struct roster *r)
     json_object_set_new(s, "dns", dns_json(&f));
     json_object_set_new(s, "name_servers", nameservers_json(r));
     json_object_set_new(s, "sources", sources_json(&conf->limits, d->shared.quotas));
-    json_object_set_new(s, "refusals", refusallist_json(r, d->options.file));
+    json_object_set_new(s, "refusals", refusallist_json(r, d->file));
     return s;
 }

@@ -1,11 +1,12 @@
-/* The status page: what it shows is escaped, whoever chose it, and bounded, however much there is. */
+/* The status page: what it shows is escaped, whoever chose it, and bounded, however much there is.
+ */
 #include "proxy/daemon/page.h"
 
 #include "proxy/daemon/refusaltext.h"
 #include "proxy_bench.h"
 
 #define ACL                                                                                        \
-    "[in]\ntcp 8080 = 127.0.0.1 ; Webプロキシ <b>&\ntcp 9999 = 127.0.0.2\n"                        \
+    "[in]\ntcp 8080 = 127.0.0.1 ; Webプロキシ <b>&\ntcp 9999 = 127.0.0.2\n"                    \
     "tcp 8080 = 127.0.0.3\n[out]\nallow = 127.0.0.0/8\ndeny = evil.example ; \"'<img src=x>\n"
 
 struct shown {
@@ -147,9 +148,10 @@ Test(daemon_page, figures__are_there_as_text)
     cr_expect_not_null(strstr(s->text, "class=\"never\""));
     cr_expect_not_null(strstr(s->text, "class=\"foreign\""));
     cr_expect_not_null(strstr(s->text, "5, 4 never hit"));
-    cr_expect_not_null(strstr(
-        s->text, "ukai explain -c &#39;/etc/ukai/it&#39;\\&#39;&#39;s.conf&#39; --from 192.168.1.99 "
-                 "--listener lan &#39;CONNECT git.lab.example:443&#39;"));
+    cr_expect_not_null(
+        strstr(s->text,
+               "ukai explain -c &#39;/etc/ukai/it&#39;\\&#39;&#39;s.conf&#39; --from 192.168.1.99 "
+               "--listener lan &#39;CONNECT git.lab.example:443&#39;"));
     cr_expect_eq(count(s->text, "<path class=\"line\" d=\"M"), SERIES_KINDS);
     cr_expect_null(strstr(s->text, "http://"), "nothing from elsewhere");
     cr_expect_null(strstr(s->text, "https://"));
@@ -161,7 +163,8 @@ Test(daemon_page, many_rules__are_cut)
     char *acl = malloc(100000);
     size_t len = (size_t)snprintf(acl, 100000, "[in]\n");
     for (int i = 0; i < 1000; i++)
-        len += (size_t)snprintf(acl + len, 100000 - len, "tcp 8080 = 10.1.%d.%d\n", i / 200, i % 200);
+        len +=
+            (size_t)snprintf(acl + len, 100000 - len, "tcp 8080 = 10.1.%d.%d\n", i / 200, i % 200);
     struct shown *s = show("", acl, "", NULL, 0);
     cr_expect_eq(count(s->text, "tcp 8080 = 10.1."), 300);
     cr_expect_not_null(strstr(s->text, "1000, 1000 never hit; the 300 most hit"));
@@ -203,18 +206,21 @@ Test(daemon_page, command__is_one_only_where_a_shell_and_explain_take_it)
         struct refusal r = refusal(rows[i].method, rows[i].host, rows[i].port);
         char buf[REFUSALTEXT_MAX];
         r.reason = rows[i].reason;
-        cr_expect_eq(refusaltext_command(&r, NULL, buf, sizeof(buf)), rows[i].want != NULL,
-                     "row %zu", i);
+        cr_expect_eq(refusaltext_command(&r, "/etc/ukai/ukai.conf", buf, sizeof(buf)),
+                     rows[i].want != NULL, "row %zu", i);
         cr_expect_str_eq(buf, rows[i].want ? rows[i].want : "", "row %zu", i);
     }
     struct refusal r = refusal("CONNECT", "a.example", 443);
     char buf[REFUSALTEXT_MAX];
+    cr_expect(refusaltext_command(&r, NULL, buf, sizeof(buf)));
+    cr_expect_str_eq(buf, "ukai explain --live --from 192.168.1.99 --listener lan 'CONNECT "
+                          "a.example:443'");
     r.is_host_cut = true;
-    cr_expect_not(refusaltext_command(&r, NULL, buf, sizeof(buf)));
+    cr_expect_not(refusaltext_command(&r, "/etc/ukai/ukai.conf", buf, sizeof(buf)));
     r.is_host_cut = false;
     snprintf(r.listener, sizeof(r.listener), "a'; reboot");
-    cr_assert(refusaltext_command(&r, NULL, buf, sizeof(buf)));
+    cr_assert(refusaltext_command(&r, "/etc/ukai/ukai.conf", buf, sizeof(buf)));
     cr_expect_not_null(strstr(buf, "--listener 'a'\\''; reboot' "));
     snprintf(r.listener, sizeof(r.listener), "a\x1b[2J");
-    cr_expect_not(refusaltext_command(&r, NULL, buf, sizeof(buf)));
+    cr_expect_not(refusaltext_command(&r, "/etc/ukai/ukai.conf", buf, sizeof(buf)));
 }
