@@ -266,6 +266,21 @@ static bool same_target(const struct conf_log *a, const struct conf_log *b)
     return a->access != CONF_ACCESS_FILE || strcmp(a->access_path, b->access_path) == 0;
 }
 
+static void say_no_log(const struct conf *conf, int rc, char *ret_text, size_t text_size)
+{
+    bool is_file = conf->log.access == CONF_ACCESS_FILE;
+    const char *do_what = "";
+    if (is_file && rc == -ENOENT)
+        do_what = "; make its directory";
+    if (is_file && rc == -EACCES)
+        do_what = conf->process.sandbox
+                      ? "; the daemon's user must be able to write there, and the sandbox opens "
+                        "only the directory of the log named at the start"
+                      : "; the daemon's user must be able to write there";
+    snprintf(ret_text, text_size, "the access log cannot be opened: %s: %s%s",
+             is_file ? conf->log.access_path : "the journal", strerror(-rc), do_what);
+}
+
 static void refuse_reload(struct daemon *d, const char *why, FILE *said)
 {
     char logged[512], *safe = d->refused_reason;
@@ -348,7 +363,7 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     if (has_other_target) {
         rc = sink_open(&s->conf.log, &log_fd);
         if (rc < 0)
-            snprintf(text, sizeof(text), "the access log cannot be opened: %s", strerror(-rc));
+            say_no_log(&s->conf, rc, text, sizeof(text));
     }
     if (rc == 0)
         rc = privs_check(&s->conf, text, sizeof(text));
