@@ -7,7 +7,7 @@ import tempfile
 import pytest
 
 from client import exchange, open_tunnel
-from daemon import Ukai, run_tool, sections
+from daemon import BINARY, REPOSITORY, Ukai, run_tool, sections
 from scene import wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
@@ -22,6 +22,18 @@ def test_format_string(scene):
         sock.close()
         line = f'192.168.1.10|CONNECT|{AGENTS}:443|"Webプロキシ"|200|100%|-\n'
         wait_until(lambda: daemon.access_path.read_text() == line, what=lambda: daemon.access_path.read_text())
+
+
+def test_every_field_is_in_the_manual_and_no_other(scene):
+    """Asked of the program by format strings: it takes what the manual names, and says so of the two that wait."""
+    page = (pathlib.Path(BINARY).resolve().parent / "doc" / "ukai.conf.5").read_text().split(".Sh RECORDS\n")[1].split("\n.Sh ")[0]
+    documented = {name for item in re.findall(r"^\.It Li (.*)$", page, re.M) for name in item.split(" , ")}
+    table = (REPOSITORY / "conf" / "logfield.c").read_text()
+    assert documented == set(re.findall(r'^    \[LOG_FIELD_\w+\] = "(\w+)"', table, re.M))
+    for name in sorted(documented) + ["user", "sni"]:
+        daemon = Ukai(scene, sections(dns=False, log={"access-format": f"%{{{name}}}"}), IN)
+        assert run_tool("check", "-c", daemon.conf_path).returncode == (0 if name in documented else 78), name
+    assert ".Li sni" in page and ".Li user" in page
 
 
 def test_O06_format_string_stays_one_line(scene):
