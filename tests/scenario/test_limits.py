@@ -1,6 +1,8 @@
 """[limits] of one source: how many tunnels, how many connections a second, how many bytes a second."""
 import json
+import pathlib
 import random
+import re
 import socket
 import struct
 import threading
@@ -198,6 +200,32 @@ def test_the_memory_budget_is_told_when_it_changes(scene):
         assert not any("memory budget" in line for line in daemon.lines[mark:]), "nothing has changed"
         daemon.reload(config=of(**{"max-clients": "4000"}))
         assert daemon.wait_log("memory budget", since=mark) != first
+
+
+@pytest.mark.parametrize("how, nofile", [("key", 256), ("key", 1024), ("key", 4096), ("key", 16000), ("limit", 1024), ("limit", 4096)])
+def test_the_caps_follow_the_limit_of_open_files(scene, how, nofile):
+    """By the key nofile, or by the limit that the process was given: half of what the reserve leaves, said at the start with
+    what memory that may need, and shown by status."""
+    daemon = Ukai(scene, sections(dns=False, process={"nofile": str(nofile)} if how == "key" else {}))
+    if how == "limit":
+        daemon.prefix = ["prlimit", f"--nofile={nofile}:{nofile}"]
+    with daemon:
+        said = dict(re.findall(r"(\w+)=(\d+)", daemon.wait_log(r"\bmsg=ready\b")))
+        kept = min(max(nofile // 32, 8), 256)
+        clients = max((nofile - 96 - 2 * (64 + kept)) // 2, 32)
+        assert int(said["nofile"]) == nofile and int(said["max_clients"]) == int(said["max_tunnels"]) == clients
+        assert status(daemon)["max_clients"] == status(daemon)["max_tunnels"] == clients
+        assert re.search(rf"Max open files\s+{nofile}\s", pathlib.Path(f"/proc/{daemon.pid}/limits").read_text())
+        budget = dict(re.findall(r"(\w+)=(\d+)", daemon.wait_log("memory budget")))
+        fixed = 2 + 4  # MiB: two workers, and the cache without a [dns]
+        assert int(budget["idle_mib"]) == (clients * 1024 + (fixed << 20)) >> 20
+        assert int(budget["idle_mib"]) < int(budget["most_mib"]) and int(budget["cache_mib"]) == 4
+
+
+def test_more_clients_than_open_files_are_warned_of(scene):
+    with Ukai(scene, sections(dns=False, process={"nofile": "1024"}, limits={"max-clients": "5000"})) as daemon:
+        assert "max_clients=5000 fits=368 nofile=1024" in daemon.wait_log("max-clients needs more open files")
+        assert "max_clients=5000 max_tunnels=368" in daemon.wait_log(r"\bmsg=ready\b")
 
 
 @pytest.mark.parametrize("key", ["max-clients", "max-tunnels"])

@@ -147,6 +147,21 @@ def test_O09_a_mark_that_the_daemon_may_no_longer_set_is_refused(scene):
     assert "bypass-mark needs CAP_NET_ADMIN" in fails_to_start(daemon)
 
 
+def test_O02_fewer_open_files_than_asked_for_are_warned_of(scene):
+    """Without root the hard limit holds; the key is applied as far as it goes, at the start and at a reload."""
+    daemon = make(scene)
+    daemon.config["log"]["access"] = "off"
+    daemon.config["process"]["nofile"] = "5000"
+    daemon.write(config=daemon.config)
+    daemon.prefix = ["prlimit", "--nofile=1000:1000", "setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups"]
+    with daemon:
+        assert "nofile=1000 wanted=5000" in daemon.wait_log('msg="fewer open files than nofile asks for"')
+        daemon.wait_log(r"\bmsg=ready\b.* nofile=1000\b")
+        daemon.config["process"]["nofile"] = "6000"
+        said = daemon.reload(config=daemon.config)
+        assert any("nofile=1000 wanted=6000" in line for line in said), said
+
+
 @needs_fences
 def test_O09_no_descriptor_that_root_opened_but_listeners_and_logs(scene):
     with make(scene) as daemon:
