@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "conf/snapshot.h"
-#include "proxy/flow/worker.h"
+#include "proxy/flow/update.h"
 #include "proxy/loop/loop.h"
 
 enum {

@@ -31,6 +31,7 @@
 #include "proxy/daemon/truststore.h"
 #include "proxy/daemon/verbs.h"
 #include "proxy/dns/loops.h"
+#include "proxy/flow/drain.h"
 #include "proxy/net/rates.h"
 #include "proxy/net/tls.h"
 
@@ -62,15 +63,15 @@ static int post_all(struct daemon *d, struct snapshot *snapshot, struct own_set 
         unsigned n;
         struct socket_order *orders = sockets_orders(&d->sockets, i, &n);
         if (orders)
-            updates[i] = worker_update_new(&d->workers[i], snapshot, own, orders, n);
+            updates[i] = update_new(&d->workers[i], snapshot, own, orders, n);
         is_whole = updates[i];
         free(orders);
     }
     for (unsigned i = 0; i < d->n_workers && updates; i++) {
         if (is_whole)
-            worker_update_post(updates[i]);
+            update_post(updates[i]);
         else
-            worker_update_drop(updates[i]);
+            update_drop(updates[i]);
         d->n_unapplied += is_whole;
     }
     free(updates);
@@ -417,7 +418,7 @@ void daemon_drain(struct daemon *d, bool at_once)
     if (!d->is_replaced) /* else the service goes on */
         notify_stopping(&d->notify, at_once ? "Stopping" : "Draining");
     for (unsigned i = 0; i < d->n_workers; i++)
-        worker_post_drain(&d->workers[i], limit_ms);
+        drain_post(&d->workers[i], limit_ms);
 }
 
 unsigned daemon_n_behind(const struct daemon *d)

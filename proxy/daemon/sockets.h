@@ -9,7 +9,7 @@
 
 #include "proxy/daemon/addresses.h"
 #include "proxy/daemon/offers.h"
-#include "proxy/flow/worker.h"
+#include "proxy/flow/update.h"
 
 struct sockets {
     struct list all; /* struct bound, private */

@@ -12,11 +12,13 @@
 #include "proxy/dns/resolver.h"
 #include "proxy/dns/server.h"
 #include "proxy/flow/conn.h"
+#include "proxy/flow/notice.h"
 #include "proxy/flow/origin.h"
 #include "proxy/flow/periodic.h"
 #include "proxy/flow/review.h"
 #include "proxy/flow/roster.h"
 #include "proxy/flow/survey.h"
+#include "proxy/flow/view.h"
 #include "proxy/loop/mailbox.h"
 #include "proxy/net/listener.h"
 #include "proxy/net/quota.h"
@@ -29,36 +31,7 @@
 #include "proxy/report/tally.h"
 
 struct worker;
-
-/* A snapshot as one worker uses it: a plain count, since all users are on its thread. */
-struct view {
-    struct mail mail; /* on its last way, to the main thread */
-    struct worker *worker;
-    struct snapshot *snapshot;       /* one reference */
-    struct resolver_group **groups;  /* owned: one a [web-proxy] */
-    struct tally_listener **tallies; /* the same; they are the worker's */
-    unsigned n_users;
-};
-
-/* Our own addresses and ports, shared by all workers, const. */
-struct own_set {
-    struct guard_own own;
-    atomic_int n_refs;
-};
-struct own_set *own_set_ref(struct own_set *o);
-struct own_set *own_set_unref(struct own_set *o);
-
-enum socket_kind { SOCKET_WEB, SOCKET_DNS_UDP, SOCKET_DNS_TCP, SOCKET_ADMIN /* no worker's */ };
-
-/* One listening socket of this worker, as the main thread wants it. */
-struct socket_order {
-    uint64_t id; /* the same id is the same socket; ids that are not named are closed */
-    enum socket_kind kind;
-    unsigned conf_index; /* in web_proxies or dns of the snapshot */
-    int fd;              /* new: taken; -1: keep the one with this id */
-};
-
-struct worker;
+struct update;
 
 /* Shared by all workers; embedded in the daemon. */
 struct shared {
@@ -87,15 +60,6 @@ struct counters {
     _Atomic uint64_t n_accepted, n_source_denied, n_refused, n_opened, n_closed;
     _Atomic uint64_t bytes_up, bytes_down;
 };
-
-/* Mail that is part of its sender, so that it cannot fail for want of memory: posted while it is
- * under way, it is counted. */
-struct notice {
-    struct mail mail;
-    atomic_uint n;
-};
-
-struct update;
 
 struct worker {
     unsigned index;
@@ -144,23 +108,10 @@ int worker_start(struct worker *w) __attribute__((warn_unused_result));
 /* After the thread ended (or never started). */
 void worker_fini(struct worker *w);
 
-/* Main thread: everything that changed, applied by the worker as a whole. Made for all workers
- * before the first is posted, so that all get it or none. */
-/* @orders is copied, its fds are taken (also on failure). NULL: out of memory. */
-struct update *worker_update_new(struct worker *w, struct snapshot *snapshot, struct own_set *own,
-                                 const struct socket_order *orders, unsigned n_orders)
-    __attribute__((warn_unused_result));
-void worker_update_post(struct update *u);
-void worker_update_drop(struct update *u); /* never posted; closes its fds; NULL is fine */
-/* Stop accepting, finish what runs within @limit_ms, then on_drained; idle tunnels go in the last
- * tenth of that time. 0 ms: at once. */
-void worker_post_drain(struct worker *w, uint64_t limit_ms);
 void worker_post_stop(struct worker *w); /* after drained: ends the thread */
+/* Ends every connection. */
+void worker_finish_clients(struct worker *w);
 
-/* Where connections of @proxy, which is in @v, are counted. */
-struct tally_listener *view_tally(const struct view *v, const struct conf_web_proxy *proxy);
-struct view *view_ref(struct view *v);
-void view_unref(struct view *v);
 /* Of our own thread: no read-modify-write is needed. */
 static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -171,6 +122,12 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
 /* A record to the sink, its time put in, if records are wanted at all. Refusals of sources are
  * sampled by the caller. */
 void worker_record(struct worker *w, struct access_record *r);
+/* Of what [in] or [out] refuses, or would: to be filled and recorded, unless it is one of very
+ * many.
+ */
+struct access_record worker_denied_record(enum access_event event, const char *listener,
+                                          const char *method, const struct endpoint *source);
+void worker_record_denied(struct worker *w, struct access_record *r);
 /* For the recent refusals, if the record is of one; before it is sampled. */
 void worker_note_refusal(struct worker *w, const struct access_record *r);
 /* Whether a refusal may be logged now: 50 a second, the others are counted and told. */

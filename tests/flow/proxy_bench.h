@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "conf/snapshot.h"
-#include "proxy/flow/worker.h"
+#include "proxy/flow/update.h"
 #include "proxy/net/listener.h"
 #include "proxy/report/sink.h"
 
@@ -108,9 +108,9 @@ static inline void bench_use(struct bench *b, struct snapshot *s, int fd)
     struct own_set *own = calloc(1, sizeof(*own));
     atomic_init(&own->n_refs, 1);
     struct socket_order order = {.id = 1, .kind = SOCKET_WEB, .conf_index = 0, .fd = fd};
-    struct update *update = worker_update_new(&b->worker, s, own, &order, 1);
+    struct update *update = update_new(&b->worker, s, own, &order, 1);
     cr_assert_not_null(update);
-    worker_update_post(update);
+    update_post(update);
     own_set_unref(own);
     for (unsigned n = b->n_updated; b->n_updated == n;)
         bench_step(b);

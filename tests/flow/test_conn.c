@@ -1,6 +1,8 @@
 /* A connection's life on a real worker: limits, timers, records, drain. */
 #include "proxy_bench.h"
 
+#include "proxy/flow/drain.h"
+
 static void open_tunnel(struct bench *b, int fd)
 {
     char text[128];
@@ -50,7 +52,7 @@ Test(flow_conn, drain__closes_a_kept_connection__that_waits_for_its_next_request
     char buf[2048];
     int fd = bench_client(b);
     int origin = serve_one(b, fd, "1.1", "");
-    worker_post_drain(&b->worker, 30000);
+    drain_post(&b->worker, 30000);
     cr_expect_eq(bench_read(b, fd, buf, sizeof(buf), NULL, 2000), 0, "it is still open");
     bench_run_ms(b, 50);
     cr_expect_eq(b->n_drained, 1);
@@ -66,10 +68,10 @@ Test(flow_conn, second_drain__is_told_once__and_ends_what_runs)
     int fd = bench_client(b);
     open_tunnel(b, fd);
     cr_assert_eq(bench_read(b, fd, buf, sizeof(buf), "\r\n\r\n", 2000), 1);
-    worker_post_drain(&b->worker, 30000);
+    drain_post(&b->worker, 30000);
     bench_run_ms(b, 50);
     cr_expect_eq(b->n_drained, 0);
-    worker_post_drain(&b->worker, 0);
+    drain_post(&b->worker, 0);
     cr_expect_neq(bench_read(b, fd, buf, sizeof(buf), NULL, 2000), -EAGAIN);
     bench_run_ms(b, 50);
     cr_expect_eq(b->n_drained, 1);
@@ -101,7 +103,7 @@ Test(flow_conn, cut_answer__ends_by_a_reset__when_the_worker_stops)
     cr_assert_eq(bench_read(b, origin, buf, sizeof(buf), "\r\n\r\n", 2000), 1);
     bench_send(origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
     cr_assert_eq(bench_read(b, fd, buf, sizeof(buf), "hello", 2000), 1);
-    worker_post_drain(&b->worker, 0);
+    drain_post(&b->worker, 0);
     /* To an HTTP/1.0 client a FIN is the end of a whole answer. */
     cr_expect_eq(bench_read(b, fd, buf, sizeof(buf), NULL, 2000), -ECONNRESET);
     close(fd);

@@ -20,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proxy/flow/worker.h"
+#include "proxy/flow/drain.h"
+#include "proxy/flow/update.h"
 #include "proxy/http/chunked.h"
 #include "proxy/net/egress.h"
 #include "tests/fuzz/pieces.h"
@@ -450,9 +451,9 @@ static void use_snapshot(unsigned which)
 {
     static const struct socket_order none[1];
     snapshot_at = which;
-    struct update *update = worker_update_new(&worker, snapshots[which], own, none, 0);
+    struct update *update = update_new(&worker, snapshots[which], own, none, 0);
     expect(update);
-    worker_update_post(update);
+    update_post(update);
 }
 
 static void leave(struct peer *p, enum op op)
@@ -518,7 +519,7 @@ static size_t play_one(const uint8_t *data, size_t size)
         return 1;
     case OP_DRAIN:
         step();
-        worker_post_drain(&worker, 10000);
+        drain_post(&worker, 10000);
         settle();
         return 1;
     }
