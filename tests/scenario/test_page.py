@@ -8,9 +8,10 @@ import shutil
 import pytest
 
 from browser import Browser
-from client import exchange, open_tunnel
-from daemon import BINARY, Ukai, run_tool, sections
-from scene import wait_until
+from client import exchange, open_tunnel, read_exactly
+from daemon import BINARY, SANITIZER_DIR, Ukai, run_tool, sections
+from faults import Faults
+from scene import ECHO, wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
 ACL = """[in]
@@ -109,6 +110,63 @@ def test_the_numbers_are_those_of_the_control_socket(scene, ukai, page, scripts)
     assert "Webプロキシ利用 <b>&" in rows[0] and "never" in rows[-1]
     assert texts(page, "#rules + table tbody tr:nth-child(1) td:nth-child(4)") == [str(rules[2]["hits"])]
     assert page.evaluate("document.querySelectorAll('figure svg path.line').length") == 6
+
+
+CHARTS = {"connections": "Connections", "refusals": "Refusals", "up": "Up", "down": "Down", "queries": "DNS queries", "tunnels": "Open tunnels"}
+BOTTOM, TOP = 47, 3  # of a line in its box of 48
+
+
+def heights(path):
+    """The y of each point of a chart's line; x must grow and stay in the box of 240."""
+    points = [tuple(map(float, point.split())) for point in re.findall(r"[ML]([\d.]+ [\d.]+)", path)]
+    assert path.startswith("M") and len(points) >= 2, path
+    assert [x for x, _ in points] == sorted(x for x, _ in points) and 0 <= points[0][0] and points[-1][0] <= 240, path
+    return [y for _, y in points]
+
+
+def drawn(page):
+    """What the browser made of them: a path that it cannot read has no length."""
+    return page.evaluate("""Object.fromEntries([...document.querySelectorAll('.charts figure')].map(f => [f.id.replace('chart-', ''), {
+        line: f.querySelector('path.line').getAttribute('d'), area: f.querySelector('path.area').getAttribute('d'),
+        length: f.querySelector('path.line').getTotalLength(), width: f.querySelector('path.line').getBBox().width,
+        now: f.querySelector('b').innerText, label: f.querySelector('svg').getAttribute('aria-label')}]))""")
+
+
+@pytest.mark.skipif(bool(SANITIZER_DIR), reason="clocks are set by a preloaded library")
+def test_the_charts_are_of_what_passed(scene, browser):
+    """Two half minutes, by a clock that is put forward: busy, then nothing but the tunnels that stay open."""
+    daemon = Ukai(scene, sections(admin={"listen": "192.168.1.254:9090", "allow": "192.168.1.10"}), ACL)
+    faults = Faults(daemon.dir)
+    daemon.prefix = faults.prefix
+
+    def asking_wakes_it():
+        return ctl(daemon, "status", "--html")
+
+    def half_minute(n):
+        faults.shift_steady_clock(n * 31)
+        wait_until(lambda: len(re.findall("[ML]", re.search('class="line" d="([^"]*)"', asking_wakes_it())[1])) == n + 1, what="a point more")
+
+    with daemon:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+        browser.open(URL)
+        assert {chart["line"] for chart in drawn(browser).values()} == {""} and {chart["now"] for chart in drawn(browser).values()} == {"not yet"}
+        make_traffic(scene)
+        sock = scene.dial()
+        open_tunnel(sock, f"{ECHO}:443")
+        sock.sendall(b"x" * 3000)
+        read_exactly(sock, 3000)
+        half_minute(1)
+        half_minute(2)
+        browser.open(URL)
+        charts = drawn(browser)
+        assert set(charts) == set(CHARTS)
+        for name, chart in charts.items():
+            ys = heights(chart["line"])
+            assert chart["area"].startswith(chart["line"]) and chart["area"].endswith("Z")
+            assert chart["length"] > 0 and chart["width"] > 0, chart
+            assert ys[:-1] == [TOP, TOP] and ys[-1] == (TOP if name == "tunnels" else BOTTOM), (name, ys)
+            assert chart["label"].startswith(CHARTS[name] + " over the last hour: now ") and not chart["label"].endswith("highest 0"), chart
+        assert charts["tunnels"]["now"] == "2" and charts["connections"]["now"].startswith("0")
 
 
 def test_it_says_who_runs_and_by_what(scene, ukai, page):
