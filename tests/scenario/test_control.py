@@ -1,6 +1,5 @@
 """The control socket and the commands that use it: who may, what they say, and that nobody can hold the daemon up by it."""
 import contextlib
-import ctypes
 import json
 import os
 import shlex
@@ -12,6 +11,7 @@ import time
 
 import pytest
 
+import inject
 from client import exchange, open_tunnel
 from daemon import BINARY, SANITIZER_DIR, Ukai, run_tool, sections
 from scene import NSD, wait_until
@@ -340,24 +340,10 @@ def test_many_reloads_at_once_all_hear_the_outcome(ukai):
     assert codes == [0] * 8
 
 
-@contextlib.contextmanager
-def frozen_worker(daemon):
-    """One worker's thread stands still, so what needs all of them waits; the main thread goes on."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    attach, detach, wall = 16, 17, 0x40000000
-    tid = int(os.listdir(f"/proc/{daemon.pid}/task")[-1])  # in the order of their making: workers are the last ones
-    assert libc.ptrace(attach, tid, None, None) == 0, os.strerror(ctypes.get_errno())
-    assert libc.waitpid(tid, None, wall) == tid
-    try:
-        yield
-    finally:
-        assert libc.ptrace(detach, tid, None, None) == 0
-
-
 def test_a_reload_beyond_the_places_is_turned_away_and_not_told_done(ukai):
     """Clients that left keep their places while their reloads wait for a worker; the next one is told so, and 1. Once their
     work was forgotten and the seventeenth heard 0 while nothing had been applied."""
-    with frozen_worker(ukai):
+    with inject.Held(inject.threads(ukai.pid)[-1]):  # a worker stands still, the main thread goes on
         waiting = [raw(ukai) for _ in range(16)]
         for sock in waiting:
             sock.sendall(b'["reload"]\n')

@@ -1,4 +1,5 @@
 """What the daemon is left with while it serves (abuse cases O09, O10, G24), and that it still serves with it."""
+import errno
 import grp
 import os
 import pathlib
@@ -8,6 +9,7 @@ import signal
 
 import pytest
 
+import inject
 from client import open_tunnel
 from daemon import SANITIZER_DIR, Ukai, sections
 from scene import wait_until
@@ -174,6 +176,43 @@ def test_O10_says_what_fences_there_are(scene):
     with make(scene) as daemon:
         assert "seccomp=yes" in daemon.wait_log(r"msg=sandboxed")
         assert int(re.search(r"landlock_abi=(\d+)", daemon.wait_log(r"msg=sandboxed"))[1]) >= 1
+
+
+# What an intruder would try: number, arguments, and what must come of it.
+AF_NETLINK, AF_PACKET, SIGCHLD, CLONE_NEWNET = 16, 17, 17, 0x40000000
+READ_WRITE_EXEC, PRIVATE_ANONYMOUS = 7, 0x22
+ATTEMPTS = {
+    "execve": (59, (0, 0, 0), "SIGSYS"), "a new process": (56, (SIGCHLD,), "SIGSYS"), "fork": (57, (), "SIGSYS"),
+    "ptrace": (101, (0,), "SIGSYS"), "setuid": (105, (0,), "SIGSYS"), "unshare": (272, (CLONE_NEWNET,), "SIGSYS"),
+    "executable memory": (9, (0, 4096, READ_WRITE_EXEC, PRIVATE_ANONYMOUS, -1, 0), "SIGSYS"), "bpf": (321, (0, 0, 0), "SIGSYS"),
+    "io_uring": (425, (1, 0), "SIGSYS"), "reading another process": (310, (1, 0, 0, 0, 0, 0), "SIGSYS"), "module": (175, (0, 0, 0), "SIGSYS"),
+    "a netlink socket": (41, (AF_NETLINK, 3, 0), -errno.EACCES), "a packet socket": (41, (AF_PACKET, 3, 0), -errno.EACCES),
+    "another clock": (227, (0, 0), -errno.ENOSYS), "kill": (62, (1, 0), -errno.ENOSYS)}
+
+
+@needs_fences
+@pytest.mark.skipif(not inject.IS_POSSIBLE, reason="the calls are put into the thread for x86-64 only")
+@pytest.mark.parametrize("which, name", [(1, "the log"), (-1, "a worker")], ids=["log", "worker"])
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_O10_a_call_that_a_thread_of_the_serving_daemon_must_not_make(scene, attempt, which, name):
+    """Put into the thread itself, in place of a hook in the program: it dies of it, or is refused and serves on."""
+    number, arguments, outcome = ATTEMPTS[attempt]
+    daemon = make(scene)
+    with daemon:
+        open_tunnel(scene.dial(port=8086), TARGET)
+        with inject.Held(inject.threads(daemon.pid)[which]) as thread:
+            assert thread.call(39) == daemon.pid, "getpid, so that the way is right"
+            result = thread.call(number, *arguments)
+        if attempt in ("fork", "a new process") and isinstance(result, int) and result > 0:
+            os.kill(result, signal.SIGKILL)  # it would keep the pipe of the log open
+        assert result == outcome
+        if outcome != "SIGSYS":
+            open_tunnel(scene.dial(port=8086), TARGET)
+            return
+        scene.close_clients()
+        assert daemon.wait_exit() == -signal.SIGSYS
+        daemon.process.stderr.close()
+        daemon.process = None
 
 
 def test_O10_off_is_said_as_a_warning(scene):
