@@ -49,8 +49,8 @@ static json_t *traffic_json(const struct roster_figures *f)
     jsonset_number(t, "refused", f->n_refused);
     jsonset_number(t, "tunnels_opened", f->n_opened);
     jsonset_number(t, "tunnels_closed", f->n_closed);
-    jsonset_number(t, "bytes_up", f->bytes_up);
-    jsonset_number(t, "bytes_down", f->bytes_down);
+    jsonset_number(t, "bytes_up", f->bytes_up + f->open_up);
+    jsonset_number(t, "bytes_down", f->bytes_down + f->open_down);
     return t;
 }
 

@@ -12,9 +12,9 @@ import time
 import pytest
 
 import inject
-from client import exchange, open_tunnel
+from client import exchange, open_tunnel, read_exactly
 from daemon import BINARY, SANITIZER_DIR, Ukai, run_tool, sections
-from scene import NSD, wait_until
+from scene import ECHO, NSD, wait_until
 
 AGENTS = "agents.deepsecurity.trendmicro.com"
 IN = "[in]\ntcp 8080 = 192.168.1.10 ; Webプロキシ\ntcp 8080 = 192.168.1.20\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
@@ -119,6 +119,19 @@ def test_status_counts_what_happens(scene, ukai):
     assert {l["kind"] for l in now["listeners"]} == {"web-proxy", "dns"} and now["rules"] == 4
     text = ctl(ukai, "status").out
     assert "tunnels 1 of" in text and "lan0 port 8080" in text
+
+
+def test_status_counts_the_bytes_of_open_tunnels(scene, ukai):
+    sock = scene.dial()
+    open_tunnel(sock, f"{ECHO}:443")
+    sock.sendall(b"x" * 3000)
+    read_exactly(sock, 3000)
+    traffic = ctl_json(ukai, "status")["traffic"]
+    assert traffic["tunnels_closed"] == 0 and traffic["bytes_up"] == traffic["bytes_down"] == 3000
+    assert "1 opened, 2.9 KiB up, 2.9 KiB down" in ctl(ukai, "status").out
+    sock.close()
+    wait_until(lambda: ctl_json(ukai, "status")["traffic"]["tunnels_closed"] == 1)
+    assert ctl_json(ukai, "status")["traffic"]["bytes_up"] == 3000
 
 
 def test_tunnels_are_listed_with_rule_and_memo(scene, ukai):
