@@ -508,8 +508,10 @@ static const struct schema_key keys[] = {
      CONF(log),
      .doc =
          "Where one record for each transaction goes: off, stderr, syslog, journald, or the path "
-         "of a file. In the journal each field of the record stands by itself too, as UKAI_SRC "
-         "and so on; the line is its message."},
+         "of a file, made with mode 0640. In the journal each field of the record stands by itself "
+         "too, as UKAI_SRC and so on; the line is its message. Syslog is the socket /dev/log, "
+         "facility daemon, level info. A target that takes nothing delays nobody: what it misses "
+         "is counted and told once it takes records again."},
     {.section = SCHEMA_LOG,
      .name = "access-format",
      .type = SCHEMA_TYPE_FORMAT,

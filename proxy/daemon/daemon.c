@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@
 
 enum {
     COPY_REMINDER_MS = 60 * 60 * 1000, /* that the files are broken */
+    FILES_UMASK = 0027, /* whatever we were started with: the group reads the access log */
     REBIND_RETRY_MS = 1000,
 };
 
@@ -279,7 +281,10 @@ static void say_no_log(const struct conf *conf, int rc, char *ret_text, size_t t
                         "only the directory of the log named at the start"
                       : "; the daemon's user must be able to write there";
     snprintf(ret_text, text_size, "the access log cannot be opened: %s: %s%s",
-             is_file ? conf->log.access_path : "the journal", strerror(-rc), do_what);
+             is_file                                    ? conf->log.access_path
+             : conf->log.access == CONF_ACCESS_JOURNALD ? "the journal"
+                                                        : "/dev/log (syslog)",
+             strerror(-rc), do_what);
 }
 
 static void refuse_reload(struct daemon *d, const char *why, FILE *said)
@@ -360,9 +365,9 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     tell_of_resolv(d, snapshot_keep_servers(s, d->snapshot));
     number_rules(d, d->snapshot->acl, s->acl);
     bool has_other_target = !same_target(&d->snapshot->conf.log, &s->conf.log);
-    int log_fd = -1;
+    struct logtarget target = {.fd = -1};
     if (has_other_target) {
-        rc = sink_open(&s->conf.log, &log_fd);
+        rc = logtarget_open(&s->conf.log, &target);
         if (rc < 0)
             say_no_log(&s->conf, rc, text, sizeof(text));
     }
@@ -371,14 +376,14 @@ enum exit_code daemon_reload(struct daemon *d, FILE *said)
     if (rc == 0)
         rc = apply(d, s, text, sizeof(text));
     if (rc < 0) {
-        sink_drop(log_fd);
+        logtarget_close(&target);
         refuse_reload(d, text, said);
         fileset_fini(&files);
         snapshot_unref(s);
         return EXIT_FAILED;
     }
     if (has_other_target)
-        sink_use(d->shared.sink, &s->conf.log, log_fd);
+        sink_use(d->shared.sink, &target);
     restart_compare(&d->restart, &s->conf);
     restart_say(&d->restart, said);
     s->generation = ++d->n_generations;
@@ -512,6 +517,7 @@ static sigset_t block_signals(void)
     sigaddset(&set, SIGQUIT);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is a full disk */
     return set;
 }
 
@@ -700,9 +706,8 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     eventlog_begin();
     d->shared.sink = sink_new(&d->snapshot->conf.log, &rc);
     if (!d->shared.sink) {
-        log_error("msg=\"the access log cannot be opened\" path=\"%s\" error=\"%s\"",
-                  d->snapshot->conf.log.access_path ? d->snapshot->conf.log.access_path : "-",
-                  strerror(-rc));
+        say_no_log(&d->snapshot->conf, rc, text, sizeof(text));
+        log_error("msg=\"cannot start\" error=\"%s\"", text);
         return EXIT_FAILED;
     }
     inquiries_init(&d->inquiries);
@@ -931,6 +936,7 @@ enum exit_code daemon_run(const struct daemon_options *options)
     struct fileset files = {0};
     bool is_config = false;
     privs_reserve_stdio();
+    umask(FILES_UMASK);
     offers_from_manager(&d.offers); /* before anything else is opened */
     if (options->file && !(d.file = absolute_path(options->file))) {
         fputs("ukai: not started: out of memory\n", stderr);

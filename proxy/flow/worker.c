@@ -31,10 +31,11 @@ void worker_record(struct worker *w, struct access_record *r)
     r->wall_ms = wall_ms();
     /* Filled before it is read; zeroing it first would cost more than the record. */
     char text[ACCESS_RECORD_MAX] __attribute__((uninitialized));
-    struct access_log log = {.format = conf->format,
-                             .format_text = conf->format_text,
-                             .is_journal = conf->access == CONF_ACCESS_JOURNALD};
-    sink_put(w->shared->sink, text, access_format(&log, r, text, sizeof(text)));
+    struct access_log log = {.format = conf->format, .format_text = conf->format_text};
+    do { /* a reload may be between our view and what the sink takes */
+        log.is_journal = sink_takes_fields(w->shared->sink);
+    } while (!sink_put(w->shared->sink, text, access_format(&log, r, text, sizeof(text)),
+                       log.is_journal));
 }
 
 void worker_note_refusal(struct worker *w, const struct access_record *r)

@@ -309,8 +309,8 @@ static const char *squid_code(const struct access_record *r)
     case REASON_METHOD:
     case REASON_VERSION:
         return "NONE_NONE";
-    default:
-        return "TCP_TUNNEL";
+    default: /* the way to the origin failed */
+        return r->path ? "TCP_MISS" : "TCP_TUNNEL";
     }
 }
 

@@ -3,10 +3,12 @@
 #ifndef PROXY_REPORT_SINK_H
 #define PROXY_REPORT_SINK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "conf/snapshot.h"
+#include "proxy/report/logtarget.h"
 
 enum { SINK_QUEUE_BYTES = 4 * 1024 * 1024 };
 
@@ -20,17 +22,18 @@ int sink_start(struct sink *s) __attribute__((warn_unused_result));
 /* Writes what is queued, at most about two seconds, then ends the thread. One that was never
  * started has written nothing. */
 struct sink *sink_free(struct sink *s);
-/* Any thread; never blocks on the target. A full queue drops the line and counts it. @line ends
- * with a newline. */
-void sink_put(struct sink *s, const char *line, size_t len);
+/* What records must be now: the journal's fields, or a line. A reload may change it. */
+bool sink_takes_fields(struct sink *s);
+/* Any thread; never blocks on the target. A full queue drops the record and counts it. @record: a
+ * line with its newline, or (@is_fields) fields with an empty line behind them. False: they are not
+ * what is taken now; form it anew. */
+bool sink_put(struct sink *s, const char *record, size_t len, bool is_fields)
+    __attribute__((warn_unused_result));
 /* Opens the target of @conf (also the same path again, for log rotation); on failure the old target
  * stays. 0 · -errno. */
 int sink_reopen(struct sink *s, const struct conf_log *conf) __attribute__((warn_unused_result));
-/* The two halves of sink_reopen(), for who may yet decide otherwise: the target of @conf is opened
- * (-1: it has none) and given; then it is used, or dropped. sink_use() takes @fd. */
-int sink_open(const struct conf_log *conf, int *ret_fd) __attribute__((warn_unused_result));
-void sink_use(struct sink *s, const struct conf_log *conf, int fd);
-void sink_drop(int fd);
+/* Writes to @target, which is taken, from here on: what was put before goes to the old one. */
+void sink_use(struct sink *s, const struct logtarget *target);
 uint64_t sink_n_dropped(struct sink *s);
 
 #endif

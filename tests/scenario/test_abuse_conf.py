@@ -529,6 +529,13 @@ def test_G23_a_thousand_hups(scene, ukai):
         if n % 100 == 0:
             still_serves(scene)
     wait_quiet(ukai)
+    mark = len(ukai.lines)
+    ukai.signal(signal.SIGSTOP)
+    for n in range(1000):
+        ukai.signal(signal.SIGHUP)
+    ukai.signal(signal.SIGCONT)
+    wait_quiet(ukai)
+    assert sum("msg=reloaded" in line for line in ukai.lines[mark:]) == 1, "asked a thousand times before it looked"
     ukai.reload(acl=LIVE_ACL)
     still_serves(scene)
     ukai.reload(acl="[in]\nbroken\n", expect="refused")

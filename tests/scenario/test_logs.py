@@ -1,8 +1,16 @@
 """Targets and formats of the access log beyond files of JSON: format strings, the journal, records of tunnels that stay open."""
+import errno
+import fcntl
+import json
+import os
 import pathlib
 import re
+import shutil
+import signal
 import socket
+import subprocess
 import tempfile
+import threading
 
 import pytest
 
@@ -153,3 +161,240 @@ def test_without_a_journal_the_start_is_refused_with_the_reason(scene):
     assert any("access log cannot be opened" in line for line in daemon.lines), daemon.lines
     daemon.process.stderr.close()
     daemon.process = None
+
+
+class Syslog(Journal):
+    """Stands where a syslog daemon's socket is: /dev of a mount namespace of the daemon's own."""
+
+    def __init__(self, scene):
+        super().__init__(scene)
+        self.prefix = ["unshare", "--mount", "sh", "-c",
+                       'mount -t tmpfs dev /mnt && for d in null zero full random urandom; do '
+                       'touch /mnt/$d && mount --bind /dev/$d /mnt/$d; done && '
+                       f'ln -s {self.dir}/socket /mnt/log && mount --move /mnt /dev && exec "$@"', "sh"]
+
+    def line(self):
+        """What came, without its prefix."""
+        head, text = self.socket.recv(65536).decode().split(": ", 1)
+        assert re.fullmatch(r"<30>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d ukai\[\d+\]", head), head
+        return text
+
+
+@pytest.fixture
+def syslog(scene):
+    place = Syslog(scene)
+    yield place
+    place.socket.close()
+
+
+def garbage(scene):
+    """One transaction, not held up by its record."""
+    with scene.dial(timeout=2) as sock:
+        assert exchange(sock, b"GARBAGE\r\n\r\n", deadline_s=1).status == 400
+
+
+def test_syslog_gets_each_record_as_a_line(scene, syslog):
+    daemon = Ukai(scene, sections(dns=False, log={"access": "syslog", "access-format": "logfmt"}), IN)
+    daemon.prefix = syslog.prefix
+    with daemon:
+        garbage(scene)
+        line = syslog.line()
+        assert 'src="192.168.1.10"' in line and 'memo="Webプロキシ"' in line and "\n" not in line, line
+        syslog.socket.close()  # started anew: nothing is lost from then on
+        syslog.listen()
+        garbage(scene)
+        assert 'src="192.168.1.10"' in syslog.line()
+        assert daemon.status()["log_dropped"] == 0
+
+
+def test_without_syslog_the_start_is_refused_with_the_reason(scene, syslog):
+    syslog.socket.close()
+    daemon = Ukai(scene, sections(dns=False, log={"access": "syslog"}), IN)
+    daemon.prefix = syslog.prefix
+    daemon.start(wait=False)
+    assert daemon.wait_exit() == 1
+    assert any("the access log cannot be opened: /dev/log (syslog): " in line for line in daemon.lines), daemon.lines
+    daemon.process.stderr.close()
+    daemon.process = None
+
+
+N_LOST = 20
+
+
+def lose_some(scene, daemon):
+    """Transactions whose records cannot be written: each is served at once, each is counted, the trouble is told once."""
+    for _ in range(N_LOST):
+        garbage(scene)
+    wait_until(lambda: daemon.status()["log_dropped"] == N_LOST, what=lambda: daemon.status()["log_dropped"])
+    assert sum("access records cannot be written" in line for line in daemon.lines) == 1
+
+
+def lose_no_more(scene, daemon, read):
+    garbage(scene)
+    daemon.wait_log(rf'msg="access records were dropped" n={N_LOST}$')
+    garbage(scene)
+    wait_until(lambda: len(read()) == 2, what=read)
+    assert daemon.status()["log_dropped"] == N_LOST
+
+
+def test_O05_dead_syslog(scene, syslog):
+    daemon = Ukai(scene, sections(dns=False, log={"access": "syslog"}), IN)
+    daemon.prefix = syslog.prefix
+    with daemon:
+        syslog.socket.close()
+        lose_some(scene, daemon)
+        syslog.listen()
+        got = []
+
+        def read():
+            syslog.socket.settimeout(0.2)
+            try:
+                got.append(syslog.line())
+            except TimeoutError:
+                pass
+            return got
+
+        lose_no_more(scene, daemon, read)
+
+
+def test_O05_full_device(scene):
+    config = sections(dns=False, log={"access": "/dev/full"}, process={"sandbox": "off"})
+    with Ukai(scene, config, IN) as daemon:
+        lose_some(scene, daemon)
+        target = daemon.dir / "elsewhere.json"
+        daemon.reload(config=sections(dns=False, log={"access": str(target)}, process={"sandbox": "off"}))
+        lose_no_more(scene, daemon, lambda: target.read_text().splitlines())
+
+
+@pytest.fixture
+def small_disk(scene):
+    """A file system of 64 KiB."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix="disk-", dir=scene.dir))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "small", place], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(place):
+    with open(place / "filler", "wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 512):
+                pass
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+
+def test_O05_full_file_system(scene, small_disk):
+    """Lines are whole again when there is room, though the last one before was cut anywhere."""
+    log = small_disk / "access.json"
+    config = sections(dns=False, log={"access": str(log)})
+    with Ukai(scene, config, IN) as daemon:
+        garbage(scene)
+        wait_until(lambda: log.read_text().endswith("\n"))
+        fill(small_disk)
+        n_written = 1
+        while not daemon.status()["log_dropped"]:  # the page that the file has is still its own
+            n_before = daemon.status()["traffic"]["accepted"]
+            garbage(scene)
+            wait_until(lambda: log.read_text().count("\n") + daemon.status()["log_dropped"] == n_before + 1)
+        n_written = log.read_text().count("\n")
+        for _ in range(N_LOST):
+            garbage(scene)
+        wait_until(lambda: daemon.status()["log_dropped"] == N_LOST + 1)
+        assert not log.read_text().endswith("\n"), "the last one was cut"
+        (small_disk / "filler").unlink()
+        garbage(scene)
+        daemon.wait_log(rf'msg="access records were dropped" n={N_LOST + 1}$')
+        garbage(scene)
+        wait_until(lambda: log.read_text().count("\n") == n_written + 3)
+        lines = log.read_text().splitlines()
+        broken = lines.pop(n_written)
+        assert all(json.loads(line)["src"] == "192.168.1.10" for line in lines) and 0 < len(broken) < len(lines[0])
+        assert daemon.status()["log_dropped"] == N_LOST + 1
+
+
+def test_O05_fifo_without_reader(scene):
+    """What it holds waits for a reader; what does not fit is counted."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix="fifo-", dir=scene.dir)) / "access"
+    os.mkfifo(place)
+    with Ukai(scene, sections(dns=False, log={"access": str(place)}), IN) as daemon:
+        reader = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+        os.close(reader)
+        for _ in range(N_LOST + 10):
+            garbage(scene)
+        wait_until(lambda: daemon.status()["log_dropped"] > 0, 15)
+        with open(os.open(place, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8") as file:
+            first = file.read()
+            n_lost = daemon.status()["log_dropped"]
+            garbage(scene)
+            daemon.wait_log(rf'msg="access records were dropped" n={n_lost}$')
+            garbage(scene)
+            rest = []
+            wait_until(lambda: rest.append(file.read()) or "".join(rest).count("\n") >= 3)
+        lines = (first + "".join(rest)).splitlines()
+        broken = [line for line in lines if not line.endswith("}")]
+        assert len(lines) - len(broken) + n_lost == N_LOST + 12 and len(broken) <= 1, (lines, n_lost)
+        assert all(json.loads(line)["src"] == "192.168.1.10" for line in lines if line not in broken)
+
+
+def test_O05_removed_directory(scene):
+    """Records go to the file that is open; to open it again fails with the reason and loses nothing."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix="gone-", dir=scene.dir))
+    config = sections(dns=False, log={"access": str(place / "access.json")})
+    with Ukai(scene, config, IN) as daemon:
+        garbage(scene)
+        wait_until(lambda: (place / "access.json").read_text().count("\n") == 1)
+        kept = open(place / "access.json", encoding="utf-8")
+        shutil.rmtree(place)
+        garbage(scene)
+        daemon.signal(signal.SIGUSR1)
+        daemon.wait_log("the access log cannot be reopened, writing to the old one")
+        garbage(scene)
+        wait_until(lambda: kept.seek(0) == 0 and kept.read().count("\n") == 3)
+        assert daemon.status()["log_dropped"] == 0
+        kept.close()
+
+
+def test_records_have_the_form_of_where_they_go(scene, journal):
+    """Reloads between a file and the journal, under load: no fields in the file, no lines in the journal, none lost."""
+    def config(access):
+        return sections(dns=False, log={"access": access}, process={"workers": "2"})
+
+    daemon = Ukai(scene, config("access.json"), IN)
+    daemon.prefix = journal.prefix
+    entries, is_over, n_done = [], threading.Event(), [0, 0]
+
+    def read_journal():
+        while True:
+            try:
+                entries.append(journal.entry())
+            except OSError:
+                if is_over.is_set():
+                    return
+
+    def load(i):
+        while not is_over.is_set():
+            garbage(scene)
+            n_done[i] += 1
+
+    journal.socket.settimeout(0.2)
+    threads = [threading.Thread(target=read_journal)] + [threading.Thread(target=load, args=(i,)) for i in (0, 1)]
+    with daemon:
+        for thread in threads:
+            thread.start()
+        try:
+            for i in range(20):
+                n_before = sum(n_done)
+                wait_until(lambda: sum(n_done) > n_before + 10)
+                daemon.reload(config=config("access.json" if i % 2 else "journald"))
+        finally:
+            is_over.set()
+            for thread in threads[1:]:
+                thread.join()
+        lines = daemon.access_path.read_text().splitlines
+        wait_until(lambda: len(entries) + len(daemon.access_path.read_text().splitlines()) == sum(n_done))
+        threads[0].join()
+        assert daemon.status()["log_dropped"] == 0
+    assert all(json.loads(line)["event"] for line in daemon.access_path.read_text().splitlines())
+    assert all("MESSAGE" in entry and "UKAI_SRC" in entry for entry in entries) and len(entries) > 50

@@ -69,6 +69,12 @@ Test(report_access, format__is_squids_native_line)
     cr_expect_str_eq(formatted(CONF_FORMAT_SQUID, &r),
                      "1795412646.852   1234 192.168.1.10 TCP_MISS/200 9000000000 GET "
                      "http://agents.example/a%20b - HIER_DIRECT/2001:db8::1 -");
+    r.event = ACCESS_REFUSED;
+    r.reason = REASON_DIAL_TIMEOUT;
+    r.status = 504;
+    cr_expect_not_null(strstr(formatted(CONF_FORMAT_SQUID, &r), " TCP_MISS/504 "));
+    r.path = NULL;
+    cr_expect_not_null(strstr(formatted(CONF_FORMAT_SQUID, &r), " TCP_TUNNEL/504 "));
 }
 
 Test(report_access, format__has_the_keys_of_the_contract__in_json)
@@ -88,9 +94,13 @@ Test(report_access, format__has_the_keys_of_the_contract__in_json)
 Test(report_access, format__is_key_value__in_logfmt)
 {
     struct access_record r = example();
-    const char *line = formatted(CONF_FORMAT_LOGFMT, &r);
-    cr_expect_not_null(strstr(line, "event=\"close\" id=1.42 src=\"192.168.1.10\""), "%s", line);
-    cr_expect_not_null(strstr(line, "memo=\"Webプロキシ\""), "%s", line);
+    cr_expect_str_eq(
+        formatted(CONF_FORMAT_LOGFMT, &r),
+        "ts=1795412646.852 event=\"close\" id=1.42 src=\"192.168.1.10\" src_port=50000 "
+        "listener=\"lan\" method=\"CONNECT\" host=\"agents.example\" port=443 "
+        "addr=\"[2001:db8::1]:443\" rule=\"acl.conf:3\" memo=\"Webプロキシ\" status=200 "
+        "error=\"origin_closed\" bytes_up=7 bytes_down=9000000000 dns_ms=2 connect_ms=3 "
+        "duration_ms=1234 closed_by=\"server\"");
 }
 
 /* O06: whatever a peer puts into a field, one record stays one printable line. */
@@ -157,8 +167,10 @@ Test(report_access, format__gives_journald_its_fields)
     struct access_log log = {.format = CONF_FORMAT_SQUID, .is_journal = true};
     size_t len = access_format(&log, &r, buf, ACCESS_RECORD_MAX);
     buf[len] = '\0';
-    cr_expect_eq(strncmp(buf, "MESSAGE=1795412646.852   1234 192.168.1.10 TCP_TUNNEL/200", 57), 0,
-                 "%s", buf);
+    static const char message[] =
+        "MESSAGE=1795412646.852   1234 192.168.1.10 TCP_TUNNEL/200 9000000000 CONNECT "
+        "agents.example:443 - HIER_DIRECT/2001:db8::1 -\n";
+    cr_expect_eq(strncmp(buf, message, sizeof(message) - 1), 0, "%s", buf);
     cr_expect_not_null(strstr(buf, "\nUKAI_SRC=192.168.1.10\n"));
     cr_expect_not_null(strstr(buf, "\nUKAI_MEMO=Webプロキシ\n"));
     cr_expect_not_null(strstr(buf, "\nUKAI_BYTES_DOWN=9000000000\n"));

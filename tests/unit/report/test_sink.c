@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,7 +53,7 @@ Test(report_sink, put__arrives_whole_and_in_order__before_free_returns)
     size_t total = 0;
     for (int i = 0; i < 2000; i++) {
         int n = snprintf(line, sizeof(line), "line %d\n", i);
-        sink_put(s, line, (size_t)n);
+        (void)!sink_put(s, line, (size_t)n, false);
         total += (size_t)n;
     }
     cr_expect_null(sink_free(s));
@@ -81,13 +83,13 @@ Test(report_sink, reopen__goes_on_in_a_new_file__and_keeps_the_old_on_failure)
     cr_assert_not_null(s);
     cr_assert_eq(sink_start(s), 0);
     cr_expect_eq(sink_reopen(s, &bad), -ENOENT);
-    sink_put(s, "old\n", 4);
+    (void)!sink_put(s, "old\n", 4, false);
     while (read_back(p.path, buf, sizeof(buf)) < 4)
         sched_yield();
     cr_assert_eq(rename(p.path, moved), 0);
     cr_expect_eq(sink_reopen(s, &conf), 0);
     for (size_t n = 0; n < 4; n = read_back(p.path, buf, sizeof(buf))) {
-        sink_put(s, "new\n", 4); /* the thread takes the new target between two batches */
+        (void)!sink_put(s, "new\n", 4, false); /* the thread takes the new target between two batches */
         sched_yield();
     }
     sink_free(s);
@@ -110,11 +112,11 @@ Test(report_sink, reopen__parts_the_lines__at_the_moment_it_was_called)
         struct sink *s = sink_new(&conf, &error);
         cr_assert_not_null(s);
         cr_assert_eq(sink_start(s), 0);
-        sink_put(s, "old 1\n", 6);
-        sink_put(s, "old 2\n", 6);
+        (void)!sink_put(s, "old 1\n", 6, false);
+        (void)!sink_put(s, "old 2\n", 6, false);
         cr_assert_eq(rename(p.path, moved), 0);
         cr_expect_eq(sink_reopen(s, &conf), 0);
-        sink_put(s, "new 1\n", 6);
+        (void)!sink_put(s, "new 1\n", 6, false);
         sink_free(s);
         read_back(moved, buf, sizeof(buf));
         cr_expect_str_eq(buf, "old 1\nold 2\n");
@@ -141,9 +143,109 @@ Test(report_sink, put__drops_and_counts__when_nobody_reads)
     memset(line, 'x', sizeof(line));
     line[sizeof(line) - 1] = '\n';
     for (size_t put = 0; put < 4 * SINK_QUEUE_BYTES; put += sizeof(line))
-        sink_put(s, line, sizeof(line));
+        (void)!sink_put(s, line, sizeof(line), false);
     cr_expect_gt(sink_n_dropped(s), 0);
     close(reader);
     sink_free(s);
+    remove_place(&p);
+}
+
+static uint64_t limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    return bytes;
+}
+
+static void await_dropped(struct sink *s, uint64_t n)
+{
+    while (sink_n_dropped(s) < n)
+        sched_yield();
+}
+
+/* O05: what a full disk cut is ended before the next record, and each lost one counts. */
+Test(report_sink, put__begins_a_line__behind_one_that_was_cut)
+{
+    struct place p = make_place();
+    struct conf_log conf = {.access = CONF_ACCESS_FILE, .access_path = p.path};
+    int error = 0;
+    char buf[256];
+    signal(SIGXFSZ, SIG_IGN);
+    struct sink *s = sink_new(&conf, &error);
+    limit_files(10);
+    cr_expect(sink_put(s, "line 1\nline 2\nline 3\n", 21, false));
+    cr_assert_eq(sink_start(s), 0);
+    await_dropped(s, 2);
+    cr_expect(sink_put(s, "line 4\n", 7, false));
+    await_dropped(s, 3);
+    limit_files(RLIM_INFINITY);
+    cr_expect(sink_put(s, "line 5\n", 7, false));
+    sink_free(s);
+    read_back(p.path, buf, sizeof(buf));
+    cr_expect_str_eq(buf, "line 1\nlin\nline 5\n");
+    remove_place(&p);
+}
+
+/* So is what another process, or a reopened log, left behind. */
+Test(report_sink, open__ends_the_line__that_it_finds)
+{
+    for (int is_reopened = 0; is_reopened < 2; is_reopened++) {
+        struct place p = make_place();
+        struct conf_log conf = {.access = CONF_ACCESS_FILE, .access_path = p.path};
+        int error = 0;
+        char buf[256];
+        signal(SIGXFSZ, SIG_IGN);
+        int fd = open(p.path, O_CREAT | O_WRONLY, 0600);
+        cr_assert_eq(write(fd, is_reopened ? "old\n" : "old\nhal", is_reopened ? 4 : 7),
+                     is_reopened ? 4 : 7);
+        close(fd);
+        struct sink *s = sink_new(&conf, &error);
+        cr_assert_eq(sink_start(s), 0);
+        if (is_reopened) {
+            limit_files(7);
+            cr_expect(sink_put(s, "half of it\n", 11, false));
+            await_dropped(s, 1);
+            cr_expect_eq(sink_reopen(s, &conf), 0);
+            limit_files(RLIM_INFINITY);
+        }
+        cr_expect(sink_put(s, "new\n", 4, false));
+        sink_free(s);
+        read_back(p.path, buf, sizeof(buf));
+        cr_expect_str_eq(buf, "old\nhal\nnew\n", "reopened %d: %s", is_reopened, buf);
+        remove_place(&p);
+    }
+}
+
+/* A record of the other form is for its maker to form anew, and what was put for a target that never
+ * came to be used is the next one's, or counted. */
+Test(report_sink, use__takes_one_form__from_its_moment_on)
+{
+    struct place p = make_place();
+    struct conf_log conf = {.access = CONF_ACCESS_FILE, .access_path = p.path};
+    int error = 0, pair[2];
+    char buf[256];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), 0);
+    struct sink *s = sink_new(&conf, &error); /* not started: nothing is taken yet */
+    cr_expect(!sink_takes_fields(s));
+    cr_expect(!sink_put(s, "MESSAGE=1\n\n", 11, true));
+    cr_expect(sink_put(s, "first\n", 6, false));
+    sink_use(s, &(struct logtarget){.kind = CONF_ACCESS_JOURNALD, .fd = pair[0]});
+    cr_expect(sink_takes_fields(s));
+    cr_expect(!sink_put(s, "line\n", 5, false));
+    cr_expect(sink_put(s, "MESSAGE=2\n\n", 11, true));
+    cr_expect(sink_put(s, "MESSAGE=3\n\n", 11, true));
+    cr_expect_eq(sink_reopen(s, &conf), 0);
+    cr_expect_eq(sink_n_dropped(s), 2);
+    cr_expect(sink_put(s, "second\n", 7, false));
+    cr_expect_eq(sink_reopen(s, &conf), 0);
+    cr_expect(sink_put(s, "third\n", 6, false));
+    cr_assert_eq(sink_start(s), 0);
+    sink_free(s);
+    read_back(p.path, buf, sizeof(buf));
+    cr_expect_str_eq(buf, "first\nsecond\nthird\n");
+    cr_expect_leq(recv(pair[1], buf, sizeof(buf), 0), 0);
+    close(pair[1]);
     remove_place(&p);
 }
