@@ -363,14 +363,14 @@ def test_records_have_the_form_of_where_they_go(scene, journal):
 
     daemon = Ukai(scene, config("access.json"), IN)
     daemon.prefix = journal.prefix
-    entries, is_over, n_done = [], threading.Event(), [0, 0]
+    entries, is_over, is_read, n_done = [], threading.Event(), threading.Event(), [0, 0]
 
     def read_journal():
         while True:
             try:
                 entries.append(journal.entry())
             except OSError:
-                if is_over.is_set():
+                if is_read.is_set():
                     return
 
     def load(i):
@@ -392,9 +392,12 @@ def test_records_have_the_form_of_where_they_go(scene, journal):
             is_over.set()
             for thread in threads[1:]:
                 thread.join()
-        lines = daemon.access_path.read_text().splitlines
-        wait_until(lambda: len(entries) + len(daemon.access_path.read_text().splitlines()) == sum(n_done))
-        threads[0].join()
+        try:
+            wait_until(lambda: len(entries) + len(daemon.access_path.read_text().splitlines()) == sum(n_done),
+                       what=lambda: (len(entries), len(daemon.access_path.read_text().splitlines()), n_done))
+        finally:
+            is_read.set()
+            threads[0].join()
         assert daemon.status()["log_dropped"] == 0
     assert all(json.loads(line)["event"] for line in daemon.access_path.read_text().splitlines())
     assert all("MESSAGE" in entry and "UKAI_SRC" in entry for entry in entries) and len(entries) > 50
