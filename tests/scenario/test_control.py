@@ -254,15 +254,16 @@ def test_status_tells_the_recent_refusals_and_how_to_ask(scene, ukai):
 
 def test_a_relative_file_is_told_by_its_whole_path(scene):
     """The `explain` line is pasted elsewhere; with a quote and blanks in the path it is for a shell."""
-    daemon = Ukai(scene, sections(dns=False), IN, name="it's here")
-    path, daemon.conf_path = daemon.conf_path, "./ukai.conf"
+    daemon = Ukai(scene, sections(dns=False), IN)
+    path = daemon.conf_path.rename(daemon.dir / "it's here.conf")
+    daemon.conf_path = "./it's here.conf"
     daemon.prefix = ["env", "-C", daemon.dir]
     with daemon:
         daemon.conf_path = path
         exchange(scene.dial(), b"CONNECT 10.66.0.1:443 HTTP/1.1\r\nHost: x\r\n\r\n")
         status = ctl_json(daemon, "status")
         line = status["refusals"][0]["explain"]
-        assert status["file"] == f"{daemon.dir}/./ukai.conf" and line in ctl(daemon, "status").out
+        assert status["file"] == f"{daemon.dir}/./it's here.conf" and line in ctl(daemon, "status").out
         assert shlex.split(line)[:4] == ["ukai", "explain", "-c", status["file"]]
         pasted = scene.router.run(["sh", "-c", line.replace("ukai", BINARY, 1)], cwd="/")
         assert pasted.returncode == 3 and "10.0.0.0/8" in pasted.stdout, pasted
