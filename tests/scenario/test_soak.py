@@ -15,6 +15,7 @@ from scene import LAN_ROUTER, LAN_ROUTER6, OUT_ROUTER6, OUTER_GATE, OUTER_GATE6,
 from test_replace import ended, successor
 
 N_RELOADS, N_UPGRADES, N_TRANSFERS = 100, 20, 500
+A_SECOND_MIN = 150  # of the 200 that are asked for, on a busy machine
 NAME = "echo.lab.example:443"
 LINE10, LINE20 = "tcp 8080 = 192.168.1.10 ; first host\n", "tcp 8080 = 192.168.1.20 ; second host\n"
 REST = "udp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10 ; names\n"
@@ -31,12 +32,25 @@ def config():
 
 
 def pace_of(comers):
-    return f"{comers.n_served} short tunnels, {comers.begun / comers.seconds:.0f} a second"
+    """What the run is worth: without the load it would prove nothing."""
+    a_second = comers.begun / comers.seconds
+    assert a_second > A_SECOND_MIN or SANITIZER_DIR, f"{a_second:.0f} a second"
+    return f"{comers.n_served} short tunnels, {a_second:.0f} a second"
 
 
 def pss_bytes(pid):
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
         return next(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Pss:"))
+
+
+def idle_fds(scene, daemon):
+    """The descriptors of one that has served, and serves nobody."""
+    mark = daemon.mark()
+    with scene.dial() as sock:
+        open_tunnel(sock, NAME)
+    daemon.record(mark, lambda record: record["event"] == "close")
+    wait_until(lambda: daemon.status()["traffic"]["clients"] == 0)
+    return daemon.n_fds()
 
 
 def reload_once(daemon, n):
@@ -58,13 +72,14 @@ def ends_of(daemon, mark, n):
 
 def test_reloads_hurt_nobody_and_leave_nothing_behind(scene):
     with Ukai(scene, config(), BOTH) as daemon:
+        fds = idle_fds(scene, daemon)
         fleet, mark = Fleet(), daemon.mark()
         fleet.open(scene.dial, NAME, N_TRANSFERS)
         with fleet, Comers(scene) as comers:
             fleet.wait_transfer(fleet.tunnels)
             for n in range(9):
                 reload_once(daemon, n)
-            before, fds = pss_bytes(daemon.pid), daemon.n_fds()
+            before = pss_bytes(daemon.pid)
             for n in range(N_RELOADS):
                 n_before = comers.n_served
                 reload_once(daemon, n)
@@ -82,7 +97,7 @@ def test_reloads_hurt_nobody_and_leave_nothing_behind(scene):
         assert comers.failures == [] and comers.n_served == comers.begun > 0, comers.failures[:3]
         n_cut = N_RELOADS // 10 * 10
         scene.close_clients()
-        wait_until(lambda: daemon.n_fds() <= fds - 2 * N_TRANSFERS + 4, 20)
+        wait_until(lambda: daemon.n_fds() <= fds * 1.02, 20, lambda: f"{daemon.n_fds()} descriptors, {fds} before")
         if not SANITIZER_DIR:  # which keep what was freed
             assert after < before * 1.02, (before, after)
         print(f"PSS {before} before, {after} after; {pace_of(comers)}")
@@ -157,6 +172,7 @@ def take_address(scene, address, device):
 
 
 AWAY_S, HEALED_S = 0.4, 0.3
+N_ROUNDS = 3  # through the events below
 FAILURE_S = 2.0  # a successor has no names yet: a failed look-up counts for a second (RFC 9520), and the link may be late
 EVENTS = {
     "the LAN's cable": lambda scene: pull(scene.switch, "prouter"),
@@ -185,45 +201,50 @@ def test_O17_interfaces_addresses_and_routes_that_come_back_harm_no_transfer(sce
                 away[what] = began, time.monotonic() + HEALED_S
                 fleet.wait_transfer(fleet.tunnels, deadline_s=30)
             assert fleet.ended(fleet.tunnels) == []
-        without_way_out(comers, *away["the way out switched off"])
+        without_way_out(comers, [away["the way out switched off"]])
         print(pace_of(comers), len(comers.failures), "failed while something was away")
         scene.close_clients()
         ends_of(daemon, mark, N_TRANSFERS + comers.begun)
 
 
-def without_way_out(comers, began, healed):
+def without_way_out(comers, spans):
     """Who failed was told so, while there was no way out."""
-    wrong = [f for f in comers.failures if not began <= f["at"] <= healed or not f["why"].startswith("HTTP/1.1 502")]
-    assert wrong == [], (wrong[:3], began, healed)
-    assert comers.n_served > 100
+    wrong = [f for f in comers.failures if not f["why"].startswith("HTTP/1.1 502")
+             or not any(began <= f["at"] <= healed for began, healed in spans)]
+    assert wrong == [], (wrong[:3], spans)
+    assert comers.n_served > 100 and comers.n_served + len(comers.failures) == comers.begun
 
 
 def test_reloads_upgrades_and_links_at_once(scene, daemons):
-    """While a thing is away there are reloads, every third broken, and an upgrade."""
+    """While a thing is away there are reloads, every third broken, and an upgrade: as often as in the tests above, all in one."""
     daemons.append(Ukai(scene, config(), BOTH).start())
-    fleet, away, mark, n_reloads = Fleet(), {}, daemons[0].mark(), 0
+    fds = idle_fds(scene, daemons[0])
+    fleet, spans, mark, n_reloads = Fleet(), [], daemons[0].mark(), 0
     fleet.open(scene.dial, NAME, N_TRANSFERS)
     with fleet, Comers(scene) as comers:
-        for what, event in EVENTS.items():
+        for what, event in list(EVENTS.items()) * N_ROUNDS:
             n = comers.n_served
             wait_until(lambda: comers.n_served > n + 20, 20)
             began = time.monotonic()
             events = threading.Thread(target=event, args=(scene,))
             events.start()
-            for _ in range(3):
+            for _ in range(5):
                 reload_once(daemons[-1], n_reloads)
                 n_reloads += 1
             daemons[-1].write_acl(BOTH)
             daemons.append(successor(scene, daemons[-1]))
             events.join()
-            away[what] = began, time.monotonic() + FAILURE_S + HEALED_S
+            if what == "the way out switched off":
+                spans.append((began, time.monotonic() + FAILURE_S + HEALED_S))
             fleet.wait_transfer(fleet.tunnels, deadline_s=30)
         assert fleet.ended(fleet.tunnels) == []
-    without_way_out(comers, *away["the way out switched off"])
+    assert n_reloads >= N_RELOADS and len(daemons) > N_UPGRADES
+    without_way_out(comers, spans)
     print(pace_of(comers), len(comers.failures), "failed,", n_reloads, "reloads")
     scene.close_clients()
-    assert [ended(daemon) for daemon in daemons[:-1]] == [0] * len(EVENTS)
+    assert [ended(daemon) for daemon in daemons[:-1]] == [0] * (len(daemons) - 1)
     ends_of(daemons[0], mark, N_TRANSFERS + comers.begun)
+    wait_until(lambda: daemons[-1].n_fds() <= fds * 1.02, 20, lambda: f"{daemons[-1].n_fds()} descriptors, {fds} before")
     daemons[-1].stop()
 
 
