@@ -59,7 +59,7 @@ def test_lintian_finds_no_error(packages):
 
 def test_what_the_readme_points_at_is_in_it(packages):
     inside = run("dpkg-deb", "-c", the_deb(packages)).stdout
-    for name in ("monitoring/ukai.rules.yml", "nifcloud/README.md", "nifcloud/ukai-drift", "nifcloud/ukai-drift.cron"):
+    for name in ("systemd/README.md", "systemd/ukai.socket", "monitoring/ukai.rules.yml", "nifcloud/README.md", "nifcloud/ukai-drift", "nifcloud/ukai-drift.cron"):
         assert f"/usr/share/doc/ukai/examples/{name}" in inside, inside
 
 
