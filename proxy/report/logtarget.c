@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum {
-    WAITS_MAX = 5, /* for one batch without progress */
+    WAITS_MAX = 5, /* for one batch; a stream that moves begins anew */
     WAIT_MS = 1000,
     FILE_MODE = 0640,
     PREFIX_MAX = 64,
@@ -120,10 +120,11 @@ bool logtarget_takes_fields(enum conf_access_target kind)
 /* Whether it is worth trying again. */
 static bool wait_for(struct writing *w)
 {
-    if (w->n_waits++ == WAITS_MAX || atomic_load(w->is_ending))
+    if (w->n_waits >= WAITS_MAX || atomic_load(w->is_ending))
         return false;
     struct pollfd p = {.fd = w->target->fd, .events = POLLOUT};
     poll(&p, 1, WAIT_MS);
+    w->n_waits++;
     return true;
 }
 
@@ -236,7 +237,8 @@ static uint64_t write_lines(struct writing *w, const char *bytes, size_t len)
     size_t done = write_bytes(w, bytes, len);
     if (done > 0)
         t->is_mid_line = bytes[done - 1] != '\n';
-    return count_lines(bytes + done, len - done);
+    bool lacks_end = t->is_mid_line && bytes[done] == '\n'; /* which comes before the next one */
+    return count_lines(bytes + done, len - done) - lacks_end;
 }
 
 uint64_t logtarget_write(struct logtarget *t, const char *bytes, size_t len, atomic_bool *is_ending)

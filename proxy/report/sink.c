@@ -123,6 +123,17 @@ int sink_start(struct sink *s)
     return rc;
 }
 
+/* How many records @bytes are. */
+static uint64_t count_records(const char *bytes, size_t len, bool is_fields)
+{
+    uint64_t n = 0;
+    for (const char *at = bytes, *end = bytes + len; at < end; n++) {
+        const char *next = memmem(at, (size_t)(end - at), "\n\n", is_fields ? 2 : 1);
+        at = next ? next + (is_fields ? 2 : 1) : end;
+    }
+    return n;
+}
+
 /* False: it sits in a write that may never return; the process ends anyway. */
 static bool end_thread(struct sink *s)
 {
@@ -135,11 +146,15 @@ static bool end_thread(struct sink *s)
             break;
     }
     bool is_stuck = s->queue.len > 0 || s->is_writing;
+    uint64_t n_lost = is_stuck ? count_records(s->queue.bytes, s->queue.len, s->takes_fields) : 0;
     if (is_stuck)
         s->queue.len = 0;
     s->is_ending = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
+    if (is_stuck)
+        log_warning("msg=\"access records were dropped, their target takes none\" n=%llu",
+                    (unsigned long long)n_lost);
     if (is_stuck)
         pthread_detach(s->thread);
     else
@@ -185,17 +200,6 @@ bool sink_put(struct sink *s, const char *record, size_t len, bool is_fields)
     }
     pthread_mutex_unlock(&s->lock);
     return fits_form;
-}
-
-/* How many records @bytes are. */
-static uint64_t count_records(const char *bytes, size_t len, bool is_fields)
-{
-    uint64_t n = 0;
-    for (const char *at = bytes, *end = bytes + len; at < end; n++) {
-        const char *next = memmem(at, (size_t)(end - at), "\n\n", is_fields ? 2 : 1);
-        at = next ? next + (is_fields ? 2 : 1) : end;
-    }
-    return n;
 }
 
 /* The thread has not come to the target before this one. What was put for that one is this one's,

@@ -32,6 +32,14 @@ def test_format_string(scene):
         wait_until(lambda: daemon.access_path.read_text() == line, what=lambda: daemon.access_path.read_text())
 
 
+@pytest.mark.parametrize("umask", ["077", "000"])
+def test_the_group_reads_the_file_whatever_the_umask(scene, umask):
+    daemon = Ukai(scene, sections(dns=False), IN)
+    daemon.prefix = ["sh", "-c", f'umask {umask}; exec "$@"', "sh"]
+    with daemon:
+        assert daemon.access_path.stat().st_mode & 0o7777 == 0o640
+
+
 def test_every_field_is_in_the_manual_and_no_other(scene):
     """Asked of the program by format strings: it takes what the manual names, and says so of the two that wait."""
     page = (pathlib.Path(BINARY).resolve().parent / "doc" / "ukai.conf.5").read_text().split(".Sh RECORDS\n")[1].split("\n.Sh ")[0]

@@ -115,6 +115,8 @@ Test(report_access, format__escapes__hostile_fields)
     r.method = r.path = nasty;
     for (size_t i = 0; i < 4; i++) {
         const char *line = formatted(formats[i], &r);
+        if (formats[i] == CONF_FORMAT_JSON || formats[i] == CONF_FORMAT_LOGFMT)
+            cr_expect_not_null(strstr(line, "\"Webプロキシ\""), "the memo beside them: %s", line);
         for (const char *c = line; *c; c++)
             cr_expect((unsigned char)*c >= 0x20 && *c != 0x7f, "byte %02x", (unsigned char)*c);
         cr_expect_null(strstr(line, "\xc2\x9b"));

@@ -5,10 +5,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proxy/report/sink.h"
@@ -89,7 +91,8 @@ Test(report_sink, reopen__goes_on_in_a_new_file__and_keeps_the_old_on_failure)
     cr_assert_eq(rename(p.path, moved), 0);
     cr_expect_eq(sink_reopen(s, &conf), 0);
     for (size_t n = 0; n < 4; n = read_back(p.path, buf, sizeof(buf))) {
-        (void)!sink_put(s, "new\n", 4, false); /* the thread takes the new target between two batches */
+        (void)!sink_put(s, "new\n", 4,
+                        false); /* the thread takes the new target between two batches */
         sched_yield();
     }
     sink_free(s);
@@ -188,6 +191,28 @@ Test(report_sink, put__begins_a_line__behind_one_that_was_cut)
     remove_place(&p);
 }
 
+/* One that lacks nothing but its end gets it with the next: it is not lost. */
+Test(report_sink, put__ends_a_line__that_only_lacks_its_end)
+{
+    struct place p = make_place();
+    struct conf_log conf = {.access = CONF_ACCESS_FILE, .access_path = p.path};
+    int error = 0;
+    char buf[256];
+    signal(SIGXFSZ, SIG_IGN);
+    struct sink *s = sink_new(&conf, &error);
+    limit_files(13);
+    cr_expect(sink_put(s, "line 1\nline 2\nline 3\n", 21, false));
+    cr_assert_eq(sink_start(s), 0);
+    await_dropped(s, 1);
+    limit_files(RLIM_INFINITY);
+    cr_expect(sink_put(s, "line 4\n", 7, false));
+    cr_expect_eq(sink_n_dropped(s), 1);
+    sink_free(s);
+    read_back(p.path, buf, sizeof(buf));
+    cr_expect_str_eq(buf, "line 1\nline 2\nline 4\n");
+    remove_place(&p);
+}
+
 /* So is what another process, or a reopened log, left behind. */
 Test(report_sink, open__ends_the_line__that_it_finds)
 {
@@ -218,8 +243,8 @@ Test(report_sink, open__ends_the_line__that_it_finds)
     }
 }
 
-/* A record of the other form is for its maker to form anew, and what was put for a target that never
- * came to be used is the next one's, or counted. */
+/* A record of the other form is for its maker to form anew, and what was put for a target that
+ * never came to be used is the next one's, or counted. */
 Test(report_sink, use__takes_one_form__from_its_moment_on)
 {
     struct place p = make_place();
@@ -247,5 +272,41 @@ Test(report_sink, use__takes_one_form__from_its_moment_on)
     cr_expect_str_eq(buf, "first\nsecond\nthird\n");
     cr_expect_leq(recv(pair[1], buf, sizeof(buf), 0), 0);
     close(pair[1]);
+    remove_place(&p);
+}
+
+/* A target that is there and reads nothing costs five seconds a batch, not five a record. */
+Test(report_sink, put__waits_no_longer_for_many__than_for_one)
+{
+    int pair[2];
+    atomic_bool is_ending = false;
+    static char bytes[64 * 1024];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), 0);
+    while (send(pair[0], bytes, 4096, MSG_NOSIGNAL) > 0)
+        ;
+    struct logtarget t = {.kind = CONF_ACCESS_SYSLOG, .fd = pair[0]};
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    cr_expect_eq(logtarget_write(&t, "one\ntwo\nthree\nfour\n", 19, &is_ending), 4);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    cr_expect_eq(t.error, -EAGAIN);
+    cr_expect_lt(after.tv_sec - before.tv_sec, 9);
+    logtarget_close(&t);
+    close(pair[1]);
+}
+
+/* The group reads it, whoever started us with which umask; see daemon.c for ours. */
+Test(report_sink, new__makes_a_file__that_its_group_reads)
+{
+    struct place p = make_place();
+    struct conf_log conf = {.access = CONF_ACCESS_FILE, .access_path = p.path};
+    int error = 0;
+    struct stat st;
+    umask(0027);
+    struct sink *s = sink_new(&conf, &error);
+    cr_assert_not_null(s);
+    cr_assert_eq(stat(p.path, &st), 0);
+    cr_expect_eq(st.st_mode & 07777, 0640u);
+    sink_free(s);
     remove_place(&p);
 }
