@@ -9,6 +9,7 @@
 
 #include "proxy/base/log.h"
 #include "proxy/daemon/admin.h"
+#include "proxy/daemon/privs.h"
 #include "proxy/net/relay.h"
 
 enum {
@@ -65,4 +66,15 @@ void budget_say(struct budget *b, const struct conf *conf, const struct shared *
                (unsigned long long)idle_mib, (unsigned long long)most_mib,
                (unsigned long long)(cache >> 20),
                (unsigned long long)(((uint64_t)b->n_workers * PIPES_MAX * PIPE_BYTES) >> 20));
+}
+
+unsigned long budget_raise_nofile(const struct conf *conf)
+{
+    unsigned long n = privs_raise_nofile(conf->process.nofile);
+    if (conf->process.nofile > n)
+        log_warning("msg=\"fewer open files than nofile asks for\" nofile=%lu wanted=%llu "
+                    "do=\"raise the hard limit of the process (LimitNOFILE= of its unit) and "
+                    "restart\"",
+                    n, (unsigned long long)conf->process.nofile);
+    return n;
 }

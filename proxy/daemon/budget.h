@@ -15,6 +15,9 @@ struct budget {
 
 /* For a daemon of @n_workers that starts with @conf. */
 void budget_init(struct budget *b, const struct conf *conf, unsigned n_workers);
+/* What [process] nofile asks for, as far as the hard limit allows; warns when it does not. Returns
+ * the limit of open files. */
+unsigned long budget_raise_nofile(const struct conf *conf);
 /* The limits of clients, tunnels and pooled connections, from [limits] and @n_files, the limit of
  * open files. Warns when [limits] wants more than fits. */
 void budget_share(const struct budget *b, const struct conf *conf, unsigned long n_files,

@@ -1,8 +1,7 @@
 /*
  * The main thread: it reads signals and files, opens sockets and tells the workers; it serves
- * nobody itself. A reload builds everything anew, opens what is missing, and only then hands it
- * over; whatever fails before that leaves all as it was. Signals come through a signalfd, so that
- * their work is done on the loop and never inside a handler.
+ * nobody itself. Here are its start, its signals and its end. Signals come through a signalfd, so
+ * that their work is done on the loop and never inside a handler.
  */
 #include "proxy/daemon/daemon.h"
 
@@ -19,14 +18,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "conf/resolv.h"
-#include "proxy/base/escape.h"
 #include "proxy/base/log.h"
 #include "proxy/daemon/adminroutes.h"
+#include "proxy/daemon/apply.h"
 #include "proxy/daemon/eventlog.h"
 #include "proxy/daemon/expect.h"
 #include "proxy/daemon/lastgood.h"
 #include "proxy/daemon/privs.h"
+#include "proxy/daemon/reload.h"
 #include "proxy/daemon/sandbox.h"
 #include "proxy/daemon/takeover.h"
 #include "proxy/daemon/truststore.h"
@@ -39,368 +38,7 @@
 enum {
     COPY_REMINDER_MS = 60 * 60 * 1000, /* that the files are broken */
     FILES_UMASK = 0027, /* whatever we were started with: the group reads the access log */
-    REBIND_RETRY_MS = 1000,
 };
-
-static void log_findings(const struct findings *f)
-{
-    for (size_t i = 0; i < f->n_items; i++) {
-        const struct finding *item = &f->items[i];
-        if (item->level == FINDING_NOTE)
-            continue;
-        log_emit(item->level == FINDING_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
-                 "msg=\"%s\" file=%s line=%u", item->text, item->file ? item->file : "-",
-                 item->line);
-    }
-}
-
-/* ---- handing over to the workers ---- */
-
-/* To all workers, or to none: -ENOMEM. */
-static int post_all(struct daemon *d, struct snapshot *snapshot, struct own_set *own)
-{
-    struct update **updates = calloc(d->n_workers, sizeof(*updates));
-    bool is_whole = updates;
-    for (unsigned i = 0; i < d->n_workers && is_whole; i++) {
-        unsigned n;
-        struct socket_order *orders = sockets_orders(&d->sockets, i, &n);
-        if (orders)
-            updates[i] = update_new(&d->workers[i], snapshot, own, orders, n);
-        is_whole = updates[i];
-        free(orders);
-    }
-    for (unsigned i = 0; i < d->n_workers && updates; i++) {
-        if (is_whole)
-            update_post(updates[i]);
-        else
-            update_drop(updates[i]);
-        d->n_unapplied += is_whole;
-    }
-    free(updates);
-    return is_whole ? 0 : -ENOMEM;
-}
-
-static bool same_own(const struct own_set *a, const struct own_set *b)
-{
-    return a && b && a->own.n_listeners == b->own.n_listeners &&
-           (a->own.n_listeners == 0 || memcmp(a->own.listeners, b->own.listeners,
-                                              a->own.n_listeners * sizeof(struct endpoint)) == 0);
-}
-
-static void name_missing(struct daemon *d, const struct conf_listener *l, unsigned *n_missing)
-{
-    for (size_t i = 0; i < l->n_networks; i++) {
-        const char *ifname = l->networks[i].ifname;
-        if (!ifname[0] || sockets_has_interface(ifname))
-            continue;
-        if (++*n_missing > d->n_waiting)
-            log_warning(
-                "msg=\"interface is not there yet, waiting for it\" interface=%s listener=%s",
-                ifname, l->name);
-    }
-}
-
-static void name_all_missing(struct daemon *d, const struct conf *conf)
-{
-    unsigned n = 0;
-    for (size_t i = 0; i < conf->n_web_proxies; i++)
-        name_missing(d, &conf->web_proxies[i].base, &n);
-    for (size_t i = 0; i < conf->n_dns; i++)
-        name_missing(d, &conf->dns[i].base, &n);
-    d->n_waiting = n;
-}
-
-/* What could not be done is tried again every second. */
-static void serve_admin(struct daemon *d, struct snapshot *snapshot)
-{
-    unsigned n;
-    struct socket_order *orders = sockets_admin_orders(&d->sockets, &n);
-    int rc = orders ? admin_use(&d->admin, snapshot, orders, n) : -ENOMEM;
-    if (orders)
-        sockets_take_back(&d->sockets, orders, n);
-    free(orders);
-    bool was_behind = d->is_admin_behind;
-    d->is_admin_behind = rc < 0;
-    if (rc < 0)
-        links_retry(&d->links, REBIND_RETRY_MS);
-    if (rc < 0 && !was_behind)
-        log_error("msg=\"the admin's pages are not served as configured, trying again\" "
-                  "error=\"%s\"",
-                  strerror(-rc));
-    if (rc == 0 && was_behind)
-        log_notice("msg=\"the admin's pages are served as configured\"");
-}
-
-/* Makes @snapshot the one in force, or changes nothing. */
-static int apply(struct daemon *d, struct snapshot *snapshot, char *ret_text, size_t text_size)
-{
-    int rc = sockets_prepare(&d->sockets, &snapshot->conf, ret_text, text_size);
-    if (rc < 0)
-        return rc;
-    struct own_set *own = sockets_own(&snapshot->conf, &d->addresses);
-    if (!own) {
-        sockets_rollback(&d->sockets);
-        snprintf(ret_text, text_size, "the local addresses could not be read");
-        return -ENOMEM;
-    }
-    bool is_new =
-        snapshot != d->snapshot || sockets_has_changes(&d->sockets) || !same_own(own, d->own);
-    if (is_new && post_all(d, snapshot, own) < 0) {
-        sockets_rollback(&d->sockets);
-        own_set_unref(own);
-        snprintf(ret_text, text_size, "out of memory");
-        return -ENOMEM;
-    }
-    serve_admin(d, snapshot);
-    sockets_commit(&d->sockets);
-    own_set_unref(d->own);
-    d->own = own;
-    name_all_missing(d, &snapshot->conf);
-    return 0;
-}
-
-static void on_links_changed(void *arg)
-{
-    struct daemon *d = arg;
-    if (d->is_draining)
-        return;
-    char text[256] = "";
-    int rc = apply(d, d->snapshot, text, sizeof(text));
-    if (rc < 0) {
-        log_warning("msg=\"listeners could not follow the interfaces, trying again\" error=\"%s\"",
-                    text);
-        links_retry(&d->links, REBIND_RETRY_MS);
-    }
-}
-
-/* ---- files that are watched ---- */
-
-static void watch_files(struct daemon *d)
-{
-    const struct conf *conf = &d->snapshot->conf;
-    const char **files = calloc(conf->n_dns + 1, sizeof(*files));
-    size_t n = 0;
-    for (size_t i = 0; files && i < conf->n_dns; i++) {
-        if (conf->dns[i].hosts_file)
-            files[n++] = conf->dns[i].hosts_file;
-    }
-    if (files && snapshot_resolv(&d->snapshot->conf))
-        files[n++] = RESOLV_PATH;
-    int rc = files ? filewatch_set(&d->files, files, n) : -ENOMEM;
-    if (rc < 0)
-        log_warning("msg=\"not all changes of files will be noticed; reload after them\" "
-                    "error=\"%s\"",
-                    strerror(-rc));
-    free(files);
-}
-
-/* Once, until it is usable again. */
-static void tell_of_resolv(struct daemon *d, bool is_bad)
-{
-    if (is_bad && !d->has_bad_resolv)
-        log_warning("msg=\"no usable name server, the old ones stay\" file=%s", RESOLV_PATH);
-    if (!is_bad && d->has_bad_resolv)
-        log_notice("msg=\"names a usable name server again\" file=%s", RESOLV_PATH);
-    d->has_bad_resolv = is_bad;
-}
-
-static void say_reread(const struct conf *old, const struct conf *new)
-{
-    for (size_t i = 0; i < new->n_dns; i++) {
-        if (new->dns[i].hosts != old->dns[i].hosts)
-            log_notice("msg=\"local records read again\" file=\"%s\" records=%zu",
-                       new->dns[i].hosts_file, hosts_count(new->dns[i].hosts));
-    }
-    const struct conf_name_servers *now = snapshot_resolv(new), *before = snapshot_resolv(old);
-    if (now && before && !snapshot_same_servers(now, before))
-        log_notice("msg=\"name servers read again\" file=%s servers=%zu", RESOLV_PATH,
-                   now->n_items);
-}
-
-/* Nothing else of the configuration is read, so what an admin is editing meanwhile waits for a
- * reload. */
-static void on_files_changed(void *arg)
-{
-    struct daemon *d = arg;
-    struct findings findings = {0};
-    struct snapshot *s;
-    bool is_bad_resolv = false;
-    char text[256] = "out of memory";
-    if (d->is_draining)
-        return;
-    int rc = snapshot_reread(d->snapshot, NULL, &findings, &is_bad_resolv, &s);
-    log_findings(&findings);
-    findings_fini(&findings);
-    tell_of_resolv(d, is_bad_resolv);
-    if (rc == SNAPSHOT_SAME)
-        return;
-    if (rc == 0) {
-        rc = apply(d, s, text, sizeof(text));
-        if (rc < 0)
-            snapshot_unref(s);
-    }
-    if (rc < 0) {
-        log_error("msg=\"changed files could not be applied, the old state stays\" error=\"%s\"",
-                  text);
-        return;
-    }
-    say_reread(&d->snapshot->conf, &s->conf);
-    snapshot_unref(d->snapshot);
-    d->snapshot = s;
-}
-
-/* ---- reload ---- */
-
-static unsigned long raise_nofile(const struct conf *conf)
-{
-    unsigned long n = privs_raise_nofile(conf->process.nofile);
-    if (conf->process.nofile > n)
-        log_warning("msg=\"fewer open files than nofile asks for\" nofile=%lu wanted=%llu "
-                    "do=\"raise the hard limit of the process (LimitNOFILE= of its unit) and "
-                    "restart\"",
-                    n, (unsigned long long)conf->process.nofile);
-    return n;
-}
-
-static bool same_target(const struct conf_log *a, const struct conf_log *b)
-{
-    if (a->access != b->access)
-        return false;
-    return a->access != CONF_ACCESS_FILE || strcmp(a->access_path, b->access_path) == 0;
-}
-
-static void say_no_log(const struct conf *conf, int rc, char *ret_text, size_t text_size)
-{
-    bool is_file = conf->log.access == CONF_ACCESS_FILE;
-    const char *do_what = "";
-    if (is_file && rc == -ENOENT)
-        do_what = "; make its directory";
-    if (is_file && rc == -EACCES)
-        do_what = conf->process.sandbox
-                      ? "; the daemon's user must be able to write there, and the sandbox opens "
-                        "only the directory of the log named at the start"
-                      : "; the daemon's user must be able to write there";
-    snprintf(ret_text, text_size, "the access log cannot be opened: %s: %s%s",
-             is_file                                    ? conf->log.access_path
-             : conf->log.access == CONF_ACCESS_JOURNALD ? "the journal"
-                                                        : "/dev/log (syslog)",
-             strerror(-rc), do_what);
-}
-
-static void refuse_reload(struct daemon *d, const char *why, FILE *said)
-{
-    char logged[512], *safe = d->refused_reason;
-    escape_write(ESCAPE_LOG, why, strlen(why), logged, sizeof(logged));
-    escape_write(ESCAPE_TEXT, why, strlen(why), safe, sizeof(d->refused_reason));
-    d->refused_wall_s = (uint64_t)time(NULL);
-    d->n_reloads_refused++;
-    if (said)
-        fprintf(said, "ukai: reload refused, the old configuration stays in force: %s\n", safe);
-    notify_ready(&d->notify, "Reload refused, serving by the old configuration; see the log");
-    log_error("msg=\"reload refused\" error=\"%s\" effect=\"the old configuration stays in force\"",
-              logged);
-}
-
-static void number_rules(struct daemon *d, const struct acl *old, struct acl *acl)
-{
-    int rc = rules_number(&d->rules, old, acl);
-    if (rc < 0)
-        log_warning("msg=\"the rules are not counted\" error=\"%s\"", strerror(-rc));
-}
-
-/* The files that were read are the last good ones from now on. */
-static void keep_good(struct daemon *d, const struct fileset *files)
-{
-    char text[512] = "";
-    int rc = lastgood_keep(d->snapshot, files, text, sizeof(text));
-    bool is_wanted = d->snapshot->conf.process.last_good;
-    if (rc < 0 && is_wanted)
-        log_emit(rc == -ENOENT ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
-                 "msg=\"no copy of the files is kept for a start with broken ones\" error=\"%s\"",
-                 text);
-    d->copy_wall_s = 0;
-    loop_timer_stop(&d->loop, &d->copy_reminder);
-}
-
-/* The command line wins over the file. */
-static void obey_options(const struct daemon *d, struct snapshot *s)
-{
-    if (d->options.workers)
-        s->conf.process.workers = d->options.workers;
-}
-
-enum exit_code daemon_reload(struct daemon *d, FILE *said)
-{
-    if (!d->options.file) {
-        log_notice("msg=\"nothing to reload: running on the embedded default\"");
-        if (said)
-            fputs("ukai: nothing to reload: running on the embedded default\n", said);
-        return EXIT_DONE;
-    }
-    notify_reloading(&d->notify);
-    struct fileset files = {0};
-    struct findings findings = {.files = &files};
-    struct snapshot *s = NULL;
-    char text[512] = "out of memory";
-    int rc = snapshot_load(d->options.file, &findings, &s);
-    if (rc == 0)
-        rc = truststore_check(&s->conf, &findings);
-    if (rc == 0)
-        rc = expect_check(s, sockets_own(&s->conf, &d->addresses), &findings);
-    log_findings(&findings);
-    if (said)
-        findings_print(&findings, said);
-    bool is_config = findings.n_errors > 0;
-    if (rc < 0) {
-        if (findings.n_errors > 0)
-            findings_first_error(&findings, text, sizeof(text));
-        refuse_reload(d, text, said);
-        findings_fini(&findings);
-        fileset_fini(&files);
-        snapshot_unref(s);
-        return is_config ? EXIT_CONFIG : EXIT_FAILED;
-    }
-    findings_fini(&findings);
-    obey_options(d, s);
-    tell_of_resolv(d, snapshot_keep_servers(s, d->snapshot));
-    number_rules(d, d->snapshot->acl, s->acl);
-    bool has_other_target = !same_target(&d->snapshot->conf.log, &s->conf.log);
-    struct logtarget target = {.fd = -1};
-    if (has_other_target) {
-        rc = logtarget_open(&s->conf.log, &target);
-        if (rc < 0)
-            say_no_log(&s->conf, rc, text, sizeof(text));
-    }
-    if (rc == 0)
-        rc = privs_check(&s->conf, text, sizeof(text));
-    if (rc == 0)
-        rc = apply(d, s, text, sizeof(text));
-    if (rc < 0) {
-        logtarget_close(&target);
-        refuse_reload(d, text, said);
-        fileset_fini(&files);
-        snapshot_unref(s);
-        return EXIT_FAILED;
-    }
-    if (has_other_target)
-        sink_use(d->shared.sink, &target);
-    restart_compare(&d->restart, &s->conf);
-    restart_say(&d->restart, said);
-    s->generation = ++d->n_generations;
-    d->n_reloads_done++;
-    log_set_level(s->conf.log.level);
-    budget_share(&d->budget, &s->conf, raise_nofile(&s->conf), &d->shared);
-    budget_say(&d->budget, &s->conf, &d->shared);
-    snapshot_unref(d->snapshot);
-    d->snapshot = s;
-    d->has_untold_reload = true;
-    d->refused_wall_s = 0;
-    d->loaded_wall_s = (uint64_t)time(NULL);
-    keep_good(d, &files);
-    fileset_fini(&files);
-    watch_files(d);
-    return EXIT_DONE;
-}
 
 static void reopen_logs(struct daemon *d)
 {
@@ -426,48 +64,6 @@ void daemon_drain(struct daemon *d, bool at_once)
         drain_post(&d->workers[i], limit_ms);
 }
 
-unsigned daemon_n_behind(const struct daemon *d)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < d->n_workers; i++)
-        n += atomic_load(&d->workers[i].is_behind);
-    return n;
-}
-
-/* The reload that waits is told as it came out. */
-static void tell_reload(struct daemon *d)
-{
-    unsigned n_behind = daemon_n_behind(d);
-    bool is_whole = n_behind == 0 && !d->is_admin_behind;
-    log_emit(is_whole ? LOG_LEVEL_NOTICE : LOG_LEVEL_ERROR, "msg=%s generation=%llu rules=%zu",
-             is_whole ? "reloaded" : "\"reloaded in part\"",
-             (unsigned long long)d->snapshot->generation, d->snapshot->acl->n_in);
-    notify_ready(&d->notify, is_whole ? "Serving" : "Reloaded in part, trying again; see the log");
-    for (unsigned i = 0; i < d->n_reloads; i++) {
-        if (n_behind)
-            fprintf(control_err(d->reloads[i]),
-                    "ukai: reloaded in part: %u of %u workers had no memory, or no room for a "
-                    "socket, and are not through with it; they go on trying, see the "
-                    "log and `ukai status`\n",
-                    n_behind, d->n_workers);
-        if (d->is_admin_behind)
-            fputs("ukai: reloaded in part: the admin's pages are not served as configured; see "
-                  "the log\n",
-                  control_err(d->reloads[i]));
-        control_end(d->reloads[i], is_whole ? EXIT_DONE : EXIT_FAILED);
-    }
-    d->n_reloads = 0;
-}
-
-static void on_updated(struct shared *s)
-{
-    struct daemon *d = list_entry(s, struct daemon, shared);
-    if (--d->n_unapplied > 0 || !d->has_untold_reload)
-        return;
-    d->has_untold_reload = false;
-    tell_reload(d);
-}
-
 static void on_drained(struct shared *s)
 {
     struct daemon *d = list_entry(s, struct daemon, shared);
@@ -484,7 +80,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
         switch (info.ssi_signo) {
         case SIGHUP:
             if (!d->is_draining)
-                (void)daemon_reload(d, NULL);
+                (void)reload_run(d, NULL);
             break;
         case SIGUSR1:
             reopen_logs(d);
@@ -706,7 +302,7 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     eventlog_begin();
     d->shared.sink = sink_new(&d->snapshot->conf.log, &rc);
     if (!d->shared.sink) {
-        say_no_log(&d->snapshot->conf, rc, text, sizeof(text));
+        logtarget_explain(&d->snapshot->conf, rc, text, sizeof(text));
         log_error("msg=\"cannot start\" error=\"%s\"", text);
         return EXIT_FAILED;
     }
@@ -718,10 +314,10 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
         rc = watch_signals(d);
     if (rc < 0)
         return cannot_start("the event loop could not be made", rc);
-    if (links_open(&d->links, &d->loop, on_links_changed, d) < 0)
+    if (links_open(&d->links, &d->loop, apply_on_links_changed, d) < 0)
         log_warning(
             "msg=\"interfaces cannot be watched; listeners bind only at start and reload\"");
-    if (filewatch_open(&d->files, &d->loop, on_files_changed, d) < 0)
+    if (filewatch_open(&d->files, &d->loop, reload_on_files_changed, d) < 0)
         log_warning("msg=\"files cannot be watched; they are read at start and reload only\"");
     rc = addresses_open(&d->addresses);
     if (rc < 0)
@@ -739,10 +335,10 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     }
     d->shared.main_mailbox = &d->mailbox;
     d->shared.on_drained = on_drained;
-    d->shared.on_updated = on_updated;
+    d->shared.on_updated = reload_on_updated;
     d->n_workers = count_workers(d);
     sockets_init(&d->sockets, d->n_workers);
-    unsigned long n_files = raise_nofile(&d->snapshot->conf);
+    unsigned long n_files = budget_raise_nofile(&d->snapshot->conf);
     budget_init(&d->budget, &d->snapshot->conf, d->n_workers);
     budget_share(&d->budget, &d->snapshot->conf, n_files, &d->shared);
     rc = start_workers(d);
@@ -754,10 +350,10 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
         log_error("msg=\"cannot start\" error=\"out of memory\"");
         return EXIT_FAILED;
     }
-    number_rules(d, NULL, s->acl);
-    d->snapshot = NULL; /* so that apply() sees a new one */
+    reload_number_rules(d, NULL, s->acl);
+    d->snapshot = NULL; /* so that apply_snapshot() sees a new one */
     d->sockets.offers = &d->offers;
-    rc = apply(d, s, text, sizeof(text));
+    rc = apply_snapshot(d, s, text, sizeof(text));
     d->sockets.offers = NULL;
     d->snapshot = s;
     say_unused(offers_close(&d->offers));
@@ -795,7 +391,7 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
         finish_takeover(d, &s->conf);
     s->generation = d->n_generations = 1;
     d->started_wall_s = d->loaded_wall_s = (uint64_t)time(NULL);
-    watch_files(d);
+    reload_watch_files(d);
     if (watchdog_start(&d->watchdog, &d->loop, &d->mailbox, &d->notify, d->workers, d->n_workers) <
         0)
         log_warning("msg=\"no watchdog\" error=\"out of memory\"");
@@ -805,7 +401,7 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     if (d->copy_wall_s > 0)
         on_copy_reminder(&d->copy_reminder);
     else if (d->options.file)
-        keep_good(d, files);
+        reload_keep_good(d, files);
     say_ready(d, n_files);
     notify_ready(&d->notify, "Serving");
     return EXIT_DONE;
@@ -955,7 +551,7 @@ enum exit_code daemon_run(const struct daemon_options *options)
     }
     if (!options->file)
         say_default();
-    obey_options(&d, d.snapshot);
+    reload_obey_options(&d, d.snapshot);
     restart_begin(&d.restart, &d.snapshot->conf);
     log_set_level(d.snapshot->conf.log.level);
     notify_open(&d.notify);

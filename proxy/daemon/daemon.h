@@ -79,16 +79,6 @@ struct daemon {
 /* Serves until it is told to stop. Returns an exit code. */
 enum exit_code daemon_run(const struct daemon_options *options);
 
-/**
- * daemon_reload - read the files again and serve by them
- * Findings and the reason of a refusal go to @said (NULL: to the log only).
- *
- * Returns: EXIT_DONE handed to the workers, told in the log when all of them work by it ·
- * EXIT_CONFIG, EXIT_FAILED the old configuration stays in force.
- */
-enum exit_code daemon_reload(struct daemon *d, FILE *said);
-/* Workers that could not apply all of the configuration yet. */
-unsigned daemon_n_behind(const struct daemon *d);
 /* Stops accepting and ends when nothing runs any more, or at the limit; @at_once: now. */
 void daemon_drain(struct daemon *d, bool at_once);
 

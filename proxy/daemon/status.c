@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/daemon/apply.h"
 #include "proxy/daemon/daemon.h"
 #include "proxy/daemon/jsonset.h"
 #include "proxy/daemon/nameservers.h"
@@ -130,7 +131,7 @@ json_t *status_json(const struct daemon *d, const struct roster *r)
         json_object_set_new(s, "reload_refused_reason", json_string(d->refused_reason));
     }
     json_object_set_new(s, "needs_restart", restart_json(&d->restart));
-    jsonset_number(s, "workers_behind", daemon_n_behind(d));
+    jsonset_number(s, "workers_behind", apply_n_behind(d));
     if (d->copy_wall_s > 0)
         jsonset_number(s, "last_good_timestamp_s", d->copy_wall_s);
     json_object_set_new(s, "dns", dns_json(&f));

@@ -18,6 +18,7 @@
 #include "proxy/daemon/inquiries.h"
 #include "proxy/daemon/learn.h"
 #include "proxy/daemon/overview.h"
+#include "proxy/daemon/reload.h"
 #include "proxy/daemon/status.h"
 #include "proxy/flow/roster.h"
 
@@ -291,7 +292,7 @@ static void run_reload(struct control_call *call, int n_args, char **args)
         fail(call, EXIT_FAILED, "the daemon is stopping");
         return;
     }
-    enum exit_code code = daemon_reload(d, control_err(call));
+    enum exit_code code = reload_run(d, control_err(call));
     if (code == EXIT_DONE && d->n_unapplied > 0)
         d->reloads[d->n_reloads++] = call; /* as many as there are calls */
     else

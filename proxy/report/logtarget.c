@@ -105,6 +105,24 @@ int logtarget_open(const struct conf_log *conf, struct logtarget *ret)
     return 0;
 }
 
+void logtarget_explain(const struct conf *conf, int rc, char *ret_text, size_t text_size)
+{
+    bool is_file = conf->log.access == CONF_ACCESS_FILE;
+    const char *do_what = "";
+    if (is_file && rc == -ENOENT)
+        do_what = "; make its directory";
+    if (is_file && rc == -EACCES)
+        do_what = conf->process.sandbox
+                      ? "; the daemon's user must be able to write there, and the sandbox opens "
+                        "only the directory of the log named at the start"
+                      : "; the daemon's user must be able to write there";
+    snprintf(ret_text, text_size, "the access log cannot be opened: %s: %s%s",
+             is_file                                    ? conf->log.access_path
+             : conf->log.access == CONF_ACCESS_JOURNALD ? "the journal"
+                                                        : "/dev/log (syslog)",
+             strerror(-rc), do_what);
+}
+
 void logtarget_close(struct logtarget *t)
 {
     if (t->fd > STDERR_FILENO)

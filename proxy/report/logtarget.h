@@ -20,6 +20,8 @@ struct logtarget {
 /* As @conf says it. A new file is 0640 (and the umask). 0 · -errno: @ret is CONF_ACCESS_OFF. */
 int logtarget_open(const struct conf_log *conf, struct logtarget *ret)
     __attribute__((warn_unused_result));
+/* Why it could not be opened (@rc), and what to do. */
+void logtarget_explain(const struct conf *conf, int rc, char *ret_text, size_t text_size);
 void logtarget_close(struct logtarget *t); /* any state */
 /* Whether records are to be the journal's fields, each ended by an empty line; else lines. */
 bool logtarget_takes_fields(enum conf_access_target kind);
