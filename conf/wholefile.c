@@ -1,8 +1,10 @@
 /*
  * A configuration is taken from one consistent copy of a file, never from a stream: whoever reads a
- * file piece by piece can be handed half of an old and half of a new one. The size, the time stamp
- * and the inode are compared before and after, so an editor that writes in place while we read is
- * noticed; replacing by rename() is always safe.
+ * file piece by piece can be handed half of an old and half of a new one. Replacing by rename() is
+ * always safe. Who writes in place is waited for: a file that changed a moment ago may change
+ * again, and half of a rule list can be a valid one, so what is taken has rested for SETTLED_MS,
+ * and its size and time stamp are the same before and after. (A change within the same tick of the
+ * file system's clock would leave no trace in the stamp; of a file that has rested that cannot be.)
  *
  * O_NONBLOCK keeps the open of a FIFO from waiting for a writer, O_NOCTTY keeps a terminal from
  * becoming ours; both are refused right after, by fstat() on the descriptor and not by stat() on
@@ -16,7 +18,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { SETTLED_MS = 20, PATIENCE_MS = 500 };
 
 static const char *kind_text(mode_t mode)
 {
@@ -41,6 +46,41 @@ static bool is_same(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+static int64_t to_ns(const struct timespec *t)
+{
+    return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+/* How long a file with that stamp has to rest yet; of a stamp in the future nothing can be said. */
+static int64_t unrest_ns(const struct stat *st)
+{
+    const int64_t settled_ns = (int64_t)SETTLED_MS * 1000000;
+    struct timespec now;
+
+    if (clock_gettime(CLOCK_REALTIME, &now) < 0)
+        return 0;
+    int64_t age_ns = to_ns(&now) - to_ns(&st->st_mtim);
+    return age_ns < 0 || age_ns >= settled_ns ? 0 : settled_ns - age_ns;
+}
+
+/* Wait until nobody has written for a moment; whoever never ends is found out by the next stat. */
+static int stat_settled(int fd, struct stat *ret_st)
+{
+    int64_t waited_ns = 0;
+
+    for (;;) {
+        if (fstat(fd, ret_st) < 0)
+            return -errno;
+        int64_t ns = S_ISREG(ret_st->st_mode) ? unrest_ns(ret_st) : 0;
+        if (ns == 0)
+            return 0;
+        if (waited_ns >= (int64_t)PATIENCE_MS * 1000000)
+            return -ESTALE;
+        nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
+        waited_ns += ns;
+    }
+}
+
 static int read_all(int fd, char *bytes, size_t len)
 {
     size_t n_read = 0;
@@ -58,14 +98,17 @@ static int read_all(int fd, char *bytes, size_t len)
     return 0;
 }
 
+static const char CHANGES[] = "changes while it is read; write a new file and rename it into place";
+
 static int read_fd(int fd, size_t max_bytes, struct stat *ret_st, char **ret_bytes, size_t *ret_len,
                    const char **ret_why)
 {
     struct stat before, after;
 
-    if (fstat(fd, &before) < 0) {
-        *ret_why = errno_text(errno);
-        return -errno;
+    int r = stat_settled(fd, &before);
+    if (r < 0) {
+        *ret_why = r == -ESTALE ? CHANGES : errno_text(-r);
+        return r == -ESTALE ? -EINVAL : r;
     }
     if (!S_ISREG(before.st_mode)) {
         *ret_why = kind_text(before.st_mode);
@@ -81,11 +124,11 @@ static int read_fd(int fd, size_t max_bytes, struct stat *ret_st, char **ret_byt
         *ret_why = "does not fit into memory";
         return -ENOMEM;
     }
-    int r = read_all(fd, bytes, len);
+    r = read_all(fd, bytes, len);
     if (r == 0 && fstat(fd, &after) < 0)
         r = -errno;
     if (r == -ESTALE || (r == 0 && !is_same(&before, &after))) {
-        *ret_why = "changed while it was read; write a new file and rename it into place";
+        *ret_why = CHANGES;
         r = -EINVAL;
     } else if (r < 0) {
         *ret_why = errno_text(-r);

@@ -1,11 +1,13 @@
 """Configuration files that lie, break or change under way: group G, by `check`, by `run` and by HUP."""
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -485,29 +487,99 @@ def test_G01_G02_rules_vanish_at_reload(scene, ukai):
     ukai.reload(acl=LIVE_ACL)
 
 
-def test_G22_half_written_during_reloads(scene, ukai):
-    """Whatever a reload catches, either the old or the new whole file holds."""
-    text = ("[in]\ntcp 8080 = 192.168.1.10\n" + "".join(f"tcp 8080 = 10.{n // 250}.{n % 250}.1\n" for n in range(3000))).encode()
-    stop = threading.Event()
+def acl_of(n_more):
+    """LIVE_ACL and so many rules more, of hosts that are nowhere."""
+    return LIVE_ACL + "".join(f"tcp 8080 = 10.{n // 250}.{n % 250}.1\n" for n in range(n_more))
 
-    def rewrite():
+
+def reload_whatever_is_there(ukai):
+    """By HUP; whether it was taken."""
+    mark = len(ukai.lines)
+    ukai.signal(signal.SIGHUP)
+    return "refused" not in ukai.wait_log(r'msg="?(reloaded|reload refused)', mark)
+
+
+def test_G22_a_client_comes_while_the_file_is_on_its_last_line(scene, ukai):
+    """All but the end of that line is there, and who comes then is served by the old file, as a whole; then the rest comes."""
+    ukai.reload(acl=acl_of(100))
+    text = acl_of(3000).replace("192.168.1.10", "192.168.1.30").encode()
+    with open(ukai.acl_path, "wb", buffering=0) as file:
+        file.write(text[:-4])
+        mark = len(ukai.lines)
+        ukai.signal(signal.SIGHUP)
+        still_serves(scene)  # as the file is read
+        assert "refused" in ukai.wait_log(r'msg="?(reloaded|reload refused)', mark)
+        still_serves(scene)
+        assert ukai.status()["rules"] == 101
+        file.write(text[-4:])
+    assert reload_whatever_is_there(ukai)
+    assert ukai.status()["rules"] == 3001
+    assert exchange(scene.dial(), b"").raw == b""
+    open_tunnel(scene.dial(scene.host30), f"{ECHO}:443")
+    ukai.reload(acl=LIVE_ACL)
+
+
+def test_G22_replaced_by_rename_during_reloads(scene, ukai):
+    """Each reload takes one of the two, and none is refused."""
+    stop, seen, texts = threading.Event(), set(), {n: acl_of(n - 1) for n in (11, 3001)}
+
+    def swap():
         while not stop.is_set():
-            with open(ukai.acl_path, "wb") as file:
-                for at in range(0, len(text), 8000):
-                    file.write(text[at:at + 8000])
-                    file.flush()
+            for text in texts.values():
+                ukai.write_acl(text)
+                time.sleep(0.005)
 
-    thread = threading.Thread(target=rewrite)
+    ukai.reload(acl=texts[11])
+    thread = threading.Thread(target=swap)
     thread.start()
     try:
-        for _ in range(30):
-            mark = len(ukai.lines)
-            ukai.signal(signal.SIGHUP)
-            ukai.wait_log(r'msg="?(reloaded|reload refused)', mark)
+        for _ in range(40):
+            assert reload_whatever_is_there(ukai)
+            seen.add(ukai.status()["rules"])
             still_serves(scene)
     finally:
         stop.set()
         thread.join()
+    assert seen == set(texts)
+    ukai.reload(acl=LIVE_ACL)
+
+
+# Writes a file in place by whole lines, so that whatever is there is valid at any time; then tells its longest pause.
+WRITER = """
+import sys, time
+path, text, longest = sys.argv[1], sys.stdin.buffer.read(), 0
+lines = text.splitlines(True)
+with open(path, "wb", buffering=0) as file:
+    last = time.monotonic()
+    print("begun", flush=True)
+    for at in range(0, len(lines), 20):
+        file.write(b"".join(lines[at:at + 20]))
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+        time.sleep(0.0005)
+print(longest, flush=True)
+"""
+RESTED_S = 0.015  # below what the daemon takes for the end of writing
+
+
+def test_G22_half_written_during_reloads(scene, ukai):
+    """Wherever a reload catches the writer, the old rules hold or all of the new ones, never some of them."""
+    pipe, rng, seen = subprocess.PIPE, random.Random(22), {1: 0, 3001: 0}
+    for _ in range(30):
+        ukai.reload(acl=LIVE_ACL)
+        with subprocess.Popen([sys.executable, "-c", WRITER, ukai.acl_path], stdin=pipe, stdout=pipe) as writer:
+            writer.stdin.write(acl_of(3000).encode())
+            writer.stdin.close()
+            assert writer.stdout.readline() == b"begun\n"
+            time.sleep(rng.uniform(0, 0.1))
+            is_taken = reload_whatever_is_there(ukai)
+            n_rules, longest_s = ukai.status()["rules"], float(writer.stdout.readline())
+        still_serves(scene)
+        if longest_s < RESTED_S:  # who pauses for longer has written a file, as far as anyone can tell
+            assert n_rules == (3001 if is_taken else 1)
+            seen[n_rules] += 1
+    assert sum(seen.values()) > 10 and seen[3001] > 0, seen
+    assert reload_whatever_is_there(ukai) and ukai.status()["rules"] == 3001
     ukai.reload(acl=LIVE_ACL)
 
 
