@@ -513,6 +513,11 @@ static void check_dns(struct load *l, const struct section *s)
 
     if (dns->min_ttl_s > dns->max_ttl_s)
         LOAD_ERROR(l, s->line, "min-ttl is longer than max-ttl; swap them");
+    if (s->index > 0 && line_of(s, "cache-size") > 0 &&
+        dns->cache_size_bytes != l->conf->dns[0].cache_size_bytes)
+        LOAD_WARNING(l, line_of(s, "cache-size"),
+                     "the cache is one for all [dns], and cache-size of the first of them holds; "
+                     "remove this one, or make it the same");
 }
 
 /* Keys whose values are partly available. */

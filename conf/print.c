@@ -69,8 +69,12 @@ static void print_servers(const struct conf_name_servers *servers, FILE *out)
 {
     char text[ENDPOINT_TEXT_MAX];
 
-    for (size_t i = 0; i < servers->n_items; i++)
-        fprintf(out, "%s%s", i ? ", " : "", endpoint_text(&servers->items[i].endpoint, text));
+    for (size_t i = 0; i < servers->n_items; i++) {
+        const struct conf_name_server *s = &servers->items[i];
+        fprintf(out, "%s%s%s%s%s", i ? ", " : "", s->is_tls ? "tls://" : "",
+                endpoint_text(&s->endpoint, text), s->is_tls ? "#" : "",
+                s->is_tls ? s->tls_name : "");
+    }
 }
 
 /* Whether the key has a value that can be written. */

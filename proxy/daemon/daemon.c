@@ -300,6 +300,7 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     int rc = 0;
     block_signals();
     eventlog_begin();
+    privs_make_log(&d->snapshot->conf);
     d->shared.sink = sink_new(&d->snapshot->conf.log, &rc);
     if (!d->shared.sink) {
         logtarget_explain(&d->snapshot->conf, rc, text, sizeof(text));

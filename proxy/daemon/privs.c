@@ -20,6 +20,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "proxy/base/log.h"
+
 static uint32_t needed_capabilities(const struct conf *conf)
 {
     uint32_t caps = 0;
@@ -167,6 +169,28 @@ void privs_make_directory(const struct conf *conf, const char *path)
     if (mkdir(dir, 0750) == 0 && find_ids(&conf->process, &pw, &gid, unused, sizeof(unused)) == 0 &&
         lchown(dir, pw->pw_uid, gid) < 0)
         rmdir(dir);
+}
+
+void privs_make_log(const struct conf *conf)
+{
+    char unused[256];
+    struct passwd *pw;
+    gid_t gid;
+    if (geteuid() != 0 || conf->log.access != CONF_ACCESS_FILE ||
+        find_ids(&conf->process, &pw, &gid, unused, sizeof(unused)) < 0)
+        return;
+    int fd = open(conf->log.access_path,
+                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0640);
+    struct stat st;
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0 && st.st_gid != getegid()) /* as its directory wants it: adm */
+        gid = st.st_gid;
+    if (fchown(fd, pw->pw_uid, gid) < 0)
+        log_warning("msg=\"the access log could not be given to the daemon's user\" path=\"%s\" "
+                    "error=\"%s\"",
+                    conf->log.access_path, strerror(errno));
+    close(fd);
 }
 
 unsigned long privs_raise_nofile(uint64_t wanted)

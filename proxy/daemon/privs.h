@@ -23,6 +23,9 @@ int privs_check(const struct conf *conf, char *ret_text, size_t text_size)
 /* As root: makes the directory of @path for the user that privs_drop() will become, where its
  * parent is there and it is not. What fails is found by who needs the directory. */
 void privs_make_directory(const struct conf *conf, const char *path);
+/* As root: makes the file that @conf's access log goes to, if it is not there, for that user: it
+ * opens the log anew when it was rotated, and at a reload. */
+void privs_make_log(const struct conf *conf);
 /* Raises the soft limit of open files (conf.process.nofile, or the hard limit). Returns the limit
  * in force. */
 unsigned long privs_raise_nofile(uint64_t wanted);

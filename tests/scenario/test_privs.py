@@ -238,6 +238,16 @@ def test_G24_a_file_that_only_root_can_read_leaves_the_old_rules(scene):
         open_tunnel(scene.dial(port=8086), TARGET)
 
 
+def test_the_log_that_root_made_is_the_users(scene):
+    """So it can be opened anew as it is, and behind a directory's own group stays that group's."""
+    with make(scene) as daemon:
+        user = daemon.access_path.stat().st_uid
+        assert user == int(re.search(r"Uid:\s+(\d+)", open(f"/proc/{daemon.pid}/status", encoding="ascii").read())[1]) != 0
+        mark = len(daemon.lines)
+        daemon.signal(signal.SIGUSR1)
+        assert "log files reopened" in daemon.wait_log("reopened", mark)
+
+
 def test_USR1_reopens_the_log_behind_the_fences(scene):
     with make(scene) as daemon:
         rotated = daemon.access_path.with_name("access.json.1")

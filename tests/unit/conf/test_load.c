@@ -57,6 +57,10 @@ static const struct row rows[] = {
      "[web-proxy]\nlisten-network = ::1\nname-server = 127.0.0.1:5353\n"
      "[dns]\nlisten-network = 127.0.0.1\nlisten-port = 5353\nname-server = 192.0.2.1\n",
      FINDING_ERROR, 3, "ask itself"},
+    {"cache of the second", "[dns a]\nlisten-network = ::1\nname-server = 192.0.2.1\n"
+                            "[dns b]\nlisten-network = ::2\nname-server = 192.0.2.1\n"
+                            "cache-size = 1M\n",
+     FINDING_WARNING, 7, "of the first of them holds"},
     {"ttl order", WEB "[dns]\nlisten-network = ::1\nmin-ttl = 1m\nmax-ttl = 30s\n", FINDING_ERROR, 4,
      "longer than max-ttl"},
     {"head order", WEB "[limits]\nrequest-line-size = 32K\nhead-size = 16K\n", FINDING_ERROR, 4,
