@@ -1,6 +1,7 @@
 """A machine that runs short or is set anew under a daemon at work: address space, local ports, clocks, routes
 (O04, O11, O14, O17); and the most
 rules that the manual speaks of (G25)."""
+import os
 import pathlib
 import re
 import resource
@@ -114,6 +115,32 @@ def test_O11_monotonic_clock_starts_high(scene):
     daemon.prefix = HIGH_CLOCK
     with daemon:
         Clocked(scene).is_unmoved()
+
+
+# O07
+
+@pytest.mark.skipif(bool(SANITIZER_DIR), reason="preloading")
+def test_O07_stopped_for_a_minute(scene):
+    """Whatever was due in that time is done once, and then it is quiet: timers do not come in a storm."""
+    daemon = Ukai(scene, clock_config(), ACL)
+    faults = Faults(daemon.dir)
+    daemon.prefix = faults.prefix
+    with daemon:
+        tunnels = [connect(scene)[0] for _ in range(200)]
+        late = scene.dial(timeout=5)
+        late.sendall(b"CONNECT h")  # due within a second
+        os.kill(daemon.pid, signal.SIGSTOP)
+        faults.shift_steady_clock(60)
+        faults.shift_wall_clock(60)
+        before = daemon.cpu_seconds()
+        os.kill(daemon.pid, signal.SIGCONT)
+        assert connect(scene)[1].status == 200, "and so it looks at its clock"
+        assert b" 408 " in late.recv(4096)
+        assert all(echoes(tunnel) for tunnel in tunnels)
+        waits = int(re.search(r"voluntary_ctxt_switches:\s+(\d+)", pathlib.Path(f"/proc/{daemon.pid}/status").read_text())[1])
+        time.sleep(2)  # what a storm would fill
+        after = int(re.search(r"voluntary_ctxt_switches:\s+(\d+)", pathlib.Path(f"/proc/{daemon.pid}/status").read_text())[1])
+        assert daemon.cpu_seconds() - before < 0.5 and after - waits < 200, (daemon.cpu_seconds() - before, after - waits)
 
 
 # O14

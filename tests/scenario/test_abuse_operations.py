@@ -77,8 +77,17 @@ def test_O21_standard_descriptors_are_closed_at_start(scene, closed):
 def test_O22_a_hostile_environment_changes_nothing(scene):
     env = {"LC_ALL": "tr_TR.UTF-8", "LANG": "../../etc", "TZ": "../../etc/passwd", "HOSTALIASES": "/etc/passwd",
            "RES_OPTIONS": "ndots:15", "MALLOC_CHECK_": "3", "BIG": "x" * 100_000, "EVENT_NOEPOLL": "1", "EVENT_SHOW_METHOD": "1",
-           "TERM": "\x1b[2J", "http_proxy": "http://203.0.113.1:1", "OPENSSL_CONF": "/nonexistent"}
-    with Ukai(scene, sections(), ACL, env=env) as daemon:
+           "TERM": "\x1b[2J", "http_proxy": "http://203.0.113.1:1", "OPENSSL_CONF": "/nonexistent",
+           "LD_PRELOAD": "/nonexistent.so", "LD_LIBRARY_PATH": "/nonexistent:.", "LD_BIND_NOW": "", "LD_AUDIT": "/nonexistent.so",
+           "LISTEN_FDS": "2147483647", "LISTEN_PID": "1", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "NOTIFY_SOCKET": "/nonexistent",
+           **{f"BIG{n}": "x" * 120_000 for n in range(9)}}
+    if SANITIZER_DIR:
+        del env["LD_PRELOAD"], env["LD_AUDIT"]  # they look at these themselves
+    daemon = Ukai(scene, sections(), ACL, env=env)
+    daemon.prefix = ["sh", "-c", 'umask 0; exec "$@"', "sh"]
+    with daemon:
+        modes = {name: os.lstat(daemon.dir / name).st_mode & 0o777 for name in ("access.json", "control.sock")}
+        assert modes == {"access.json": 0o640, "control.sock": 0o660}
         sock = scene.dial()
         mark = daemon.mark()
         open_tunnel(sock, TARGET)

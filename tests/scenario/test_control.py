@@ -1,5 +1,6 @@
 """The control socket and the commands that use it: who may, what they say, and that nobody can hold the daemon up by it."""
 import contextlib
+import grp
 import json
 import os
 import shlex
@@ -75,7 +76,7 @@ def test_O08_what_a_crash_left_is_replaced(scene):
 
 
 @pytest.mark.parametrize("what, words", [("link", "symbolic link"), ("file", "no socket"), ("open", "anybody may write"),
-                                         ("live", "another daemon")])
+                                         ("live", "another daemon"), ("alien", "belongs to another user")])
 def test_O08_refused(scene, what, words):
     daemon = Ukai(scene, sections(dns=False), IN)
     place = daemon.dir / "control.sock"
@@ -86,6 +87,10 @@ def test_O08_refused(scene, what, words):
         place.write_text("mine")
     elif what == "open":
         daemon.dir.chmod(0o777)
+    elif what == "alien":
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(place))
+        os.chown(place, 65534, 65534)
     else:
         held = socket.socket(socket.AF_UNIX)
         held.bind(str(place))
@@ -95,10 +100,36 @@ def test_O08_refused(scene, what, words):
     assert any(words in line for line in daemon.lines), daemon.lines
     if what == "file":
         assert place.read_text() == "mine"
+    if what == "alien":
+        assert os.lstat(place).st_uid == 65534
     daemon.process.stderr.close()
     daemon.process = None
     if held:
         held.close()
+
+
+def test_O08_root_and_the_group_alone_may_ask(scene):
+    """Real processes: of the daemon's user, of a member of its group by whatever user, and of others."""
+    daemon = Ukai(scene, sections(dns=False, process={"user": "nobody", "group": "games"}), IN)
+    for path in (daemon.dir, *daemon.dir.parents):
+        if path.stat().st_uid == 0 and str(path).startswith(str(scene.dir)):
+            path.chmod(path.stat().st_mode | 0o055)
+    os.chown(daemon.dir, 65534, 0)
+    with daemon:
+        place = daemon.dir / "control.sock"
+
+        def asks(*who):
+            done = subprocess.run(["setpriv", *who, BINARY, "status", "--socket", place], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True)
+            return done.returncode, done.stdout
+
+        games = grp.getgrnam("games").gr_gid
+        for who in (("--reuid=0",), ("--reuid=65534", "--regid=65534", "--clear-groups"),
+                    ("--reuid=daemon", "--regid=daemon", f"--groups={games}"), ("--reuid=daemon", f"--regid={games}", "--clear-groups")):
+            code, said = asks(*who)
+            assert code == 0 and f"pid {daemon.pid}," in said, (who, said)
+        code, said = asks("--reuid=daemon", "--regid=daemon", "--clear-groups")
+        assert code == 1 and "Permission denied" in said, said
 
 
 def test_without_a_daemon_the_command_says_so(tmp_path):
