@@ -102,15 +102,14 @@ bool review_setup_over(struct conn *c)
     return false;
 }
 
-/* What came of a request already was not looked at yet, and is judged with its origin. */
+/* Of what came of a request nothing was looked at yet: it belongs to the rules in force. Who began
+ * to ask and is out now gets an answer, when there is an origin to judge. */
 static void review_silent(struct conn *c)
 {
     struct rejudge why;
-    if (c->setup && c->setup->n_buf > 0)
-        return;
     if (judge(c, &why))
         conn_adopt(c, why.proxy, why.source_rule, why.out_slot);
-    else
+    else if (!c->setup || c->setup->n_buf == 0)
         conn_finish(c, REASON_ACL_REVOKED);
 }
 
