@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,6 +38,8 @@
 
 enum {
     COPY_REMINDER_MS = 60 * 60 * 1000, /* that the files are broken */
+    REPLACE_TRIES = 40,
+    REPLACE_WAIT_MS = 50,
     FILES_UMASK = 0027, /* whatever we were started with: the group reads the access log */
 };
 
@@ -293,6 +296,18 @@ static int start_tls(char *ret_text, size_t text_size)
     return rc;
 }
 
+/* A daemon that was to be replaced and was killed instead may still be on its way out: its ports
+ * are free in a moment. */
+static int apply_first(struct daemon *d, struct snapshot *s, char *ret_text, size_t text_size)
+{
+    int rc = apply_snapshot(d, s, ret_text, text_size);
+    for (unsigned i = 0; rc == -EADDRINUSE && d->options.replaces && i < REPLACE_TRIES; i++) {
+        poll(NULL, 0, REPLACE_WAIT_MS);
+        rc = apply_snapshot(d, s, ret_text, text_size);
+    }
+    return rc;
+}
+
 /* Everything up to the running threads. @files: that were read. */
 static enum exit_code start(struct daemon *d, const struct fileset *files)
 {
@@ -354,7 +369,7 @@ static enum exit_code start(struct daemon *d, const struct fileset *files)
     reload_number_rules(d, NULL, s->acl);
     d->snapshot = NULL; /* so that apply_snapshot() sees a new one */
     d->sockets.offers = &d->offers;
-    rc = apply_snapshot(d, s, text, sizeof(text));
+    rc = apply_first(d, s, text, sizeof(text));
     d->sockets.offers = NULL;
     d->snapshot = s;
     say_unused(offers_close(&d->offers));
@@ -456,13 +471,14 @@ static void daemon_fini(struct daemon *d)
 /* False: there is a daemon, and it keeps its listeners. */
 static bool fetch_listeners(struct daemon *d)
 {
-    int rc = takeover_fetch(d->snapshot->conf.control_socket, &d->offers);
+    const char *path = d->snapshot->conf.control_socket;
+    int rc = takeover_fetch(path, &d->offers);
+    if (rc == -ECONNRESET || rc == -EPIPE || rc == -EPROTO) /* it ended meanwhile? */
+        rc = takeover_fetch(path, &d->offers);
     if (rc == -ENOENT || rc == -ECONNREFUSED)
-        log_notice("msg=\"there is no daemon to replace\" control_socket=%s",
-                   d->snapshot->conf.control_socket);
+        log_notice("msg=\"there is no daemon to replace\" control_socket=%s", path);
     else if (rc < 0)
-        log_error("msg=\"cannot take over\" error=\"%s\" control_socket=%s", strerror(-rc),
-                  d->snapshot->conf.control_socket);
+        log_error("msg=\"cannot take over\" error=\"%s\" control_socket=%s", strerror(-rc), path);
     return rc == 0 || rc == -ENOENT || rc == -ECONNREFUSED;
 }
 
