@@ -482,7 +482,7 @@ def test_the_readme_s_path_from_the_router_s_table_to_a_denial(files):
     (files / "table.json").write_bytes((REPOSITORY / "contrib/nifcloud/security-group.json").read_bytes())
     (files / "settings").write_text(f"FETCH='cat {files}/table.json'\nOPTIONS='--served --group webservers=192.168.2.0/24'\n"
                                     f"CONFIG={files}/ukai.conf\n")
-    config = f"case $1 in check|diff|explain) set -- \"$@\" -c {files}/ukai.conf ;; esac\n"
+    config = f"case \"$*\" in *' -c '*) ;; check*|diff*|explain*) set -- \"$@\" -c {files}/ukai.conf ;; esac\n"
     for name, script in (("ukai", f"{config}exec {os.path.abspath(BINARY)} \"$@\"\n"),
                          ("ukai-drift", f"exec {REPOSITORY}/contrib/nifcloud/ukai-drift {files}/settings\n")):
         (files / "bin" / name).write_text("#!/bin/sh\n" + script)
