@@ -117,10 +117,10 @@ static const char *size_text(long long bytes, char buf[static 32])
 
 static void print_listener(const json_t *l)
 {
-    char buf[SHOWN_MAX];
+    char kind[SHOWN_MAX], buf[SHOWN_MAX];
     size_t i;
     json_t *network;
-    printf("  %-9s %-12s", string_of(l, "kind"), shown(string_of(l, "name"), buf));
+    printf("  %-9s %-12s", shown(string_of(l, "kind"), kind), shown(string_of(l, "name"), buf));
     json_array_foreach(json_object_get(l, "networks"), i, network)
         printf("%s%s", i ? ", " : " ", shown(json_string_value(network), buf));
     printf(" port %lld", number_of(l, "port"));
@@ -208,7 +208,7 @@ static void print_restart(const json_t *k)
 
 static void print_status(const char *text)
 {
-    char a[32], b[32], buf[SHOWN_MAX];
+    char a[32], b[32], buf[SHOWN_MAX], mode[SHOWN_MAX];
     json_t *s = json_loads(text, 0, NULL);
     const json_t *t = json_object_get(s, "traffic"), *d = json_object_get(s, "dns");
     size_t i;
@@ -218,7 +218,7 @@ static void print_status(const char *text)
            json_is_true(json_object_get(s, "draining")) ? ", draining" : "");
     printf("%s, generation %lld, %lld rules, mode %s\n",
            shown(string_of(s, "file") ? string_of(s, "file") : "(embedded default)", buf),
-           number_of(s, "generation"), number_of(s, "rules"), string_of(s, "mode"));
+           number_of(s, "generation"), number_of(s, "rules"), shown(string_of(s, "mode"), mode));
     if (number_of(s, "last_good_timestamp_s"))
         printf("THE FILES ARE BROKEN: serving by the last good copy of them, of %s; see `ukai "
                "check`\n",

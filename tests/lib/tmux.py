@@ -40,6 +40,17 @@ class Terminal:
     def resize(self, columns, lines):
         self._tmux("resize-window", "-x", str(columns), "-y", str(lines))
 
+    def record(self, path):
+        """From here on all bytes that programs write to the terminal go to that file, too."""
+        self._tmux("pipe-pane", "-O", f"cat >>{shlex.quote(str(path))}")
+
+    def modes(self, path):
+        """What `stty -g` says, asked by the shell in the terminal; path is for its answer."""
+        path.unlink(missing_ok=True)
+        self.keys(f"stty -g >{shlex.quote(str(path))}.new; mv {shlex.quote(str(path))}.new {shlex.quote(str(path))}", "Enter")
+        wait_until(path.exists, 15)
+        return path.read_text()
+
     def screen(self, escapes=False):
         return self._tmux("capture-pane", "-p", *(["-e"] if escapes else []))
 

@@ -1,14 +1,17 @@
 """`ukai top`: in a real terminal, line by line, and for programs; and what it leaves behind in each."""
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
+import threading
 import unicodedata
 
 import pytest
 
 from client import open_tunnel
-from daemon import BINARY, Ukai, run_tool, sections
+from daemon import BINARY, Ukai, is_printable, run_tool, sections
 from scene import wait_until
 from tmux import Terminal
 
@@ -27,7 +30,7 @@ def command(daemon, *words):
 
 
 def width(line):
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+    return sum(0 if unicodedata.combining(c) or c == "\ufeff" else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
 
 
 def busy(scene, ukai, n=5):
@@ -106,7 +109,6 @@ def test_wrong_words_are_a_usage_error(ukai, words):
 @pytest.mark.parametrize("request_words", [["top"], ["top", "rate"], ["top", "x", "5"], ["top", "rate", "-1"],
                                            ["top", "rate", "5x"], ["top", "rate", "", "1"]])
 def test_the_daemon_takes_no_nonsense(ukai, request_words):
-    import socket
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         sock.connect(str(ukai.dir / "control.sock"))
@@ -120,7 +122,6 @@ def test_without_a_daemon(tmp_path):
 
 
 def test_a_daemon_that_says_nothing_is_given_up(tmp_path):
-    import socket
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / "mute.sock"))
         mute.listen()
@@ -134,7 +135,7 @@ def is_restored(terminal):
     return terminal.state("alternate_on", "cursor_flag", "wrap_flag") == ["0", "1", "1"]
 
 
-@pytest.mark.parametrize("columns, lines", [(80, 24), (40, 15)])
+@pytest.mark.parametrize("columns, lines", [(80, 24), (40, 15), (200, 50)])
 def test_terminal_shows_and_is_given_back(scene, ukai, columns, lines):
     busy(scene, ukai)
     with Terminal(columns, lines) as terminal:
@@ -166,24 +167,30 @@ def test_terminal_follows_a_resize(scene, ukai):
         terminal.wait(lambda s: "MEMO" in s)
         terminal.resize(40, 15)
         terminal.wait(lambda s: "MEMO" not in s and "SOURCE" in s and len(s.split("\n")) <= 16)
-        terminal.resize(120, 30)
-        terminal.wait(lambda s: "IDLE" in s and "MEMO" in s and s.split("\n")[29].startswith("q quit"))
+        terminal.resize(200, 30)
+        screen = terminal.wait(lambda s: s.count("MEMO") == 2 and s.split("\n")[29].startswith("q quit"))
+        assert screen.count("SOURCE") == 2 and screen.count("IDLE") == screen.count("TUN ") == 1, "nothing of before is left"
+        terminal.resize(1, 1)
+        terminal.resize(80, 24)
+        terminal.wait(lambda s: s.count("MEMO") == 1 and s.split("\n")[23].startswith("q quit"))
         terminal.keys("q")
         terminal.wait(lambda s: "$" in s and "MEMO" not in s)
 
 
-@pytest.mark.parametrize("how", ["C-c", "SIGTERM", "SIGHUP"])
-def test_terminal_is_given_back_by_any_end(ukai, how):
+@pytest.mark.parametrize("how", ["q", "C-c", "SIGINT", "SIGTERM", "SIGHUP"])
+def test_terminal_is_given_back_by_any_end(ukai, how, tmp_path):
     with Terminal(80, 24) as terminal:
+        before = terminal.modes(tmp_path / "before")
         pid_file = ukai.dir / "top.pid"
         terminal.run("sh", "-c", f"echo $$ >{pid_file}; exec \"$@\"", "sh", *command(ukai))
         terminal.wait(lambda s: "sources" in s)
-        if how == "C-c":
-            terminal.keys("C-c")
-        else:
+        if how.startswith("SIG"):
             os.kill(int(pid_file.read_text()), getattr(signal, how))
+        else:
+            terminal.keys(how)
         terminal.wait(lambda s: "sources" not in s and "$" in s)
         assert is_restored(terminal)
+        assert terminal.modes(tmp_path / "after") == before
 
 
 def test_terminal_stops_and_goes_on(ukai):
@@ -252,3 +259,84 @@ def test_status_in_a_terminal(scene, ukai):
     with Terminal(80, 24) as terminal:
         terminal.run(BINARY, "status", "-c", ukai.conf_path)
         terminal.wait(lambda s: "tunnels 6 of" in s)
+
+
+# hostile words: of whoever answers at the socket, each text that `top` and `status` show
+
+HOSTILE = ["\x1b[2J\x1b]0;title\x07", "\x9b31mC1\x90q", "\u202egnp.exe\u2066\u200f", "a\r\nb\x08\x08\x7f", "\u2028\u2029\u061c",
+           "日本語のとても長いメモ" * 20, "e\u0301\u0301\u0301\u0301" * 60, "\U0010fffd\ufdd0\u00ad\ufeff", "%s%n%d" * 9, ""]
+SEQUENCES = re.compile(r"\x1b(\[\?(1049|25|7)[hl]|\[\d+;1H|\[2?[JK]|\[[0-9;]*m)")  # of screen.c
+
+
+class Liar:
+    """Answers at a socket of its own as the daemon does, once with each of the texts in place of every one."""
+
+    def __init__(self, ukai, verb, path):
+        said = run_tool(verb, "-c", ukai.conf_path, "--json", *["--once"] * (verb == "top")).out
+        self.true = [json.loads(line) for line in said.splitlines()]
+        self.path, self.socket = path, socket.socket(socket.AF_UNIX)
+
+    def __enter__(self):
+        self.socket.bind(str(self.path))
+        self.socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def _lie(self, value, text):
+        if isinstance(value, str):
+            return text
+        if isinstance(value, list):
+            is_table = value is not self.true and value and isinstance(value[0], dict)
+            return [self._lie(one, word) for one in value for word in (HOSTILE if is_table else [text])]
+        return {key: self._lie(one, text) for key, one in value.items()} if isinstance(value, dict) else value
+
+    def _serve(self):
+        out = "".join(json.dumps(one) + "\n" for one in self._lie(self.true, "".join(HOSTILE))).encode()
+        try:
+            while True:
+                with self.socket.accept()[0] as asker:
+                    asker.makefile("rb").readline()
+                    asker.sendall(json.dumps({"exit": 0, "out": len(out), "err": 0}).encode() + b"\n" + out)
+        except OSError:
+            pass
+
+
+def raw_lines(path):
+    """What came to the terminal, without what a screen of ours is made of: lines that should not have come."""
+    return [line for line in SEQUENCES.sub("", path.read_bytes().decode()).split("\r\n") if not is_printable(line)]
+
+
+@pytest.mark.parametrize("columns, lines", [(80, 24), (40, 30), (200, 50)])
+def test_hostile_words_in_a_terminal(scene, ukai, tmp_path, columns, lines):
+    busy(scene, ukai)
+    with Liar(ukai, "top", tmp_path / "s") as liar, Terminal(columns, lines) as terminal:
+        terminal.record(tmp_path / "bytes")
+        terminal.run(BINARY, "top", "--socket", liar.path, "--interval", "0.5")
+        screen = terminal.wait(lambda s: "DOWN/S" in s and s.split("\n")[lines - 1].startswith("q quit")).split("\n")
+        plain = run_tool("top", "--once", "--socket", liar.path, env={"COLUMNS": str(columns), "LINES": str(lines - 1)}).out
+        rows = [line for line in screen[1:lines - 1] if " by " not in line]
+        assert not set(rows) - set(plain.split("\n")), "the terminal counts columns as we do"
+        assert any("日本語" in row for row in rows) and all(width(line) <= columns for line in screen)
+        terminal.keys("x")
+        terminal.wait(lambda s: "end tunnel" in s)
+        terminal.keys("n", "q")
+        terminal.wait(lambda s: "DOWN/S" not in s)
+        assert is_restored(terminal)
+        assert not raw_lines(tmp_path / "bytes")
+
+
+@pytest.mark.parametrize("verb, end", [("status", "answers,"), ("tunnels", "DESTINATION")])
+def test_hostile_words_in_what_people_read(scene, ukai, tmp_path, verb, end):
+    busy(scene, ukai)
+    with Liar(ukai, verb, tmp_path / "s") as liar, Terminal(200, 50) as terminal:
+        terminal.record(tmp_path / "bytes")
+        terminal.run(BINARY, verb, "--socket", liar.path)
+        terminal.wait(lambda s: end in s)
+        terminal.run("echo", "all is", "said")
+        terminal.wait(lambda s: "\nall is said" in s)
+        assert not raw_lines(tmp_path / "bytes")
+        assert "日本語のとても長いメモ" in (tmp_path / "bytes").read_text()
