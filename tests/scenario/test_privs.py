@@ -38,6 +38,20 @@ def statuses(daemon):
             for path in pathlib.Path(f"/proc/{daemon.pid}/task").glob("*/status")]
 
 
+def expect_fenced(daemon, caps):
+    """Each thread has no more than the documented capabilities, those who serve have them all, and no way back."""
+    threads = statuses(daemon)
+    assert len(threads) >= 4  # main, the log's and two workers
+    uid = str(pwd.getpwnam(USER).pw_uid)
+    for status in threads:
+        assert set(status["Uid"].split()) == {uid} and "0" not in status["Gid"].split()
+        assert status["Groups"].split() == []
+        assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
+        held = {int(status[name], 16) for name in ("CapEff", "CapPrm")}
+        assert held <= {caps, 0} and int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
+    assert sum(int(status["CapEff"], 16) == caps for status in threads) >= 2 + 1, "main and the workers"
+
+
 @needs_fences
 @pytest.mark.parametrize("port, changes, caps", [
     ("8086", {}, CAP_NET_RAW),
@@ -56,16 +70,10 @@ def test_O09_every_thread_is_fenced_and_has_the_documented_capabilities(scene, p
     daemon.write(config=daemon.config)
     with daemon:
         open_tunnel(scene.dial(port=int(port)), TARGET)
-        threads = statuses(daemon)
-        assert len(threads) >= 4  # main, the log's and two workers
-        for status in threads:
-            uid = str(pwd.getpwnam(USER).pw_uid)
-            assert set(status["Uid"].split()) == {uid} and "0" not in status["Gid"].split()
-            assert status["Groups"].split() == []
-            assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
-            held = {int(status[name], 16) for name in ("CapEff", "CapPrm")}
-            assert held <= {caps, 0} and int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
-        assert caps in {int(status["CapEff"], 16) for status in threads}
+        expect_fenced(daemon, caps)
+        daemon.reload(acl=f"[in]\ntcp {port} = 192.168.1.10\ntcp {port} = 192.168.1.20\n")
+        open_tunnel(scene.dial(host=scene.host20, port=int(port)), TARGET)
+        expect_fenced(daemon, caps)
 
 
 @needs_fences
@@ -78,10 +86,35 @@ def test_O09_of_the_capabilities_that_a_service_manager_gave_only_the_needed_sta
     daemon.prefix = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", f"--inh-caps={given}",
                      f"--ambient-caps={given}"]
     with daemon:
-        open_tunnel(scene.dial(port=8086), TARGET)
-        for status in statuses(daemon):
-            assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == left
-            assert int(status["CapAmb"], 16) == 0
+        for _ in range(2):
+            open_tunnel(scene.dial(port=8086), TARGET)
+            expect_fenced(daemon, left)
+            assert {int(status[name], 16) for status in statuses(daemon) for name in ("CapPrm", "CapEff")} == {left}
+            daemon.reload()
+
+
+@needs_fences
+@pytest.mark.parametrize("way", ["root", "ambient"])
+def test_O09_the_successor_is_fenced_as_the_first_was(scene, way):
+    """What it was handed by the old one gives it no more; the old one, which drains, has no more than before either."""
+    old = make(scene)
+    given = "+net_raw,+net_admin,+net_bind_service"
+    prefix = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", f"--inh-caps={given}", f"--ambient-caps={given}"]
+    old.prefix = prefix if way == "ambient" else []
+    new = make(scene)
+    new.prefix, new.args = old.prefix, ["--replace"]
+    new.conf_path.write_bytes(old.conf_path.read_bytes())  # the same control socket, the same log
+    new.access_path = old.access_path
+    with old:
+        sock = scene.dial(port=8086)
+        open_tunnel(sock, TARGET)
+        with new:
+            old.wait_log("replaced by another daemon")
+            open_tunnel(scene.dial(port=8086), TARGET)
+            expect_fenced(new, CAP_NET_RAW)
+            expect_fenced(old, CAP_NET_RAW)
+            scene.close_clients()
+            assert old.wait_exit() == 0
 
 
 def fails_to_start(daemon, line='msg="cannot start"'):
