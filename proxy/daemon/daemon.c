@@ -468,13 +468,21 @@ static void daemon_fini(struct daemon *d)
     free(d->file);
 }
 
+/* It ended meanwhile? One that was killed may be connected to for a moment yet. */
+static bool has_broken_off(int rc)
+{
+    return rc == -ECONNRESET || rc == -EPIPE || rc == -EPROTO;
+}
+
 /* False: there is a daemon, and it keeps its listeners. */
 static bool fetch_listeners(struct daemon *d)
 {
     const char *path = d->snapshot->conf.control_socket;
     int rc = takeover_fetch(path, &d->offers);
-    if (rc == -ECONNRESET || rc == -EPIPE || rc == -EPROTO) /* it ended meanwhile? */
+    for (unsigned n = 0; has_broken_off(rc) && n < REPLACE_TRIES; n++) {
+        poll(NULL, 0, REPLACE_WAIT_MS);
         rc = takeover_fetch(path, &d->offers);
+    }
     if (rc == -ENOENT || rc == -ECONNREFUSED)
         log_notice("msg=\"there is no daemon to replace\" control_socket=%s", path);
     else if (rc < 0)

@@ -1,117 +1,109 @@
-"""SIGKILL at any moment of a reload or a handover: whoever comes next works, and what is left behind is in nobody's way."""
-import random
+"""SIGKILL in the middle of a reload, of a handover, of keeping the last good copy: the next start finds nothing in its way."""
 import signal
-import time
 
 import pytest
 
+import deathblow
 from client import exchange
-from daemon import ACL, Ukai, run_tool, sections
-from scene import wait_until
+from daemon import SANITIZER_DIR, Ukai, run_tool, sections
 
-ROUNDS = 12
+pytestmark = pytest.mark.skipif(bool(SANITIZER_DIR), reason="the sanitizers make system calls of their own")
 
-
-def serves(scene):
-    try:
-        return exchange(scene.dial(timeout=2), b"GARBAGE\r\n\r\n").status == 400
-    except OSError:
-        return False
-    finally:
-        scene.close_clients()
+IN = "[in]\ntcp 8080-8081 = 192.168.1.10\n"
+LONG = IN + "".join(f"tcp 8080 = 192.168.1.{i % 250 + 1} ; {i}\n" for i in range(10, 1000))
 
 
-def answers(daemon):
-    return f"pid {daemon.pid}," in run_tool("status", "-c", daemon.conf_path).out
+def serves(scene, port=8080):
+    with scene.dial(port=port, timeout=10) as sock:
+        return exchange(sock, b"GARBAGE\r\n\r\n").status == 400
 
 
-def kill(daemon):
-    daemon.process.kill()
-    daemon.process.wait()
-    daemon._reader.join(5)
-    daemon.process.stderr.close()
-    daemon.process = None
+def copies(daemon):
+    return sorted(path.name.rpartition("ukai.conf.")[2] for path in (daemon.dir / "state").iterdir())
 
 
-def successor(scene, old):
-    new = Ukai(scene, old.config, args=["--replace"])
-    new.conf_path.write_bytes(old.conf_path.read_bytes())
-    new.acl_path.write_bytes(old.acl_path.read_bytes())
-    new.start(wait=False)
-    return new
-
-
-def has_let_go(daemon):
-    return any("replaced by another daemon" in line for line in daemon.lines)
-
-
-def moments(seed, longest_s):
-    """Moments to strike at, other ones in each run but the same of a run that is repeated by hand."""
-    source = random.Random(seed)
-    return [source.uniform(0, longest_s) for _ in range(ROUNDS)]
-
-
-def test_in_a_reload(scene):
-    """The files that the next start reads are whole or the last good ones, the control socket is replaced."""
-    daemon = Ukai(scene, sections(), ACL)
-    for moment in moments(1, 0.03):
-        daemon.start()
-        daemon.write(ACL + "tcp 8080 = 192.168.1.20\n")
-        daemon.signal(signal.SIGHUP)
-        time.sleep(moment)
-        kill(daemon)
+def expect_next_start(scene, daemon, port=8080):
+    """All as if nothing had been; and the copy, whichever it is, is whole."""
+    daemon.prefix = []
     with daemon:
-        assert serves(scene) and answers(daemon)
+        assert serves(scene, port) and run_tool("status", "-c", daemon.conf_path).returncode == 0
+        run_tool("reload", "-c", daemon.conf_path)
+        assert copies(daemon) == ["last-good"]
 
 
-def test_while_the_last_good_copy_is_written(scene):
-    """One of the two that were good, and never a mix or a half: each has as many rules as its file says."""
-    daemon = Ukai(scene, sections(), ACL)
-    sizes = {}
-    for n in (3000, 5000):
-        sizes[n] = "[in]\n" + "".join(f"tcp 8080 = 10.{i >> 8}.{i & 255}.1\n" for i in range(n - 1)) + "tcp 8080 = 192.168.1.10\n"
-    for i, moment in enumerate(moments(2, 0.08)):
-        daemon.write(sizes[3000])
-        daemon.start()
-        daemon.write(sizes[5000])
+# (a)
+
+@pytest.mark.parametrize("call, n", [("openat", 1), ("openat", 2), ("bind", 1), ("listen", 1), ("listen", 3), ("close", 4)])
+def test_in_a_reload(scene, call, n):
+    daemon = Ukai(scene, sections(dns=False), IN).start()
+    daemon.config["web-proxy lan"]["listen-port"] = "8081"
+    with deathblow.awaiting(daemon.pid, call, n):
+        daemon.write(config=daemon.config)
         daemon.signal(signal.SIGHUP)
-        time.sleep(moment)
-        kill(daemon)
-        daemon.write("[in]\nnonsense\n")
-        with daemon:
-            daemon.wait_log("serving by the last good copy of them")
-            assert daemon.status()["rules"] in sizes and serves(scene), i
-    left = sorted(path.name for path in (daemon.dir / "state").iterdir())
-    assert len(left) == 1, left
+        assert deathblow.is_killed(daemon)
+    expect_next_start(scene, daemon, 8081)
 
 
-@pytest.mark.parametrize("victim", ["old", "new"])
-def test_in_a_handover(scene, victim):
-    """The other one serves, whenever it was: the old one as long as it has not let go, the new one from then on."""
-    old = Ukai(scene, sections(), ACL).start()
-    n_survived = 0
-    try:
-        for moment in moments(victim, 0.12):
-            new = successor(scene, old)
-            time.sleep(moment)
-            if victim == "new":
-                kill(new)
-                wait_until(lambda: answers(old) or has_let_go(old), 5)
-                if has_let_go(old):  # it had been told already
-                    old.wait_exit(15)
-                    old.process.stderr.close()
-                    old.start()
-                    continue
-                n_survived += 1
-                assert old.is_alive() and serves(scene) and answers(old)
-            else:
-                kill(old)
-                new.wait_log("msg=ready")
-                wait_until(lambda: answers(new), 5)
-                assert serves(scene)
-                n_survived += 1
-                old, new.args = new, ()
-        assert n_survived > 0
-    finally:
-        if old.process:
-            old.stop(check=False)
+# (b)
+
+def pair(scene):
+    old = Ukai(scene, sections(dns=False), IN)
+    new = Ukai(scene, old.config, IN, args=["--replace"])
+    new.conf_path.write_bytes(old.conf_path.read_bytes())  # the same control socket, the same log
+    new.access_path = old.access_path
+    return old, new
+
+
+@pytest.mark.parametrize("call, n", [("sendto", 2), ("recvmsg", 3), ("clone3", 1), ("clone3", 3), ("write", 1)])
+def test_the_new_one_in_a_handover(scene, call, n):
+    old, new = pair(scene)
+    with old:
+        new.prefix = deathblow.prefix(call, n)
+        new.start(wait=False)
+        assert deathblow.is_killed(new)
+        assert all(serves(scene) for _ in range(20))
+        assert f"pid {old.pid}," in run_tool("status", "-c", old.conf_path).out
+        old.reload()
+    expect_next_start(scene, old)
+
+
+@pytest.mark.parametrize("call, n", [("sendmsg", 1), ("sendmsg", 2), ("sendmsg", 3)])
+def test_the_old_one_in_a_handover(scene, call, n):
+    old, new = pair(scene)
+    old.start()
+    with deathblow.awaiting(old.pid, call, n), new:
+        assert deathblow.is_killed(old)
+        assert all(serves(scene) for _ in range(20))
+        assert f"pid {new.pid}," in run_tool("status", "-c", new.conf_path).out
+        assert run_tool("reload", "-c", new.conf_path).returncode == 0
+    expect_next_start(scene, old)
+
+
+# (c)
+
+@pytest.mark.parametrize("call, n", [("write", 1), ("write", 3), ("fsync", 1), ("renameat", 1)])
+def test_while_it_keeps_a_copy(scene, call, n):
+    """What it had kept before is still there, whole, and the half one is in nobody's way."""
+    daemon = Ukai(scene, sections(dns=False), IN).start()
+    daemon.reload()
+    half = next((daemon.dir / "state").iterdir()).with_suffix(".last-good.new")
+    with deathblow.awaiting(daemon.pid, call, n, half if call != "renameat" else None):  # by a name in a directory
+        daemon.write(acl=LONG)
+        daemon.signal(signal.SIGHUP)
+        assert deathblow.is_killed(daemon)
+    assert copies(daemon) == ["last-good", "last-good.new"]
+    daemon.write(acl="[in]\nnonsense\n")
+    with daemon:
+        daemon.wait_log("serving by the last good copy of them")
+        assert serves(scene)
+    daemon.write(acl=LONG)
+    expect_next_start(scene, daemon)
+
+
+def test_as_the_first_copy_is_kept(scene):
+    daemon = Ukai(scene, sections(dns=False), IN)
+    daemon.prefix = deathblow.prefix("fsync")
+    daemon.start(wait=False)
+    assert deathblow.is_killed(daemon)
+    assert copies(daemon) == ["last-good.new"]
+    expect_next_start(scene, daemon)
