@@ -361,10 +361,12 @@ def test_A26_ipv4_and_ipv6_clients_alternate(scene, ukai):
 def test_A27_forged_sources(scene, ukai, feed):
     fields = b"X-Forwarded-For: 192.168.1.10\r\nForwarded: for=192.168.1.10\r\n"
     line = b"PROXY TCP4 192.168.1.10 192.168.1.254 1000 8080\r\nCONNECT 198.51.100.190:443 HTTP/1.1\r\n\r\n"
-    for data in (b"CONNECT 198.51.100.190:443 HTTP/1.1\r\n" + fields + b"\r\n", line):
+    second = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 168, 1, 10, 192, 168, 1, 254]) + b"\x03\xe8\x1f\x90" + line.partition(b"\n")[2]
+    for data in (b"CONNECT 198.51.100.190:443 HTTP/1.1\r\n" + fields + b"\r\n", line, second):
         reply = exchange(scene.dial(scene.host30), data, feed)
         assert reply.raw == b"" and reply.end in ("fin", "rst"), reply
-    expect_refused(exchange(scene.dial(), line, feed), 400)
+    for data in (line, second):
+        expect_refused(exchange(scene.dial(), data, feed), 400)
     sock = scene.dial()
     open_tunnel(sock, "", b"CONNECT 198.51.100.190:443 HTTP/1.1\r\nX-Forwarded-For: 192.168.1.99\r\n\r\n", feed)
 

@@ -100,10 +100,19 @@ def test_O20_the_admins_pages_are_out_of_reach_through_the_proxy(scene):
     config = sections(admin={"listen": "192.168.1.254:9090", "allow": "0.0.0.0/0"}, web={"connect-ports": "443, 9090"})
     acl = ACL + "[out]\nallow = *\nallow = 192.168.1.0/24\nallow = 127.0.0.0/8\n"
     with Ukai(scene, config, acl):
-        for request in (b"CONNECT 192.168.1.254:9090 HTTP/1.1\r\nHost: x\r\n\r\n",
-                        b"GET http://192.168.1.254:9090/metrics HTTP/1.1\r\nHost: 192.168.1.254:9090\r\n\r\n"):
-            reply = exchange(scene.dial(), request)
-            assert reply.status == 403 and "own listener" in reply.reason, reply
+        pages = [f"GET http://{host}:{port}/{path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n" for port in (9090, 8080)
+                 for host in ("192.168.1.254", "[::ffff:192.168.1.254]") for path in ("", "metrics", "proxy.pac", "wpad.dat", "healthz")]
+        for request in ["CONNECT 192.168.1.254:9090 HTTP/1.1\r\nHost: x\r\n\r\n", *pages]:
+            reply = exchange(scene.dial(), request.encode())
+            assert reply.status == 403 and "own listener" in reply.reason, (request, reply)
+            assert b"FindProxyForURL" not in reply.raw and b"ukai_" not in reply.raw
+        with scene.dial(port=9090) as sock:
+            assert exchange(sock, b"GET /proxy.pac HTTP/1.1\r\nHost: 192.168.1.254\r\n\r\n").status == 200, "it is there"
+    config["admin"]["allow"] = "192.168.1.20"
+    with Ukai(scene, config, acl):
+        for path in ("", "metrics", "proxy.pac", "wpad.dat", "healthz"):
+            reply = exchange(scene.dial(port=9090), f"GET /{path} HTTP/1.1\r\nHost: 192.168.1.254\r\n\r\n".encode())
+            assert reply.status in (403, None) and b"FindProxyForURL" not in reply.raw and b"ukai_" not in reply.raw, (path, reply)
 
 
 @pytest.mark.parametrize("host", ["<script>alert(1)</script>", "<script>", "a\"onload=\"x", "h&lt;", "x" * 8000, "y" * 300,

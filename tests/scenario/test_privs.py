@@ -11,7 +11,7 @@ import pytest
 
 import inject
 from client import open_tunnel
-from daemon import SANITIZER_DIR, Ukai, sections
+from daemon import SANITIZER_DIR, Ukai, run_tool, sections
 from scene import wait_until
 
 CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 1 << 10, 1 << 12, 1 << 13
@@ -262,13 +262,21 @@ def test_G24_reload_after_the_privilege_drop_needs_no_root(scene):
         open_tunnel(scene.dial(host=scene.host20, port=8086), TARGET)
 
 
-def test_G24_a_file_that_only_root_can_read_leaves_the_old_rules(scene):
+@pytest.mark.parametrize("which", ["acl", "conf"])
+def test_G24_a_file_that_only_root_can_read_leaves_the_old_rules(scene, which):
     with make(scene) as daemon:
-        daemon.acl_path.chmod(0o600)
+        path = getattr(daemon, f"{which}_path")
+        daemon.write_acl("[in]\ntcp 8086 = 192.168.1.20\n")  # were it read, the client would be shut out
+        path.chmod(0o600)
         mark = len(daemon.lines)
         daemon.signal(signal.SIGHUP)
         assert "Permission denied" in daemon.wait_log(r'msg="reload refused"', mark)
+        done = run_tool("reload", "-c", daemon.conf_path)
+        assert done.returncode == 78 and "Permission denied" in done.out, done.out
         open_tunnel(scene.dial(port=8086), TARGET)
+        path.chmod(0o644)
+        assert run_tool("reload", "-c", daemon.conf_path).returncode == 0
+        open_tunnel(scene.dial(host=scene.host20, port=8086), TARGET)
 
 
 def test_the_log_that_root_made_is_the_users(scene):
