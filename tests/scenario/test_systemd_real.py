@@ -268,7 +268,10 @@ def test_logrotate(box, acl):
     logs = box.root / "var/log/ukai"
 
     def counts():
-        return {path.name: path.read_text().count("\n") for path in logs.iterdir()}
+        return {path.name: counts_of(path.name) for path in logs.iterdir()}
+
+    def counts_of(name):
+        return (logs / name).read_text().count("\n")
 
     for path in logs.iterdir():
         path.unlink()
@@ -283,7 +286,11 @@ def test_logrotate(box, acl):
     for _ in range(3):
         assert serves(box)
     wait_until(lambda: counts() == {"access.log": 3, "access.log.1": 5}, what=counts)
-    for name in counts():
+    assert box.run("logrotate", "-f", "/etc/logrotate.d/ukai").returncode == 0
+    wait_until(lambda: {path.name for path in logs.iterdir()} == {"access.log", "access.log.1", "access.log.2.gz"})
+    assert box.run("sh", "-c", "zcat /var/log/ukai/access.log.2.gz | wc -l").stdout.strip() == "5"
+    assert counts_of("access.log.1") == 3
+    for name in ("access.log", "access.log.1"):
         said = box.run("stat", "-c", "%a %U %G", f"/var/log/ukai/{name}").stdout.strip()
         assert said == "640 ukai adm", (name, said)
     assert box.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--groups=adm", "cat", "/var/log/ukai/access.log").returncode == 0
