@@ -245,6 +245,46 @@ def test_upgrade_keeps_the_units_environment(box):
         assert box.run("systemctl", "restart", "ukai").returncode == 0
 
 
+MARK = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((constructor)) static void mark(void)
+{
+    int fd = open("/var/log/ukai/loaded", O_WRONLY | O_APPEND | O_CREAT, 0666);
+    if (fd >= 0) {
+        dprintf(fd, "%d\n", (int)geteuid());
+        close(fd);
+    }
+}
+"""
+
+
+def test_upgrade_lets_nothing_of_the_environment_near_root(box, tmp_path):
+    """A daemon that was broken into writes its own environment: what is in it must not become root's by an upgrade."""
+    (tmp_path / "mark.c").write_text(MARK)
+    assert run("gcc", "-shared", "-fPIC", "-o", box.root / "var/lib/mark.so", tmp_path / "mark.c").returncode == 0
+    loaded = box.root / "var/log/ukai/loaded"
+    drop_in = (box.root / MANAGED[1:]).with_name("environment.conf")
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    drop_in.write_text("[Service]\nEnvironment=LD_PRELOAD=/var/lib/mark.so PATH=/nonexistent user=root main=1\n")
+    box.run("systemctl", "daemon-reload")
+    try:
+        loaded.touch()
+        loaded.chmod(0o666)
+        assert box.run("systemctl", "restart", "ukai").returncode == 0
+        assert loaded.read_text() and "0" not in loaded.read_text().split(), "it is loaded, and by the user"
+        before, main = loaded.read_text(), box.show("MainPID")
+        done = box.run("ukai-upgrade")
+        assert done.returncode == 0 and box.show("MainPID") != main, done.stdout
+        assert len(loaded.read_text()) > len(before) and "0" not in loaded.read_text().split()
+    finally:
+        drop_in.unlink()
+        loaded.unlink()
+        box.run("systemctl", "daemon-reload")
+        assert box.run("systemctl", "restart", "ukai").returncode == 0
+
+
 def test_a_busy_port_is_waited_for(box):
     """However long another program holds it: the unit never gives up."""
     assert box.run("systemctl", "stop", "ukai").returncode == 0
