@@ -337,6 +337,6 @@ def test_hostile_words_in_what_people_read(scene, ukai, tmp_path, verb, end):
         terminal.run(BINARY, verb, "--socket", liar.path)
         terminal.wait(lambda s: end in s)
         terminal.run("echo", "all is", "said")
-        terminal.wait(lambda s: "\nall is said" in s)
+        terminal.wait(lambda s: "all is said" in s)
         assert not raw_lines(tmp_path / "bytes")
         assert "日本語のとても長いメモ" in (tmp_path / "bytes").read_text()
