@@ -15,6 +15,7 @@ import dnswire
 from dnswire import A, Message
 
 DEFAULT_A = "198.51.100.1"
+UPSTREAM = "203.0.113.99"  # where the fixture `up` serves
 _numbers = itertools.count(1)
 
 

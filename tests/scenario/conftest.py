@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import daemon as daemon_module  # noqa: E402
 import machine  # noqa: E402
 import oracle as oracle_module  # noqa: E402
+from dnsscript import UPSTREAM, Asker, ScriptServer  # noqa: E402
 from scene import Scene  # noqa: E402
 
 TEST_LIMIT_S = 60
@@ -33,6 +34,20 @@ def pytest_sessionstart(session):
 def scene():
     with Scene() as built:
         yield built
+
+
+@pytest.fixture(scope="module")
+def up(scene):
+    """A name server that does what a test says."""
+    server = ScriptServer(scene.outer, UPSTREAM)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def asker(scene):
+    """A client of the LAN that asks ukai."""
+    return Asker(scene)
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ import pytest
 import dnswire
 from client import exchange, expect_refused, open_tunnel
 from daemon import Ukai, run_tool, sections
-from dnsscript import Asker, ScriptServer, a, build, txt
+from dnsscript import UPSTREAM, ScriptServer, a, build, txt
 from dnswire import AAAA, TXT, Message, opt, query
 from scene import ORIGIN, wait_until
 
-UPSTREAM, SECOND = "203.0.113.99", "203.0.113.12"
+SECOND = "203.0.113.12"
 ACL = """[in]
 tcp 8080 = 192.168.1.10
 udp 53 = 192.168.1.10
@@ -19,13 +19,6 @@ tcp 53 = 192.168.1.10
 """
 SOL_UDP, UDP_SEGMENT = 17, 103
 IPV6_DEAD = "2001:db8:f::dead"          # nobody answers there
-
-
-@pytest.fixture(scope="module")
-def up(scene):
-    server = ScriptServer(scene.outer, UPSTREAM)
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +33,6 @@ def ukai(scene, up, second):
     config = sections(f"{UPSTREAM}, {SECOND}", timeouts={"dns": "1s"}, process={"workers": "1"}, web={"connect-ports": "443"})
     with Ukai(scene, config, ACL) as daemon:
         yield daemon
-
-
-@pytest.fixture(scope="module")
-def asker(scene):
-    return Asker(scene)
 
 
 def n_asked(name, *servers):

@@ -17,11 +17,11 @@ import pytest
 import dnswire
 from client import open_tunnel, read_exactly
 from daemon import SANITIZER_DIR, Ukai, sections
-from dnsscript import (Asker, ScriptServer, a, build, ede, framed, option, options, read_message, txt, udp_packet)
+from dnsscript import UPSTREAM, Asker, ScriptServer, a, build, ede, framed, option, options, read_message, txt, udp_packet
 from dnswire import AAAA, ANY, CNAME, TXT, Message, opt, query
 from scene import NSD, wait_until
 
-UPSTREAM, SECOND = "203.0.113.99", "203.0.113.12"
+SECOND = "203.0.113.12"
 ACL = """[in]
 tcp 8080 = 192.168.1.10
 udp 53 = 192.168.1.10
@@ -32,13 +32,6 @@ COOKIE, NSID, ECS, KEEPALIVE, PADDING = 10, 3, 8, 11, 12
 DO = 0x8000
 
 
-@pytest.fixture(scope="module")
-def up(scene):
-    server = ScriptServer(scene.outer, UPSTREAM)
-    yield server
-    server.stop()
-
-
 def configuration(servers=UPSTREAM, **dns):
     return sections(servers, timeouts={"dns": "1s"}, process={"workers": "1"}, dns_=dns)
 
@@ -47,11 +40,6 @@ def configuration(servers=UPSTREAM, **dns):
 def ukai(scene, up):
     with Ukai(scene, configuration(), ACL) as daemon:
         yield daemon
-
-
-@pytest.fixture(scope="module")
-def asker(scene):
-    return Asker(scene)
 
 
 class reloaded:

@@ -13,11 +13,10 @@ import pytest
 
 import dnswire
 from daemon import Ukai, sections
-from dnsscript import Asker, ScriptServer, a, build, framed, option, txt
+from dnsscript import UPSTREAM, Asker, a, build, framed, option, txt
 from dnswire import AAAA, ANY, AXFR, IXFR, SOA, TXT, Message, opt, query
 from scene import wait_until
 
-UPSTREAM = "203.0.113.99"
 ACL = "[in]\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\nudp 53 = 192.168.1.20\n"
 N_PACKETS = 10_000                    # the corpus has 9,774
 SEED = 23
@@ -91,13 +90,6 @@ def make_packets():
     packets = sorted(chosen)
     rng.shuffle(packets)
     return [struct.pack("!H", i)[:len(packet)] + packet[2:] for i, packet in enumerate(packets)]
-
-
-@pytest.fixture(scope="module")
-def up(scene):
-    server = ScriptServer(scene.outer, UPSTREAM)
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -12,27 +12,15 @@ import dnsscript
 import dnswire
 from client import open_tunnel
 from daemon import Ukai, run_tool, sections
-from dnsscript import Asker, ScriptServer, a, build, option
+from dnsscript import UPSTREAM, ScriptServer, a, build, option
 from dnswire import A, AAAA, opt, query
 from scene import wait_until
 
-UPSTREAM, SECOND = "203.0.113.99", "203.0.113.12"
+SECOND = "203.0.113.12"
 ACL = "[in]\ntcp 8080 = 192.168.1.10\nudp 53 = 192.168.1.10\ntcp 53 = 192.168.1.10\n"
 HTTPS = 65
 AD, CD, DO = 0x0020, 0x0010, 0x8000
 STALE, STALE_NXDOMAIN, CACHED_ERROR, BLOCKED = 3, 19, 13, 15
-
-
-@pytest.fixture(scope="module")
-def up(scene):
-    server = ScriptServer(scene.outer, UPSTREAM)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def asker(scene):
-    return Asker(scene)
 
 
 def daemon_with(scene, servers=UPSTREAM, **dns):

@@ -7,28 +7,15 @@ import pytest
 import dnswire
 from daemon import Ukai, is_printable, run_tool, sections
 from dnspeers import UNBOUND
-from dnsscript import Asker, ScriptServer, ede
+from dnsscript import UPSTREAM, ede
 from dnswire import Message, opt, query
 from scene import wait_until
 
-UPSTREAM = "203.0.113.99"
 ACL = """[in]
 udp 53 = 192.168.1.10 ; DNS用
 tcp 53 = 192.168.1.10
 udp 53 = 192.168.1.20
 """
-
-
-@pytest.fixture(scope="module")
-def up(scene):
-    server = ScriptServer(scene.outer, UPSTREAM)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def asker(scene):
-    return Asker(scene)
 
 
 def serving(scene, rules=ACL, servers=UPSTREAM, log=None, **dns):
