@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum {
-    WAITS_MAX = 5, /* for one batch; a stream that moves begins anew */
+    WAITS_MAX = 5, /* in a row for one batch, with nothing taken between them */
     WAIT_MS = 1000,
     FILE_MODE = 0640,
     PREFIX_MAX = 64,
@@ -53,20 +53,21 @@ static int connect_to(enum conf_access_target kind)
     return fd;
 }
 
-/* A line that was cut short by a full disk, or by the end of another process. */
-static bool ends_mid_line(const char *path, int fd)
+/* The size of a file that ends inside a line: cut short by a full disk, or by the end of another
+ * process; or by one that is about to write the rest. -1: it does not. */
+static int64_t cut_size(const char *path, int fd)
 {
     struct stat st;
     char last = '\n';
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
-        return false;
+        return -1;
     int reader = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (reader < 0)
-        return false;
+        return -1;
     if (pread(reader, &last, 1, st.st_size - 1) != 1)
         last = '\n';
     close(reader);
-    return last != '\n';
+    return last == '\n' ? -1 : (int64_t)st.st_size;
 }
 
 /* A FIFO that nobody reads yet is opened for both ends: what it holds waits for its reader. */
@@ -99,9 +100,9 @@ int logtarget_open(const struct conf_log *conf, struct logtarget *ret)
     }
     if (fd < 0)
         return fd;
-    *ret = (struct logtarget){.kind = conf->access, .fd = fd};
+    *ret = (struct logtarget){.kind = conf->access, .fd = fd, .cut_at = -1};
     if (conf->access == CONF_ACCESS_FILE)
-        ret->is_mid_line = ends_mid_line(conf->access_path, fd);
+        ret->cut_at = cut_size(conf->access_path, fd);
     return 0;
 }
 
@@ -155,6 +156,7 @@ static int send_one(struct writing *w, const struct msghdr *m)
         if (errno != EINTR && (errno != EAGAIN || !wait_for(w)))
             return -errno;
     }
+    w->n_waits = 0;
     return 0;
 }
 
@@ -244,10 +246,20 @@ static uint64_t count_lines(const char *bytes, size_t len)
     return n;
 }
 
+/* Before our first line: whoever left that one unended has not gone on with it. */
+static void look_at_cut(struct logtarget *t)
+{
+    struct stat st;
+    if (t->cut_at >= 0 && fstat(t->fd, &st) == 0 && st.st_size == t->cut_at)
+        t->is_mid_line = true;
+    t->cut_at = -1;
+}
+
 static uint64_t write_lines(struct writing *w, const char *bytes, size_t len)
 {
     struct logtarget *t = w->target;
     t->error = 0;
+    look_at_cut(t);
     if (t->is_mid_line)
         t->is_mid_line = write_bytes(w, "\n", 1) == 0;
     if (t->is_mid_line)

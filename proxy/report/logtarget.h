@@ -13,7 +13,8 @@
 struct logtarget {
     enum conf_access_target kind;
     int fd;           /* owned unless it is stderr; -1: CONF_ACCESS_OFF, or lost */
-    bool is_mid_line; /* file: its last line has no end */
+    bool is_mid_line; /* file: our last line has no end */
+    int64_t cut_at;   /* file: its size when it was opened and ended inside a line; else -1 */
     int error;        /* of the last write: 0 · -errno */
 };
 

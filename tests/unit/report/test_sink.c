@@ -1,6 +1,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -309,4 +311,54 @@ Test(report_sink, new__makes_a_file__that_its_group_reads)
     cr_expect_eq(st.st_mode & 07777, 0640u);
     sink_free(s);
     remove_place(&p);
+}
+
+/* Another daemon may be in the middle of its line: it ends that itself. */
+Test(report_sink, open__leaves_a_line_alone__that_goes_on)
+{
+    struct place p = make_place();
+    struct conf_log conf = {.access = CONF_ACCESS_FILE, .access_path = p.path};
+    int error = 0;
+    char buf[256];
+    int other = open(p.path, O_CREAT | O_WRONLY | O_APPEND, 0600);
+    cr_assert_eq(write(other, "old\nhal", 7), 7);
+    struct sink *s = sink_new(&conf, &error);
+    cr_assert_eq(write(other, "f\n", 2), 2);
+    cr_assert_eq(sink_start(s), 0);
+    cr_expect(sink_put(s, "new\n", 4, false));
+    sink_free(s);
+    close(other);
+    read_back(p.path, buf, sizeof(buf));
+    cr_expect_str_eq(buf, "old\nhalf\nnew\n");
+    remove_place(&p);
+}
+
+static void *read_slowly(void *arg)
+{
+    char buf[256];
+    for (int i = 0; i < 40; i++) {
+        poll(NULL, 0, 5);
+        cr_assert_gt(recv(*(int *)arg, buf, sizeof(buf), 0), 0);
+    }
+    return NULL;
+}
+
+/* A reader that is slow, but reads, loses nothing however often it is waited for. */
+Test(report_sink, put__waits_as_often_as_it_takes__while_something_is_taken)
+{
+    int pair[2], small = 4096;
+    atomic_bool is_ending = false;
+    static char bytes[40 * 3];
+    pthread_t reader;
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+    cr_assert_eq(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    cr_assert_eq(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
+    for (int i = 0; i < 40; i++)
+        memcpy(bytes + 3 * i, "ab\n", 3);
+    struct logtarget t = {.kind = CONF_ACCESS_SYSLOG, .fd = pair[0], .cut_at = -1};
+    cr_assert_eq(pthread_create(&reader, NULL, read_slowly, &pair[1]), 0);
+    cr_expect_eq(logtarget_write(&t, bytes, sizeof(bytes), &is_ending), 0);
+    pthread_join(reader, NULL);
+    logtarget_close(&t);
+    close(pair[1]);
 }
